@@ -1,0 +1,339 @@
+"""LinearModel: what every linear model of this package shares around its train step."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_linreg import divergence, export
+from keras_linreg.data import Reader, Schema, preprocessing
+from keras_linreg.losses import SquaredError
+
+
+class LinearModel(keras.Model):
+    """The layer x @ kernel + bias as a Keras model: its data, its names, its preprocessor, saving and export.
+
+    Abstract: a subclass says how it is trained.
+    """
+
+    def __init__(
+        self,
+        units=1,
+        use_bias=True,
+        kernel_initializer="zeros",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        feature_names=None,
+        preprocessor=None,
+        **kwargs,
+    ):
+        if isinstance(units, bool) or not isinstance(units, (int, np.integer)) or units < 1:
+            raise ValueError(f"`units` must be a positive integer. Received: units={units!r}.")
+        preprocessing.check(preprocessor)
+        super().__init__(**kwargs)
+        self.units = int(units)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        # Keras would track a layer that is set the plain way, and train it; and wrap a list.
+        self._keep("_preprocessor", preprocessor)
+        self._keep("_given_names", _checked_names(feature_names))
+        self._keep("_schema", None)
+        self._keep("_watch", None)
+        self.bias = None
+
+    def _keep(self, name, value):
+        """Set an attribute that is no state of the layer."""
+        object.__setattr__(self, name, value)
+
+    @property
+    def preprocessor(self):
+        """The FeatureSpace, layer or model from the user's columns to the design, or `None`."""
+        return self._preprocessor
+
+    @property
+    def feature_names(self):
+        """The names of the design's columns, in the kernel's order: a list, `None` before the model is built."""
+        return None if self._schema is None else list(self._schema.feature_names)
+
+    @property
+    def schema(self):
+        """The inputs that the model was built on (`keras_linreg.data.Schema`), `None` before it is built."""
+        return self._schema
+
+    # The layer
+
+    def build(self, input_shape):
+        """Create kernel and bias for inputs of shape `(batch, features)`, or `(batch,)` for one feature."""
+        width = 1 if len(input_shape) == 1 else input_shape[-1]
+        if width is None:
+            raise ValueError(f"The number of columns of `x` must be known. Received: shape {tuple(input_shape)}.")
+        if self._schema is None:
+            if self._given_names and len(self._given_names) != width:
+                raise ValueError(
+                    f"`feature_names` must name each of the {width} columns of the design. "
+                    f"Received: {list(self._given_names)}."
+                )
+            self._keep("_schema", Schema.of_matrix(width, self._given_names))
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(width, self.units),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.units,), initializer=self.bias_initializer)
+        self.built = True
+
+    def call(self, inputs):
+        """Return `inputs @ kernel + bias`, of shape `(batch, units)`; the preprocessor is not part of it."""
+        if len(inputs.shape) == 1:
+            inputs = ops.expand_dims(inputs, -1)
+        if inputs.shape[-1] not in (None, self.kernel.shape[0]):
+            raise ValueError(
+                f"`x` must have the {self.kernel.shape[0]} columns that {self.name!r} was built on. "
+                f"Received: shape {tuple(inputs.shape)}."
+            )
+        y_pred = ops.matmul(inputs, self.kernel)
+        return y_pred if self.bias is None else ops.add(y_pred, self.bias)
+
+    def compute_output_shape(self, input_shape):
+        """Return the shape of the predictions for inputs of `input_shape`."""
+        return (*(input_shape if len(input_shape) == 1 else input_shape[:-1]), self.units)
+
+    # Compiling
+
+    def compile(self, optimizer=None, loss=None, **kwargs):
+        """Configure training; `compile()` alone takes `keras.optimizers.SGD(0.01)` and `keras_linreg.SquaredError()`.
+
+        Args:
+            optimizer: any Keras optimizer or its name.
+            loss: any Keras loss, its name, or a function `(y_true, y_pred)`.
+            **kwargs: `metrics`, `jit_compile` and the rest of `keras.Model.compile`.
+        """
+        optimizer = keras.optimizers.SGD(learning_rate=0.01) if optimizer is None else optimizer
+        super().compile(optimizer=optimizer, loss=SquaredError() if loss is None else loss, **kwargs)
+
+    def compile_from_config(self, config):
+        """Compile as the saved model was; Keras leaves it out where a class has a `compile` of its own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    # Data
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        validation_steps=None,
+        validation_batch_size=None,
+        validation_freq=1,
+    ):
+        """Train as `keras.Model.fit` does, with the same arguments, on more kinds of data.
+
+        Args:
+            x: array `(n, p)` or `(n,)`, tensor, sparse tensor or matrix, frame, Series, dict of columns; or a
+                `tf.data.Dataset`, `PyDataset` or generator of `(x, y)` or `(x, y, sample_weight)` batches. With a
+                preprocessor, whatever that takes: data in memory pass it once, whole; streams batch by batch.
+            y: array, Series or frame of shape `(n,)`, `(n, 1)` or `(n, units)`; `None` for a stream.
+            validation_data: as `x`, or a tuple `(x, y)` or `(x, y, sample_weight)` of arrays.
+            sample_weight: array `(n,)`, finite, not negative, not all zero.
+            batch_size, epochs, verbose, callbacks, validation_split, shuffle, class_weight, initial_epoch,
+                steps_per_epoch, validation_steps, validation_batch_size, validation_freq: as in `keras.Model.fit`.
+
+        Returns:
+            The `keras.callbacks.History` of losses and metrics.
+
+        Raises:
+            ValueError: on data that cannot be fitted (names, shapes, types, NaN, infinity); the model is as it was.
+            FloatingPointError: when the loss stops being finite on finite data: the learning rate is too large. The
+                weights are the last finite ones. A `keras.callbacks.TerminateOnNaN` ends the fit in its own way instead.
+        """
+        self._assert_compile_called("fit")
+        reader = self._reader()
+        data = reader.prepare(x, y, sample_weight)
+        if validation_data is not None:
+            validation_data = _prepare_validation(reader, validation_data)
+        self._adopt(reader.schema)
+        with divergence.watching(self, data, callbacks):
+            return super().fit(
+                data.x,
+                data.y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                shuffle=shuffle and data.can_shuffle,
+                class_weight=class_weight,
+                sample_weight=data.sample_weight,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                validation_steps=validation_steps,
+                validation_batch_size=validation_batch_size,
+                validation_freq=validation_freq,
+            )
+
+    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **kwargs):
+        """Return loss and metrics as `keras.Model.evaluate` does, for every kind of data that `fit` takes."""
+        if kwargs.get("_use_cached_eval_dataset"):  # fit's own call, on data that it has prepared
+            return super().evaluate(x, y, batch_size, verbose, sample_weight, **kwargs)
+        self._assert_compile_called("evaluate")
+        data = self._prepare(x, y, sample_weight)
+        return super().evaluate(data.x, data.y, batch_size, verbose, data.sample_weight, **kwargs)
+
+    def predict(self, x, batch_size=None, verbose="auto", **kwargs):
+        """Return the predictions, an array of shape `(n, units)`, for every kind of `x` that `fit` takes."""
+        data = self._prepare(x, targets=False)
+        return super().predict(data.x, batch_size, verbose, **kwargs)
+
+    def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+        """Take one step on one batch, as `keras.Model.train_on_batch` does."""
+        self._assert_compile_called("train_on_batch")
+        data = self._prepare(x, y, sample_weight)
+        with divergence.watching(self, data, callbacks=None):
+            return super().train_on_batch(data.x, data.y, data.sample_weight, **kwargs)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+        """Return loss and metrics of one batch, as `keras.Model.test_on_batch` does."""
+        self._assert_compile_called("test_on_batch")
+        data = self._prepare(x, y, sample_weight)
+        return super().test_on_batch(data.x, data.y, data.sample_weight, **kwargs)
+
+    def predict_on_batch(self, x):
+        """Return the predictions for one batch, an array of shape `(n, units)`."""
+        return super().predict_on_batch(self._prepare(x, targets=False).x)
+
+    def _reader(self) -> Reader:
+        return Reader(self.units, self._array_dtype, self._given_names, self._preprocessor, self._schema)
+
+    @property
+    def _array_dtype(self) -> str:
+        return keras.config.floatx()
+
+    def _prepare(self, x, y=None, sample_weight=None, targets=True):
+        reader = self._reader()
+        data = reader.prepare(x, y, sample_weight, targets)
+        self._adopt(reader.schema)
+        return data
+
+    def _adopt(self, schema):
+        """Build the model on what was learned of the data, if it is not built yet."""
+        if not self.built and schema is not None:
+            self._keep("_schema", schema)
+            with self.distribute_strategy.scope():
+                self.build((None, len(schema.feature_names)))
+
+    # Training
+
+    def make_train_function(self, force=False):
+        """Compile the train step as Keras does, and look at the loss of each call."""
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            self.train_function = divergence.watched(self, self.train_function)
+
+    def track_loss(self, loss, rows):
+        """Add the loss of a batch of so many rows to the mean that `fit` reports."""
+        # A strategy has divided the loss by its replicas, so that their gradients add up.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        loss = loss * replicas if replicas > 1 else loss
+        next(metric for metric in self.metrics if metric.name == "loss").update_state(loss, sample_weight=rows)
+
+    # Saving
+
+    def get_config(self):
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "feature_names": None if self._given_names is None else list(self._given_names),
+            "preprocessor": keras.saving.serialize_keras_object(self._preprocessor),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Return a model with the arguments that `get_config` returned."""
+        preprocessor = keras.saving.deserialize_keras_object(config["preprocessor"], custom_objects=custom_objects)
+        return cls(**{**config, "preprocessor": preprocessor})
+
+    def get_build_config(self):
+        """Return what the model learned of its inputs when it was built."""
+        if not self.built:
+            return None
+        return {"input_shape": [None, self.kernel.shape[0]], "schema": self._schema.to_config()}
+
+    def build_from_config(self, config):
+        """Build the model on the inputs that `get_build_config` returned."""
+        if config:
+            self._keep("_schema", Schema.from_config(config["schema"]))
+            self.build(tuple(config["input_shape"]))
+
+    # Serving
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        """Write the model for serving, as one SavedModel (or in another format of `keras.Model.export`).
+
+        The signature `serving_default` takes `features`, float32 `[batch, p]`, of a model trained on a matrix, and one
+        input `[batch]` a column, by its name, of a model trained on named columns; strings where the preprocessor takes
+        strings. It returns `predictions`, float32 `[batch, units]`. Column names that TensorFlow itself would refuse
+        ("fixed acidity", "größe") are kept.
+
+        Args:
+            filepath: the folder to write.
+            format: `"tf_saved_model"`, or one of Keras's others, which go their own way untouched.
+            verbose: whether to print what the signature takes (default: yes).
+            input_signature: for Keras's other formats only.
+            **kwargs: for Keras's other formats only.
+
+        Raises:
+            ValueError: when the model has not been built.
+        """
+        if format != "tf_saved_model":
+            return super().export(filepath, format, verbose, input_signature, **kwargs)
+        if not self.built:
+            raise ValueError("The model must be built before it is exported: fit it first, or call it on some data.")
+        if input_signature is not None or kwargs:
+            raise ValueError(
+                "`input_signature` and further arguments do not apply to format='tf_saved_model': the signature is made "
+                f"of the columns the model was trained on. Received: input_signature={input_signature}, {kwargs}."
+            )
+        export.write(self, filepath, verbose=verbose is None or bool(verbose))
+
+
+def _prepare_validation(reader: Reader, data):
+    """Return `validation_data` in the form in which Keras's `fit` takes it."""
+    if isinstance(data, (tuple, list)):
+        if len(data) not in (2, 3):
+            raise ValueError(
+                f"`validation_data` must be (x, y) or (x, y, sample_weight). Received: {len(data)} elements."
+            )
+        prepared = reader.prepare(*data)
+        return keras.utils.pack_x_y_sample_weight(prepared.x, prepared.y, prepared.sample_weight)
+    return reader.prepare(data).x
+
+
+def _checked_names(names) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    names = [names] if isinstance(names, str) else list(names)
+    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"`feature_names` must be distinct, non-empty strings. Received: {names}.")
+    return tuple(names)

@@ -1,0 +1,196 @@
+"""Frames, dicts, arrays and tensors in memory: named columns, numbers, targets, weights."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+FLOAT32_INTEGERS = 2**24  # float32 holds every integer up to here, and not the next
+
+def named_columns(x) -> dict[str, Any] | None:
+    """Return the columns of a frame, a dict or a named Series by name, or None where `x` has no names."""
+    if isinstance(x, pd.Series):
+        return {x.name: x} if isinstance(x.name, str) else None
+    if isinstance(x, pd.DataFrame):
+        names = list(x.columns)
+        strings = [isinstance(name, str) for name in names]
+        if not any(strings):
+            return None
+        if not all(strings):
+            raise ValueError(f"The columns of `x` must be named by strings. Received: columns={names}.")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"The columns of `x` must have distinct names. Received more than once: {twice}.")
+        return {name: x[name] for name in names}
+    if isinstance(x, Mapping):
+        unnamed = [name for name in x if not isinstance(name, str)]
+        if unnamed:
+            raise ValueError(f"The keys of `x` must be strings, the names of columns. Received: {unnamed}.")
+        return {name: v if hasattr(v, "dtype") else np.asarray(v) for name, v in x.items()}
+    return None
+
+
+def match(columns: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return `columns` in the order of `names`; a column missing or never seen is an error that names it."""
+    missing = [name for name in names if name not in columns]
+    extra = [name for name in columns if name not in names]
+    if missing or extra:
+        parts = [f"missing: {missing}"] * bool(missing) + [f"not among the model's columns: {extra}"] * bool(extra)
+        raise ValueError(
+            f"`x` must have exactly the columns that the model knows, {list(names)}, in any order. "
+            f"Received columns {list(columns)} ({'; '.join(parts)})."
+        )
+    return {name: columns[name] for name in names}
+
+
+def to_array(values, what: str, strings: bool = False):
+    """Return `values` as a NumPy array or tensor that Keras takes: numeric, or of strings where those are welcome.
+
+    Args:
+        values: an array, tensor, sparse tensor or matrix, Series, frame or list.
+        what: what to call the values in an error, "column 'age' of `x`" say.
+        strings: whether a preprocessor is there to take strings.
+    """
+    if tf.is_tensor(values) or hasattr(values, "tocoo"):  # tensors, tf.sparse and scipy.sparse are Keras's own matter
+        if getattr(values, "dtype", None) == tf.string and not strings:
+            raise _not_numeric(values, what)
+        return values
+    if isinstance(values, pd.DataFrame):
+        dtypes = set(values.dtypes)
+        if len(dtypes) == 1 and isinstance(next(iter(dtypes)), np.dtype) and next(iter(dtypes)).kind in "fiub":
+            return values.to_numpy()
+        columns = [to_array(values.iloc[:, i], what, strings) for i in range(values.shape[1])]
+        return np.stack(columns, axis=1) if columns else np.empty(values.shape, np.float64)
+    if isinstance(values, pd.Series):
+        values = _series_to_array(values)
+    array = np.asarray(values)
+    if array.dtype.kind in "fiub":
+        return array.astype(np.float64) if array.dtype.itemsize > 8 else array
+    if array.dtype.kind in "OUST":
+        flat = array.ravel()
+        text = [isinstance(v, (str, bytes)) for v in flat]
+        if flat.size and all(text):
+            if strings:
+                return array.astype(object)
+        elif strings and any(text):
+            raise ValueError(
+                f"{what} holds missing values or numbers beside strings; fill them in first, with 'missing' say. "
+                f"Received: {flat[text.index(False)]!r} in row {text.index(False)}."
+            )
+        elif not any(text):
+            try:
+                return array.astype(np.float64)
+            except (TypeError, ValueError):
+                pass
+    raise _not_numeric(array, what)
+
+
+def _series_to_array(series: pd.Series) -> np.ndarray:
+    """Return a Series of any numeric or textual dtype, nullable and categorical ones too; a missing number is NaN."""
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(series.cat.categories.dtype)
+    if pd.api.types.is_bool_dtype(series.dtype) or pd.api.types.is_numeric_dtype(series.dtype):
+        if series.hasnans:
+            return series.to_numpy(dtype=np.float64, na_value=np.nan)
+        return series.to_numpy(dtype=getattr(series.dtype, "numpy_dtype", None))
+    return series.to_numpy(dtype=object) if pd.api.types.is_string_dtype(series.dtype) else series.to_numpy()
+
+
+def _not_numeric(array, what: str) -> ValueError:
+    example = np.asarray(array).ravel()[:1]
+    return ValueError(
+        f"{what} must be numeric: without a preprocessor that takes strings or categories (a keras.utils.FeatureSpace, "
+        f"say), only numbers can be fitted. Received dtype {array.dtype}"
+        + (f", {example[0]!r} for example." if example.size else ".")
+    )
+
+
+def stack(columns: Mapping[str, Any], dtype: str) -> np.ndarray:
+    """Return named columns, each `(n,)` or `(n, 1)`, as one `(n, p)` matrix; integers that this rounds bring a warning.
+
+    Columns of float64 alone stay float64 (Keras's own adapter then casts them to floatx); others become `dtype`.
+    """
+    arrays = {}
+    for name, values in columns.items():
+        array = np.asarray(to_array(values, f"Column {name!r} of `x`"))
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+        if array.ndim != 1:
+            raise ValueError(
+                f"Column {name!r} of `x` must be of shape (n,) or (n, 1). Received: shape {array.shape}."
+            )
+        warn_of_rounding(array, name, dtype)
+        arrays[name] = array
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"The columns of `x` must have the same number of rows. Received: {lengths}.")
+    if any(array.dtype != np.float64 for array in arrays.values()):
+        out = np.empty((next(iter(lengths.values())), len(arrays)), dtype)
+    else:
+        out = np.empty((next(iter(lengths.values())), len(arrays)), np.float64)
+    for i, array in enumerate(arrays.values()):
+        out[:, i] = array
+    return out
+
+
+def warn_of_rounding(array, name: str, dtype: str) -> None:
+    """Warn where integers of `array` do not fit the 24 bits of float32, in which they will be trained."""
+    if dtype == "float64" or not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or not array.size:
+        return
+    if max(int(array.max()), -int(array.min())) > FLOAT32_INTEGERS:
+        warnings.warn(
+            f"Column {name!r} holds integers beyond 2**24, which {dtype} rounds: neighbouring values become equal. "
+            "Subtract an offset, or scale the column.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def targets(y, units: int, dtype: str):
+    """Return `y` as a numeric array of shape `(n,)` or `(n, units)`."""
+    if isinstance(y, Mapping):
+        raise ValueError(f"`y` must be one array, not a dict. Received: keys {list(y)}.")
+    y = to_array(y, "`y`")
+    check_units(tuple(y.shape), units)
+    warn_of_rounding(y, "y", dtype)
+    return y
+
+
+def check_units(shape: tuple, units: int) -> None:
+    """Refuse a `y` whose width is known and is not `units`."""
+    width = 1 if len(shape) == 1 else shape[-1]
+    if len(shape) not in (1, 2) or width not in (units, None):
+        raise ValueError(
+            f"`y` must be of shape {'(n,) or (n, 1)' if units == 1 else f'(n, {units})'} for a model of units={units}. "
+            f"Received: shape {shape}" + (f"; give the model units={width}." if len(shape) == 2 else ".")
+        )
+
+
+def weights(sample_weight):
+    """Return `sample_weight` as a numeric array: finite, not negative, not all zero."""
+    if sample_weight is None:
+        return None
+    array = np.asarray(to_array(sample_weight, "`sample_weight`"))
+    bad = ~(array >= 0) | np.isinf(array)  # NaN is not >= 0 either
+    if bad.any():
+        row = int(np.argmax(bad.reshape(len(bad), -1).any(axis=1)))
+        raise ValueError(f"`sample_weight` must be finite and not negative. Received: {array[row]} in row {row}.")
+    if array.size and not array.any():
+        raise ValueError("`sample_weight` must not be zero for every row: nothing would be fitted.")
+    return array
+
+
+def check_lengths(x, y, sample_weight) -> None:
+    """Refuse data without rows, and arrays of different lengths."""
+    lengths = {
+        name: int(array.shape[0])
+        for name, array in (("x", x), ("y", y), ("sample_weight", sample_weight))
+        if array is not None
+    }
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"`x`, `y` and `sample_weight` must have the same number of rows. Received: {lengths}.")
+    if not lengths["x"]:
+        raise ValueError("`x` must have at least one row. Received: an empty array.")

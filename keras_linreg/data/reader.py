@@ -1,0 +1,303 @@
+"""From whatever the user has to the design matrix: in memory, batch by batch, and inside a graph."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from keras_linreg.data import arrays, preprocessing, streams
+from keras_linreg.data.schema import Column, Schema, default_names
+
+
+class Reader:
+    """Turns `x`, `y` and `sample_weight` of every kind into what Keras's data adapters and the train step take.
+
+    Args:
+        units: how many outputs `y` has.
+        dtype: the float dtype of the matrices that are put together here.
+        feature_names: the user's names for the columns of the design, or `None`.
+        preprocessor: a FeatureSpace, layer or model from the user's columns to the design, or `None`.
+        schema: what an earlier `prepare` learned, or `None` before the first.
+    """
+
+    def __init__(self, units, dtype, feature_names=None, preprocessor=None, schema=None):
+        self.units = units
+        self.dtype = dtype
+        self.feature_names = tuple(feature_names) if feature_names else None
+        self.preprocessor = preprocessor
+        self.schema: Schema | None = schema
+
+    def prepare(self, x, y=None, sample_weight=None, targets: bool = True) -> streams.Prepared:
+        """Return the data ready for Keras; the first call learns the schema.
+
+        Args:
+            x: arrays, a frame, a dict of columns, or a stream that holds `y` (and weights) as well.
+            y: the targets, `None` for a stream.
+            sample_weight: the weight of each row, or `None`.
+            targets: whether `y` is needed (not to predict).
+
+        Raises:
+            ValueError: on data that cannot be fitted; it says which argument, which rule, and what was received.
+        """
+        if x is None:
+            raise ValueError("`x` is missing: give arrays, a frame, a dict of columns or a dataset. Received: x=None.")
+        if self.preprocessor is not None:
+            preprocessing.check_adapted(self.preprocessor)
+        if streams.is_stream(x):
+            if y is not None or sample_weight is not None:
+                raise ValueError(
+                    "`y` and `sample_weight` must be part of `x` where `x` is a stream of batches. "
+                    f"Received: x of type {type(x).__name__} and {'y' if y is not None else 'sample_weight'} beside it."
+                )
+            return self._prepare_stream(x, targets)
+        if targets and y is None:
+            raise ValueError("`y` is missing: a linear regression needs targets. Received: y=None.")
+        x, y, sample_weight = self.rows(x, y, sample_weight)
+        return streams.Prepared(x, y, sample_weight, lambda: iter([(None, x, y, sample_weight)]))
+
+    def rows(self, x, y=None, sample_weight=None) -> tuple:
+        """Return `(design, y, sample_weight)` of data in memory, checked."""
+        y = None if y is None else arrays.targets(y, self.units, self.dtype)
+        sample_weight = arrays.weights(sample_weight)
+        design = self.design(x)
+        arrays.check_lengths(design, y, sample_weight)
+        return design, y, sample_weight
+
+    def design(self, x):
+        """Return the design matrix of `x` in memory: `(n, p)`, an array or a (sparse) tensor."""
+        schema = self.schema or self._inputs_of(x)
+        columns = arrays.named_columns(x)
+        if schema.named:
+            if columns is None:
+                columns = _by_position(x, schema.names)
+            columns = arrays.match(columns, schema.names)
+            if self._takes_columns(schema):
+                design = preprocessing.apply(self.preprocessor, self._raw_columns(columns, schema))
+            else:
+                design = arrays.stack(columns, self.dtype)
+                if self.preprocessor is not None:
+                    design = preprocessing.apply(self.preprocessor, design)
+        else:
+            if columns is not None and self.feature_names and self.preprocessor is None:
+                columns = arrays.match(columns, self.feature_names)
+            matrix = self._matrix(x if columns is None else arrays.stack(columns, self.dtype))
+            _check_width(matrix.shape[-1], schema)
+            design = matrix if self.preprocessor is None else preprocessing.apply(self.preprocessor, matrix)
+        self._learn(schema, design.shape[-1])
+        return design
+
+    def graph_design(self, x):
+        """Return the design of a batch inside a graph: of a dict of tensors `[batch]`, or of one matrix."""
+        schema = self.schema or self._inputs_of(x)
+        if schema.named:
+            if not isinstance(x, Mapping):
+                raise ValueError(
+                    f"`x` must be a dict of the columns {list(schema.names)}. Received: {type(x).__name__}."
+                )
+            columns = arrays.match(x, schema.names)
+            if self._takes_columns(schema):
+                x = {c.name: _as_declared(columns[c.name], c.dtype) for c in schema.inputs}
+            else:
+                dtype = "float64" if all(c.dtype == tf.float64 for c in columns.values()) else self.dtype
+                x = tf.stack([tf.cast(tf.reshape(c, [-1]), dtype) for c in columns.values()], axis=1)
+        elif len(x.shape) == 1:
+            x = tf.expand_dims(x, -1)
+        return x if self.preprocessor is None else preprocessing.apply(self.preprocessor, x)
+
+    # Streams
+
+    def _prepare_stream(self, x, targets: bool) -> streams.Prepared:
+        if isinstance(x, tf.data.Dataset):
+            x = self._prepare_dataset(x, targets)
+            return streams.Prepared(x, again=lambda: streams.numbered(x))
+        if isinstance(x, keras.utils.PyDataset):
+            if x.num_batches == 0:
+                raise ValueError("`x` must hold at least one batch. Received: an empty PyDataset.")
+            self._batch(x[0], targets)
+            errors: list[str] = []
+            prepared = streams.PreparedPyDataset(x, lambda batch: self._batch(batch, targets), errors)
+            return streams.Prepared(prepared, again=lambda: streams.numbered(prepared), errors=errors)
+        if hasattr(x, "__next__"):
+            first, x = streams.peek(x)
+            self._batch(first, targets)
+            errors = []
+            kept = streams.KeptBatches(x, lambda batch: self._batch(batch, targets), errors)
+            return streams.Prepared(kept.generator(), again=kept.again, errors=errors)
+        return streams.Prepared(x)  # a loader that Keras reads itself: torch's, grain's, a distributed dataset
+
+    def _batch(self, batch, targets: bool):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        if targets and y is None:
+            raise _no_targets(type(batch))
+        return keras.utils.pack_x_y_sample_weight(*self.rows(x, y, sample_weight))
+
+    def _prepare_dataset(self, dataset: tf.data.Dataset, targets: bool) -> tf.data.Dataset:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(dataset.element_spec)
+        if targets and y is None:
+            raise _no_targets(type(dataset.element_spec))
+        if int(dataset.cardinality()) == 0:
+            raise ValueError("`x` must hold at least one batch. Received: an empty dataset.")
+        if y is not None and y.shape.rank is not None:
+            arrays.check_units(tuple(y.shape) or (None,), self.units)
+        schema = self.schema or self._inputs_of(x)
+        if schema.named or self.preprocessor is not None or sample_weight is not None:
+            dataset = dataset.map(self._graph_batch, num_parallel_calls=tf.data.AUTOTUNE)
+            x = keras.utils.unpack_x_y_sample_weight(dataset.element_spec)[0]
+        elif self.schema is not None and x.shape.rank is not None:
+            _check_width(1 if x.shape.rank == 1 else x.shape[-1], schema)
+        if x.shape.rank is not None:
+            width = 1 if x.shape.rank == 1 else x.shape[-1]
+            if width is not None:
+                self._learn(schema, width)
+        return dataset
+
+    def _graph_batch(self, *batch):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        x = self.graph_design(x)
+        if sample_weight is not None:
+            good = tf.reduce_all(tf.math.is_finite(sample_weight) & (sample_weight >= 0))
+            rule = tf.debugging.Assert(good, ["`sample_weight` must be finite and not negative. Received:", sample_weight])
+            with tf.control_dependencies([rule]):
+                sample_weight = tf.identity(sample_weight)
+        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+
+    # The schema
+
+    def _inputs_of(self, x) -> Schema:
+        """Return the inputs that `x` (data, or the specs of a dataset) consists of, the design's names still open."""
+        columns = arrays.named_columns(x)
+        wanted = preprocessing.input_names(self.preprocessor)
+        if wanted is not None:
+            if columns is None:
+                raise ValueError(
+                    f"`preprocessor` takes the named columns {list(wanted)}: `x` must be a frame or a dict of them. "
+                    f"Received: {type(x).__name__}."
+                )
+            columns = arrays.match(columns, wanted)
+        elif columns is not None and self.preprocessor is None and self.feature_names:
+            columns = arrays.match(columns, self.feature_names)
+        if columns is None:
+            shape = tuple(getattr(x, "shape", None) or np.shape(x))
+            dtype = preprocessing.served_dtype(x.dtype) if _is_text(x) else "float32"
+            return Schema((Column("features", dtype, (1,) if len(shape) == 1 else shape[1:]),), False, ())
+        if not columns:
+            raise ValueError("`x` must have at least one column. Received: none.")
+        declared = preprocessing.input_dtypes(self.preprocessor)
+        if not declared and self.preprocessor is not None and any(_is_text(values) for values in columns.values()):
+            declared = {name: _own_dtype(values) for name, values in columns.items()}
+        inputs = tuple(
+            Column(name, declared.get(name, "float32"), _row_shape(values)) for name, values in columns.items()
+        )
+        return Schema(inputs, True, ())
+
+    def _learn(self, schema: Schema, width: int) -> None:
+        if self.schema is not None:
+            return
+        names = self.feature_names
+        if names is not None and len(names) != width:
+            raise ValueError(
+                f"`feature_names` must name each of the {width} columns of the design. "
+                f"Received: {len(names)} names, {list(names)}."
+            )
+        if names is None and self.preprocessor is not None:
+            names = preprocessing.output_names(self.preprocessor, width, schema.names if schema.named else None)
+        elif names is None and schema.named:
+            names = schema.names
+        self.schema = dataclasses.replace(schema, feature_names=names or default_names(width))
+
+    def _takes_columns(self, schema: Schema) -> bool:
+        """Return whether the preprocessor is handed the columns by name, rather than stacked to one matrix."""
+        if self.preprocessor is None:
+            return False
+        if preprocessing.input_names(self.preprocessor) is not None:
+            return True
+        return any(column.dtype != "float32" for column in schema.inputs)
+
+    def _raw_columns(self, columns: Mapping[str, Any], schema: Schema) -> dict[str, tf.Tensor]:
+        raw = {}
+        for column in schema.inputs:
+            array = arrays.to_array(
+                columns[column.name], f"Column {column.name!r} of `x`", strings=column.dtype == "string"
+            )
+            if column.dtype == "string" and not _is_text(array):
+                array = np.asarray(array).astype(str).astype(object)  # codes that the preprocessor takes as text
+            raw[column.name] = _as_declared(tf.convert_to_tensor(array), column.dtype)
+        lengths = {name: int(tensor.shape[0]) for name, tensor in raw.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"The columns of `x` must have the same number of rows. Received: {lengths}.")
+        return raw
+
+    def _matrix(self, x):
+        array = arrays.to_array(x, "`x`", strings=self.preprocessor is not None)
+        if len(array.shape) == 0:
+            raise ValueError("`x` must have one row for each observation. Received: a scalar.")
+        if len(array.shape) == 1:
+            return tf.expand_dims(array, -1) if tf.is_tensor(array) else array.reshape(-1, 1)
+        names = self.schema.feature_names if self.schema else self.feature_names
+        if isinstance(array, np.ndarray) and array.dtype.kind in "iu" and array.ndim == 2:
+            for i in range(array.shape[1]):
+                name = names[i] if names and len(names) == array.shape[1] else f"x{i}"
+                arrays.warn_of_rounding(array[:, i], name, self.dtype)
+        return array
+
+
+def _by_position(x, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the columns of a matrix under the names that the model knows, in that order."""
+    matrix = x if isinstance(x, pd.DataFrame) or tf.is_tensor(x) else np.asarray(x)
+    if len(matrix.shape) == 1:
+        matrix = np.asarray(matrix).reshape(-1, 1)
+    if len(matrix.shape) != 2 or matrix.shape[1] != len(names):
+        raise ValueError(
+            f"`x` must have the {len(names)} columns {list(names)}. Received: shape {tuple(matrix.shape)}."
+        )
+    take = matrix.iloc if isinstance(matrix, pd.DataFrame) else matrix
+    return {name: take[:, i] for i, name in enumerate(names)}
+
+
+def _check_width(width: int | None, schema: Schema) -> None:
+    expected = schema.inputs[0].shape[-1]
+    if width is not None and expected is not None and width != expected:
+        raise ValueError(
+            f"`x` must have the {expected} columns that the model was built on. Received: {width} columns."
+        )
+
+
+def _as_declared(tensor: tf.Tensor, dtype: str) -> tf.Tensor:
+    if dtype == "float32":
+        return tf.cast(tensor, keras.config.floatx())
+    return tf.cast(tensor, dtype) if dtype != "string" else tensor
+
+
+def _row_shape(values) -> tuple[int, ...]:
+    shape = tuple(getattr(values, "shape", None) or np.shape(values))[1:]
+    return () if shape == (1,) else shape
+
+
+def _is_text(values) -> bool:
+    dtype = getattr(values, "dtype", None)
+    if isinstance(dtype, tf.DType):
+        return dtype == tf.string
+    if isinstance(dtype, pd.CategoricalDtype):
+        return not pd.api.types.is_numeric_dtype(dtype.categories.dtype)
+    if isinstance(dtype, np.dtype) and dtype.kind != "O":
+        return dtype.kind in "UST"
+    return dtype is not None and not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype))
+
+
+def _own_dtype(values) -> str:
+    if _is_text(values):
+        return "string"
+    dtype = values.dtype
+    whole = dtype.is_integer if isinstance(dtype, tf.DType) else pd.api.types.is_integer_dtype(dtype)
+    return "int64" if whole else "float32"
+
+
+def _no_targets(kind: type) -> ValueError:
+    return ValueError(
+        "Each batch of `x` must be a tuple (x, y) or (x, y, sample_weight): a linear regression needs targets. "
+        f"Received: batches of type {kind.__name__} without `y`."
+    )

@@ -1,0 +1,262 @@
+"""When the loss stops being finite: put the weights back, and say why in the user's terms."""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+import tensorflow as tf
+
+from keras_linreg.data import Prepared, finite_part
+from keras_linreg.losses import SquaredError
+
+SAMPLE_ROWS = 20_000  # enough rows to know the columns' scales and the largest eigenvalue by
+SHOWN_COLUMNS = 3
+
+
+class NonFiniteLoss(Exception):
+    """The loss of a call of the train function was NaN or infinite."""
+
+
+class Watch:
+    """Remembers the variables of a model over a fit, so that they can be put back.
+
+    A loss of NaN or infinity is the one sign of every trouble, bad data included, and the only one looked for: it costs
+    a read of each variable and one comparison a call of the train function, whatever the size of the data.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self.variables = [*model.weights, *model.optimizer.variables]
+        self.start = self.latest = self.previous = self._read()
+        self.calls = 0
+
+    def before_step(self) -> None:
+        """Keep the variables of the last two calls: the last finite loss vouches for those that it was made of."""
+        self.previous, self.latest = self.latest, self._read()
+        self.calls += 1
+
+    def after_step(self, logs) -> None:
+        """Stop the fit where the loss, a mean since the epoch began, is not finite."""
+        loss = logs.get("loss") if isinstance(logs, dict) else None
+        if loss is not None and not math.isfinite(loss):
+            raise NonFiniteLoss(str(float(loss)))
+
+    def restore_start(self) -> None:
+        """Make the model what it was before the fit."""
+        self._write(self.start)
+
+    def restore_finite(self) -> None:
+        """Give the model the last variables that were all finite."""
+        finite = all(np.isfinite(finite_part(value)).all() for value in self.latest)
+        self._write(self.latest if finite else self.previous)
+
+    def _read(self) -> list[tf.Tensor]:
+        return [_read(variable) for variable in self.variables]
+
+    def _write(self, values) -> None:
+        for variable, value in zip(self.variables, values, strict=True):
+            variable.assign(value)
+
+
+def _read(variable: keras.Variable) -> tf.Tensor:
+    value = variable.value
+    if type(value).__name__ == "ResourceVariable":
+        # The op itself: the methods around it cost more than the read, and this is done at every step.
+        return tf.raw_ops.ReadVariableOp(resource=value.handle, dtype=value.dtype)
+    return tf.identity(value)
+
+
+def watched(model: keras.Model, function: Callable) -> Callable:
+    """Return Keras's train function with the model's watch, if it has one, around each call."""
+
+    def train_function(iterator):
+        watch = model._watch
+        if watch is None:
+            return function(iterator)
+        watch.before_step()
+        logs = function(iterator)
+        watch.after_step(logs)
+        return logs
+
+    return train_function
+
+
+@contextlib.contextmanager
+def watching(model: keras.Model, data: Prepared, callbacks) -> Iterator[None]:
+    """Watch the model while it is fitted on `data`; turn what goes wrong with either into an error that explains it.
+
+    Raises:
+        ValueError: the data, or the weights the fit began with, are not finite, or a batch of a stream is not what the
+            model takes; the model is as it was before the fit.
+        FloatingPointError: the training diverged; the weights are the last finite ones.
+    """
+    with model.distribute_strategy.scope():
+        if model.built and not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+    callbacks = getattr(callbacks, "callbacks", callbacks) or []
+    callbacks = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+    watch = Watch(model)
+    if not any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks):
+        model._keep("_watch", watch)
+    try:
+        yield
+    except NonFiniteLoss as loss:
+        why = _bad_data(data, watch) or _bad_weights(model, watch)
+        if why:
+            watch.restore_start()
+            raise ValueError(f"{why} The model is as it was before.") from None
+        explanation = _explain(model, data, loss)
+        watch.restore_finite()
+        raise FloatingPointError(explanation) from None
+    except (tf.errors.OpError, ValueError) as error:
+        why = data.errors[0] if data.errors else _failed_rule(error)
+        if why is None:
+            raise
+        watch.restore_start()
+        raise ValueError(f"{why} The model is as it was before.") from None
+    finally:
+        model._keep("_watch", None)
+
+
+def _failed_rule(error) -> str | None:
+    """Return the rule that a check inside a dataset's graph found broken."""
+    if isinstance(error, tf.errors.InvalidArgumentError) and "`sample_weight` must be" in error.message:
+        return "`sample_weight` must be finite and not negative. Received: a batch of the dataset where it is not."
+    return None
+
+
+def _bad_data(data: Prepared, watch: Watch) -> str | None:
+    """Look for NaN and infinity in the data that the fit has seen; return where they are."""
+    seen = 1 + watch.calls * watch.model.steps_per_execution
+    for number, x, y, sample_weight in itertools.islice(data.again(), seen):
+        for name, array in (("x", x), ("y", y), ("sample_weight", sample_weight)):
+            place = _first_bad(array)
+            if place is None:
+                continue
+            row, column, value = place
+            where = f"row {row}" if number is None else f"row {row} of batch {number}"
+            if name == "x":
+                return f"`x` must be finite. Received: {value} in column {watch.model.feature_names[column]!r}, {where}."
+            return f"`{name}` must be finite. Received: {value} in {where}."
+    return None
+
+
+def _first_bad(array) -> tuple[int, int, str] | None:
+    """Return row, column and value of the first number that is not finite in the dtype that Keras trains in."""
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(finite_part(array).astype(keras.config.floatx()))
+    if not bad.any():
+        return None
+    at = np.unravel_index(int(np.argmax(bad)), bad.shape)
+    value = finite_part(array)[at]
+    shown = f"{value}" if not np.isfinite(value) else f"{value:g} (too large for {keras.config.floatx()})"
+    if isinstance(array, tf.SparseTensor):
+        row, column = np.asarray(array.indices)[at[0]]
+    elif hasattr(array, "tocoo"):
+        coordinates = array.tocoo()
+        at = np.argmax(~np.isfinite(coordinates.data))
+        row, column = coordinates.row[at], coordinates.col[at]
+    else:
+        row, column = at[0], at[-1] if len(at) > 1 else 0
+    return int(row), int(column), shown
+
+
+def _bad_weights(model, watch: Watch) -> str | None:
+    """Return which weight was NaN or infinite before the first step."""
+    for variable, value in zip(watch.variables, watch.start, strict=True):
+        bad = ~np.isfinite(finite_part(value))
+        if bad.any():
+            at = np.unravel_index(int(np.argmax(bad)), bad.shape)
+            names = model.feature_names
+            of = f" of column {names[at[0]]!r}" if variable.name == "kernel" and names and at else ""
+            return f"The weights must be finite before a fit. Received: {np.asarray(value)[at]} in {variable.name!r}{of}."
+    return None
+
+
+def _explain(model, data: Prepared, loss: NonFiniteLoss) -> str:
+    """Return what to do about the divergence: the learning rate against the largest stable one, the columns' scales."""
+    rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+    said = [f"Training diverged: the loss became {loss} with a learning rate of {rate:g}."]
+    columns = _design(model, data)
+    if columns is not None:
+        design, sample_weight = columns
+        scales = np.sqrt(np.asarray(_square(design).mean(axis=0)).ravel())
+        if _is_squared_error(model) and type(_inner(model.optimizer)).__name__ == "SGD":
+            largest = _largest_rate(model, design, sample_weight)
+            said.append(f"The largest one that is stable for these columns is about {largest:.2g}, in full batches.")
+        said.append(f"Scales of the columns (root mean square): {_scales(scales, model.feature_names)}.")
+    advice = "Lower the learning rate"
+    if columns is not None and scales.size and scales.max() > 10:
+        advice += ", or bring the columns to one scale: a keras.layers.Normalization as `preprocessor`"
+    return " ".join([*said, f"{advice}.", "The weights are the last finite ones."])
+
+
+def _inner(optimizer):
+    """Return the optimizer inside a LossScaleOptimizer."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _is_squared_error(model) -> bool:
+    known = (SquaredError, keras.losses.MeanSquaredError)
+    return isinstance(model.loss, known) or model.loss in ("mse", "MSE", "mean_squared_error", "squared_error")
+
+
+def _design(model, data: Prepared):
+    """Return a sample of the design, dense or of scipy.sparse, in float64, and its weights; None if there is none."""
+    _, x, _, sample_weight = next(iter(data.again()), (None, None, None, None))
+    if x is None or len(x.shape) != 2:
+        return None
+    if isinstance(x, tf.SparseTensor):
+        rows, columns = np.asarray(x.indices).T
+        x = scipy.sparse.coo_matrix((np.asarray(x.values), (rows, columns)), shape=tuple(x.shape))
+    if scipy.sparse.issparse(x):
+        x = x.tocsr()[:SAMPLE_ROWS].astype(np.float64)
+    else:
+        x = np.asarray(x[:SAMPLE_ROWS], dtype=np.float64)
+    return x, None if sample_weight is None else np.asarray(sample_weight, np.float64).ravel()[:SAMPLE_ROWS]
+
+
+def _square(design):
+    return design.multiply(design) if scipy.sparse.issparse(design) else np.square(design)
+
+
+def _largest_rate(model, design, sample_weight) -> float:
+    """Return the largest learning rate for which gradient descent with momentum m converges on a quadratic.
+
+    ```python
+    hessian = 2 * (X.T @ (s * X) / (n * units) + l2 * I)     # X with a column of ones for the bias
+    rate = 2 * (1 + m) / max(eigenvalues(hessian))
+    ```
+
+    Reference: B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
+    """
+    n = design.shape[0]
+    ones = np.ones((n, 1)) if model.use_bias else np.empty((n, 0))
+    sparse = scipy.sparse.issparse(design)
+    full = scipy.sparse.hstack([design, ones]).tocsr() if sparse else np.hstack([design, ones])
+    if sample_weight is not None:
+        root = np.sqrt(sample_weight)[:, None]
+        full = full.multiply(root).tocsr() if sparse else full * root
+    scale = abs(full).max() or 1.0  # so that no square overflows
+    full = full / scale
+    if not sparse and full.shape[1] <= 1000:
+        eigenvalue = np.linalg.eigvalsh(full.T @ full)[-1]
+    else:
+        eigenvalue = scipy.sparse.linalg.svds(full, k=1, return_singular_vectors=False)[0] ** 2
+    l2 = float(getattr(model.kernel_regularizer, "l2", 0.0) or 0.0)
+    momentum = float(getattr(_inner(model.optimizer), "momentum", 0.0) or 0.0)
+    return (1 + momentum) / (eigenvalue * scale * scale / (n * model.units) + l2)
+
+
+def _scales(scales: np.ndarray, names) -> str:
+    """Return the names and scales of the columns, the largest and smallest where there are many."""
+    order = np.argsort(-scales)
+    shown = [f"{names[i]!r} {scales[i]:.3g}" for i in order]
+    if len(shown) > 2 * SHOWN_COLUMNS:
+        shown = [*shown[:SHOWN_COLUMNS], "...", *shown[-SHOWN_COLUMNS:]]
+    return ", ".join(shown)

@@ -1,0 +1,65 @@
+"""Two logical devices on one CPU for the strategies, and the data that many tests share."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.datasets
+import tensorflow as tf
+
+# Only possible before TensorFlow has touched the device, so it is done for every test.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(7)
+
+
+@pytest.fixture(scope="session")
+def tutorial():
+    """The tutorial's data: x on [0, 10], y = x + N(0, 1)."""
+    x = np.linspace(0, 10, 100)
+    return x, x + np.random.default_rng(0).normal(size=100)
+
+
+@pytest.fixture(scope="session")
+def diabetes():
+    """scikit-learn's diabetes with standardised columns, as a frame and a named Series."""
+    data = sklearn.datasets.load_diabetes(as_frame=True, scaled=False)
+    frame = (data.data - data.data.mean()) / data.data.std()
+    return frame, data.target
+
+
+@pytest.fixture(scope="session")
+def penguins():
+    """A made table with a number, an integer code and strings, and a target that depends on all of them."""
+    rng = np.random.default_rng(3)
+    n = 90
+    frame = pd.DataFrame(
+        {
+            "bill": rng.normal(44, 5, n),
+            "site": rng.integers(1, 4, n),
+            "species": rng.choice(["Adelie", "Chinstrap", "Gentoo"], n),
+        }
+    )
+    effect = {"Adelie": 0.0, "Chinstrap": 1.0, "Gentoo": 3.0}
+    return frame, 0.05 * frame["bill"] + frame["site"] + frame["species"].map(effect) + rng.normal(0, 0.1, n)
+
+
+@pytest.fixture(scope="session")
+def penguin_space(penguins):
+    """A FeatureSpace adapted on the penguins."""
+    frame, _ = penguins
+    space = keras.utils.FeatureSpace(
+        {"bill": "float_normalized", "site": "integer_categorical", "species": "string_categorical"}
+    )
+    space.adapt(tf.data.Dataset.from_tensor_slices({name: frame[name].to_numpy() for name in frame}))
+    return space
