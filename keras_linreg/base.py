@@ -160,7 +160,8 @@ class LinearModel(keras.Model):
         Raises:
             ValueError: on data that cannot be fitted (names, shapes, types, NaN, infinity); the model is as it was.
             FloatingPointError: when the loss stops being finite on finite data: the learning rate is too large. The
-                weights are the last finite ones. A `keras.callbacks.TerminateOnNaN` ends the fit in its own way instead.
+                weights are the last finite ones (with `steps_per_execution`, those before the call that failed). A
+                `keras.callbacks.TerminateOnNaN` ends the fit in its own way instead.
         """
         self._assert_compile_called("fit")
         reader = self._reader()

@@ -367,9 +367,12 @@ def _paint(axes, sample, epoch, predicted, history):
         )
     else:
         plots.actual_vs_predicted(axes[0], sample.y, predicted, names=sample.targets, unit=target)
-    axes[0].set_title(f"epoch {epoch:,}" if epoch else "before training", fontsize=13, loc="left")
+    plots.title(axes[0], f"Epoch {epoch:,}" if epoch else "Before training")
     if len(axes) > 1:
+        epochs, loss, _ = history
         plots.loss_curve(axes[1], *history)
+        if epochs[-1] == epoch and np.isfinite(loss[-1]):
+            plots.title(axes[1], f"Loss {loss[-1]:.4g}")
 
 
 def _animate(file, sample, frames, history):

@@ -148,6 +148,7 @@ def _bad_data(data: Prepared, watch: Watch) -> str | None:
 
 def _first_bad(array) -> tuple[int, int, str] | None:
     """Return row, column and value of the first number that is not finite in the dtype that Keras trains in."""
+    array = array.tocoo() if hasattr(array, "tocoo") else array
     with np.errstate(over="ignore"):
         bad = ~np.isfinite(finite_part(array).astype(keras.config.floatx()))
     if not bad.any():
@@ -158,9 +159,7 @@ def _first_bad(array) -> tuple[int, int, str] | None:
     if isinstance(array, tf.SparseTensor):
         row, column = np.asarray(array.indices)[at[0]]
     elif hasattr(array, "tocoo"):
-        coordinates = array.tocoo()
-        at = np.argmax(~np.isfinite(coordinates.data))
-        row, column = coordinates.row[at], coordinates.col[at]
+        row, column = array.row[at[0]], array.col[at[0]]
     else:
         row, column = at[0], at[-1] if len(at) > 1 else 0
     return int(row), int(column), shown
@@ -180,7 +179,7 @@ def _bad_weights(model, watch: Watch) -> str | None:
 
 def _explain(model, data: Prepared, loss: NonFiniteLoss) -> str:
     """Return what to do about the divergence: the learning rate against the largest stable one, the columns' scales."""
-    rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+    rate = float(model.optimizer.learning_rate)
     said = [f"Training diverged: the loss became {loss} with a learning rate of {rate:g}."]
     columns = _design(model, data)
     if columns is not None:
@@ -230,10 +229,11 @@ def _largest_rate(model, design, sample_weight) -> float:
 
     ```python
     hessian = 2 * (X.T @ (s * X) / (n * units) + l2 * I)     # X with a column of ones for the bias
-    rate = 2 * (1 + m) / max(eigenvalues(hessian))
+    rate = 2 * (1 + m) / max(eigenvalues(hessian))           # Nesterov's: divided by 1 + 2 m
     ```
 
-    Reference: B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
+    Both bounds are where the larger root of the iteration's characteristic polynomial reaches -1; B. T. Polyak, "Some
+    methods of speeding up the convergence of iteration methods", 1964, for the first.
     """
     n = design.shape[0]
     ones = np.ones((n, 1)) if model.use_bias else np.empty((n, 0))
@@ -249,8 +249,9 @@ def _largest_rate(model, design, sample_weight) -> float:
     else:
         eigenvalue = scipy.sparse.linalg.svds(full, k=1, return_singular_vectors=False)[0] ** 2
     l2 = float(getattr(model.kernel_regularizer, "l2", 0.0) or 0.0)
-    momentum = float(getattr(_inner(model.optimizer), "momentum", 0.0) or 0.0)
-    return (1 + momentum) / (eigenvalue * scale * scale / (n * model.units) + l2)
+    optimizer = _inner(model.optimizer)
+    widened = (1 + optimizer.momentum) / (1 + 2 * optimizer.momentum if optimizer.nesterov else 1)
+    return widened / (eigenvalue * scale * scale / (n * model.units) + l2)
 
 
 def _scales(scales: np.ndarray, names) -> str:

@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from keras_linreg.data import preprocessing
+
 # Keras's own name for the endpoint; its archive writes it a second time as "serving_default", which servers ask for.
 ENDPOINT = "serve"
 
@@ -34,6 +36,7 @@ def write(model, filepath, verbose: bool = True) -> None:
     archive = keras.export.ExportArchive()
     archive.track(model)
     if model.preprocessor is not None:
+        preprocessing.check_adapted(model.preprocessor)
         archive.track(model.preprocessor)
     archive.add_endpoint(ENDPOINT, predictions, [specs if schema.named else specs["features"]])
     archive.write_out(filepath, verbose=False)

@@ -69,6 +69,8 @@ def _same_rank(y_true, y_pred):
         y_true = ops.expand_dims(y_true, -1)
     elif len(pred_shape) + 1 == len(true_shape) and true_shape[-1] == 1:
         y_pred = ops.expand_dims(y_pred, -1)
+    elif len(true_shape) == len(pred_shape) == 1:  # a mean over the last axis would leave no rows to weight
+        y_true, y_pred = ops.expand_dims(y_true, -1), ops.expand_dims(y_pred, -1)
     same = len(y_true.shape) == len(y_pred.shape) and all(
         a == b or a is None or b is None for a, b in zip(y_true.shape, y_pred.shape, strict=True)
     )

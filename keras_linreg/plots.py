@@ -8,11 +8,11 @@ are the caller's. `figure` makes a Figure to draw on where the caller has none.
 from collections.abc import Iterable
 
 import numpy as np
-from matplotlib.animation import PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from PIL import Image
 
 # Okabe and Ito's colours, told apart with every common colour blindness; the yellow is left out (too faint
 # for lines).
@@ -175,7 +175,7 @@ def loss_curve(ax: Axes, epochs, loss, val_loss=None) -> Axes:
     if values.size and values.min() > 0 and values.max() > 10 * values.min():
         _log_scale(ax, values.min(), values.max())
     if len(epochs) == 1:
-        ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
+        ax.set(xlim=(epochs[0] - 1, epochs[0] + 1), xticks=epochs)
     if val_loss is not None:
         _legend(ax, 2)
     return ax
@@ -201,17 +201,17 @@ def figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
 
 
 def save_gif(
-    path, picture: Figure, steps: Iterable, *, dpi: float = 80, fps: int = 8, hold: int = 14
-) -> None:
+    path, picture: Figure, steps: Iterable, *, dpi: float = 80, seconds: float = 0.12, hold: float = 2
+):
     """Write an animation: the picture as it is after each of `steps`.
 
     Args:
-        path: the file to write, ending in `.gif`.
-        picture: the Figure.
-        steps: an iterable that redraws the picture each time it is asked for its next item.
-        dpi: pixels per inch of the Figure's size.
-        fps: frames per second.
-        hold: how many frames longer the last one stays.
+        path: the file to write.
+        picture: the Figure, whose layout stays as it is after the first step.
+        steps: an iterable, not empty, that redraws the picture each time it is asked for its next item.
+        dpi: pixels per inch of the Figure's size; the Figure keeps it.
+        seconds: how long a frame stays.
+        hold: how long the last one stays, in seconds; the first stays for half of that.
 
     Example:
     ```python
@@ -220,13 +220,26 @@ def save_gif(
     plots.save_gif("slope.gif", picture, steps)
     ```
     """
-    writer = PillowWriter(fps=fps)
-    with writer.saving(picture, path, dpi):
-        for _ in steps:
-            writer.grab_frame()
-        # PillowWriter has one speed for all; equal frames become one that lasts longer.
-        for _ in range(hold):
-            writer.grab_frame()
+    frames = []
+    # Straight from the canvas: savefig draws everything twice.
+    canvas = FigureCanvasAgg(picture)
+    picture.set_dpi(dpi)
+    for _ in steps:
+        canvas.draw()
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba()))
+        # As a palette, a third of the memory, and at Pillow's best rather than its web colours.
+        frames.append(image.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE))
+        picture.set_layout_engine("none")
+    durations = [round(1000 * seconds)] * len(frames)
+    durations[0], durations[-1] = round(500 * hold), round(1000 * hold)
+    # Matplotlib's PillowWriter has one duration for all frames.
+    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def title(ax: Axes, text) -> Axes:
+    """Set a title, above the left end of the Axes."""
+    ax.set_title(_text(text), fontsize=13, loc="left", color=_INK)
+    return ax
 
 
 def padded_range(values, *others, reach: float | None = None) -> tuple[float, float]:
@@ -293,8 +306,8 @@ def _text(name, longest: int = 40) -> str:
     """Make a label of a column's name, which may hold what Matplotlib takes for mathematics or hides."""
     name = " ".join(str(name).split())
     name = name if len(name) <= longest else name[: longest - 1] + "…"
-    # An underscore in front keeps a label out of legends.
-    return (" " + name if name.startswith("_") else name).replace("$", r"\$")
+    # Matplotlib keeps a label that begins with an underscore out of legends; a hair space brings it back.
+    return ("\u200a" + name if name.startswith("_") else name).replace("$", r"\$")
 
 
 def _scatter(ax, x, y, colour, *, label=None, crowd=None):
@@ -318,7 +331,7 @@ def _scatter(ax, x, y, colour, *, label=None, crowd=None):
 def _tidy(ax, xlabel, ylabel):
     ax.set_xlabel(_text(xlabel), fontsize=12, color=_INK)
     ax.set_ylabel(_text(ylabel), fontsize=12, color=_INK)
-    ax.tick_params(labelsize=10.5, colors=_INK, length=0)
+    ax.tick_params(which="both", labelsize=10.5, colors=_INK, length=0)
     ax.grid(True, color="#E3E3E3", linewidth=0.8)
     ax.set_axisbelow(True)
     for side, spine in ax.spines.items():
@@ -341,5 +354,5 @@ def _log_scale(ax, low, high):
     decades = np.log10(high / low)
     if decades <= 4:  # few enough for plain numbers: 0.5, 1, 2, 5 rather than powers of ten
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades <= 2.5 else (1,), numticks=12))
-        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())

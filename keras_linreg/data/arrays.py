@@ -190,7 +190,7 @@ def check_lengths(x, y, sample_weight) -> None:
         for name, array in (("x", x), ("y", y), ("sample_weight", sample_weight))
         if array is not None
     }
+    if not lengths["x"]:
+        raise ValueError("`x` must have at least one row. Received: none.")
     if len(set(lengths.values())) > 1:
         raise ValueError(f"`x`, `y` and `sample_weight` must have the same number of rows. Received: {lengths}.")
-    if not lengths["x"]:
-        raise ValueError("`x` must have at least one row. Received: an empty array.")

@@ -18,7 +18,10 @@ def check(preprocessor) -> None:
 
 
 def check_adapted(preprocessor) -> None:
-    """Refuse a preprocessor in which a layer still waits for `adapt`: it would pass the data on unchanged, or fail."""
+    """Refuse a preprocessor in which a layer still waits for `adapt`: it would pass the data on unchanged, or fail.
+
+    A FeatureSpace that was loaded from a file finishes building here: it cannot inside a graph.
+    """
     for layer in _with_sublayers(preprocessor):
         if not _is_adapted(layer):
             raise ValueError(
@@ -60,7 +63,9 @@ def input_names(preprocessor) -> tuple[str, ...] | None:
     """Return the names of the columns that the preprocessor asks for, None where it takes a matrix or doesn't say."""
     if isinstance(preprocessor, FeatureSpace):
         return tuple(preprocessor.features)
-    if isinstance(preprocessor, keras.Model) and hasattr(preprocessor, "inputs") and preprocessor.inputs:
+    if isinstance(preprocessor, keras.Sequential) or not isinstance(preprocessor, keras.Model):
+        return None
+    if getattr(preprocessor, "inputs", None):  # a functional model; a subclass of Model has none
         if isinstance(preprocessor.input, dict):
             return tuple(preprocessor.input)
         if len(preprocessor.inputs) > 1:
@@ -72,10 +77,12 @@ def input_dtypes(preprocessor) -> dict[str, str]:
     """Return the dtypes that the preprocessor declares for its named columns, as a served graph takes them."""
     if isinstance(preprocessor, FeatureSpace):
         declared = {name: feature.dtype for name, feature in preprocessor.features.items()}
-    elif input_names(preprocessor) is not None:
-        declared = dict(zip(input_names(preprocessor), (t.dtype for t in preprocessor.inputs), strict=True))
-    else:
+    elif input_names(preprocessor) is None:
         declared = {}
+    elif isinstance(preprocessor.input, dict):
+        declared = {name: tensor.dtype for name, tensor in preprocessor.input.items()}
+    else:
+        declared = {tensor.name: tensor.dtype for tensor in preprocessor.inputs}
     return {name: served_dtype(dtype) for name, dtype in declared.items()}
 
 

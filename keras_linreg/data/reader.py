@@ -71,21 +71,14 @@ class Reader:
         """Return the design matrix of `x` in memory: `(n, p)`, an array or a (sparse) tensor."""
         schema = self.schema or self._inputs_of(x)
         columns = arrays.named_columns(x)
-        if schema.named:
-            if columns is None:
-                columns = _by_position(x, schema.names)
-            columns = arrays.match(columns, schema.names)
-            if self._takes_columns(schema):
-                design = preprocessing.apply(self.preprocessor, self._raw_columns(columns, schema))
-            else:
-                design = arrays.stack(columns, self.dtype)
-                if self.preprocessor is not None:
-                    design = preprocessing.apply(self.preprocessor, design)
+        if self._takes_columns(schema):
+            columns = _by_position(x, schema) if columns is None else arrays.match(columns, schema.names)
+            design = preprocessing.apply(self.preprocessor, self._raw_columns(columns, schema))
         else:
-            if columns is not None and self.feature_names and self.preprocessor is None:
-                columns = arrays.match(columns, self.feature_names)
+            if columns is not None and (names := self._names_to_match(schema)):
+                columns = arrays.match(columns, names)
             matrix = self._matrix(x if columns is None else arrays.stack(columns, self.dtype))
-            _check_width(matrix.shape[-1], schema)
+            _check_width(matrix.shape, schema)
             design = matrix if self.preprocessor is None else preprocessing.apply(self.preprocessor, matrix)
         self._learn(schema, design.shape[-1])
         return design
@@ -93,19 +86,17 @@ class Reader:
     def graph_design(self, x):
         """Return the design of a batch inside a graph: of a dict of tensors `[batch]`, or of one matrix."""
         schema = self.schema or self._inputs_of(x)
-        if schema.named:
-            if not isinstance(x, Mapping):
-                raise ValueError(
-                    f"`x` must be a dict of the columns {list(schema.names)}. Received: {type(x).__name__}."
-                )
-            columns = arrays.match(x, schema.names)
-            if self._takes_columns(schema):
-                x = {c.name: _as_declared(columns[c.name], c.dtype) for c in schema.inputs}
-            else:
-                dtype = "float64" if all(c.dtype == tf.float64 for c in columns.values()) else self.dtype
-                x = tf.stack([tf.cast(tf.reshape(c, [-1]), dtype) for c in columns.values()], axis=1)
-        elif len(x.shape) == 1:
+        if self._takes_columns(schema):
+            columns = arrays.match(x, schema.names) if isinstance(x, Mapping) else _by_position(x, schema)
+            x = {c.name: _as_declared(columns[c.name], c.dtype) for c in schema.inputs}
+        elif isinstance(x, Mapping):
+            columns = arrays.match(x, self._names_to_match(schema) or tuple(x))
+            dtype = "float64" if all(c.dtype == tf.float64 for c in columns.values()) else self.dtype
+            x = tf.stack([tf.cast(tf.reshape(c, [-1]), dtype) for c in columns.values()], axis=1)
+        elif x.shape.rank == 1:
             x = tf.expand_dims(x, -1)
+        if not isinstance(x, Mapping):
+            _check_width(x.shape, schema)
         return x if self.preprocessor is None else preprocessing.apply(self.preprocessor, x)
 
     # Streams
@@ -144,11 +135,11 @@ class Reader:
         if y is not None and y.shape.rank is not None:
             arrays.check_units(tuple(y.shape) or (None,), self.units)
         schema = self.schema or self._inputs_of(x)
-        if schema.named or self.preprocessor is not None or sample_weight is not None:
+        if isinstance(x, Mapping) or self.preprocessor is not None or sample_weight is not None:
             dataset = dataset.map(self._graph_batch, num_parallel_calls=tf.data.AUTOTUNE)
             x = keras.utils.unpack_x_y_sample_weight(dataset.element_spec)[0]
-        elif self.schema is not None and x.shape.rank is not None:
-            _check_width(1 if x.shape.rank == 1 else x.shape[-1], schema)
+        else:
+            _check_width(x.shape, schema)
         if x.shape.rank is not None:
             width = 1 if x.shape.rank == 1 else x.shape[-1]
             if width is not None:
@@ -209,6 +200,12 @@ class Reader:
             names = schema.names
         self.schema = dataclasses.replace(schema, feature_names=names or default_names(width))
 
+    def _names_to_match(self, schema: Schema) -> tuple[str, ...] | None:
+        """Return the names that columns are matched by; a model of a nameless matrix takes them as they come."""
+        if schema.named:
+            return schema.names
+        return self.feature_names if self.preprocessor is None else None
+
     def _takes_columns(self, schema: Schema) -> bool:
         """Return whether the preprocessor is handed the columns by name, rather than stacked to one matrix."""
         if self.preprocessor is None:
@@ -245,24 +242,27 @@ class Reader:
         return array
 
 
-def _by_position(x, names: tuple[str, ...]) -> dict[str, Any]:
+def _by_position(x, schema: Schema) -> dict[str, Any]:
     """Return the columns of a matrix under the names that the model knows, in that order."""
     matrix = x if isinstance(x, pd.DataFrame) or tf.is_tensor(x) else np.asarray(x)
+    _check_width(matrix.shape, schema)
     if len(matrix.shape) == 1:
-        matrix = np.asarray(matrix).reshape(-1, 1)
-    if len(matrix.shape) != 2 or matrix.shape[1] != len(names):
-        raise ValueError(
-            f"`x` must have the {len(names)} columns {list(names)}. Received: shape {tuple(matrix.shape)}."
-        )
+        return {schema.names[0]: matrix}
     take = matrix.iloc if isinstance(matrix, pd.DataFrame) else matrix
-    return {name: take[:, i] for i, name in enumerate(names)}
+    return {name: take[:, i] for i, name in enumerate(schema.names)}
 
 
-def _check_width(width: int | None, schema: Schema) -> None:
-    expected = schema.inputs[0].shape[-1]
+def _check_width(shape, schema: Schema) -> None:
+    """Refuse a matrix of another number of columns than the model was built on, where the number is known."""
+    if isinstance(shape, tf.TensorShape) and shape.rank is None:
+        return
+    width = 1 if len(shape) == 1 else shape[-1]
+    expected = len(schema.inputs) if schema.named else schema.inputs[0].shape[-1]
     if width is not None and expected is not None and width != expected:
+        names = f" {list(schema.names)}" if schema.named else ""
         raise ValueError(
-            f"`x` must have the {expected} columns that the model was built on. Received: {width} columns."
+            f"`x` must have the {expected} columns that the model was built on{',' + names if names else ''}. "
+            f"Received: shape {tuple(shape)}."
         )
 
 

@@ -1,0 +1,420 @@
+"""Whatever the user has, the model reads it the same; what it cannot read is a clear error that changes nothing."""
+
+import resource
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import tensorflow as tf
+
+import keras_linreg as klr
+
+N = 40
+RNG = np.random.default_rng(2)
+MATRIX = RNG.normal(size=(N, 3)).astype("float32")
+TARGET = (MATRIX @ [1.0, 2.0, -1.0] + 0.5).astype("float32")
+NAMES = ["a", "b", "c"]
+FRAME = pd.DataFrame(MATRIX, columns=NAMES)
+
+
+def compiled(**kwargs):
+    model = klr.LinearRegression(**kwargs)
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    return model
+
+
+def fitted(x=MATRIX, y=TARGET, **kwargs):
+    model = compiled(**kwargs)
+    model.fit(x, y, batch_size=10, epochs=3, shuffle=False, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return fitted().get_weights()
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, x, y, weights=None):
+        super().__init__()
+        self.x, self.y, self.weights = x, y, weights
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        at = slice(10 * i, 10 * i + 10)
+        return (self.x[at], self.y[at]) if self.weights is None else (self.x[at], self.y[at], self.weights[at])
+
+
+def generator(x, y, epochs=3):
+    for _ in range(epochs):
+        for i in range(4):
+            yield x[10 * i : 10 * i + 10], y[10 * i : 10 * i + 10]
+
+
+def sparse_tensor():
+    return tf.sparse.from_dense(MATRIX)
+
+
+def columns():
+    return {name: FRAME[name].to_numpy() for name in NAMES}
+
+
+def dataset(x):
+    return tf.data.Dataset.from_tensor_slices((x, TARGET)).batch(10)
+
+
+IN_MEMORY = {
+    "array": lambda: MATRIX,
+    "float64": lambda: MATRIX.astype("float64"),
+    "fortran order": lambda: np.asfortranarray(MATRIX),
+    "tensor": lambda: tf.constant(MATRIX),
+    "sparse tensor": sparse_tensor,
+    "scipy sparse": lambda: scipy.sparse.csr_matrix(MATRIX),
+    "frame": lambda: FRAME,
+    "frame of nullable floats": lambda: FRAME.astype("Float64"),
+    "unnamed frame": lambda: pd.DataFrame(MATRIX),
+    "dict": columns,
+    "dict of (n, 1) tensors": lambda: {name: tf.constant(FRAME[[name]]) for name in NAMES},
+    "object array of numbers": lambda: MATRIX.astype(object),
+    "nested list": lambda: MATRIX.tolist(),
+}
+
+
+@pytest.mark.parametrize("kind", IN_MEMORY)
+def test_every_kind_of_x_in_memory_gives_the_same_weights(kind, expected):
+    model = fitted(IN_MEMORY[kind]())
+    for found, weight in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(found, weight, rtol=1e-5, atol=1e-6)
+
+
+STREAMS = {
+    "dataset": lambda: dataset(MATRIX),
+    "dataset of float64": lambda: dataset(MATRIX.astype("float64")),
+    "dataset of dicts": lambda: dataset(columns()),
+    "dataset of sparse": lambda: dataset(sparse_tensor()),
+    "PyDataset": lambda: Batches(MATRIX, TARGET),
+    "PyDataset of frames": lambda: Batches(FRAME, TARGET),
+    "PyDataset with weights": lambda: Batches(FRAME, TARGET, np.ones(N)),
+}
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_every_kind_of_stream_gives_the_same_weights(kind, expected):
+    model = compiled()
+    model.fit(STREAMS[kind](), epochs=3, shuffle=False, verbose=0)
+    for found, weight in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(found, weight, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("x", [MATRIX, FRAME], ids=["arrays", "frames"])
+def test_a_generator_gives_the_same_weights(x, expected):
+    model = compiled()
+    model.fit(generator(x, TARGET), epochs=3, steps_per_epoch=4, verbose=0)
+    np.testing.assert_allclose(model.get_weights()[0], expected[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [*IN_MEMORY, *STREAMS])
+def test_predict_and_evaluate_take_what_fit_takes(kind, expected):
+    model = fitted(FRAME) if "dict" in kind or "frame" in kind else fitted()
+    x = {**IN_MEMORY, **STREAMS}[kind]()
+    predicted = model.predict(x, verbose=0)
+    assert predicted.shape == (N, 1)
+    np.testing.assert_allclose(predicted, MATRIX @ expected[0] + expected[1], rtol=1e-4, atol=1e-5)
+    arguments = (x, TARGET) if kind in IN_MEMORY else (x,)
+    loss = float(np.mean((predicted[:, 0] - TARGET) ** 2))
+    assert model.evaluate(*arguments, verbose=0) == pytest.approx(loss, rel=1e-4)
+
+
+TARGETS = {
+    "(n,)": lambda: TARGET,
+    "(n, 1)": lambda: TARGET.reshape(-1, 1),
+    "Series": lambda: pd.Series(TARGET, name="y"),
+    "one-column frame": lambda: pd.DataFrame({"y": TARGET}),
+    "nullable Series": lambda: pd.Series(TARGET.astype("float64")).astype("Float64"),
+    "tensor": lambda: tf.constant(TARGET),
+    "list": lambda: TARGET.tolist(),
+}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_every_kind_of_y_gives_the_same_weights(kind, expected):
+    np.testing.assert_allclose(fitted(MATRIX, TARGETS[kind]()).get_weights()[0], expected[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        MATRIX[:, 0],
+        pd.Series(MATRIX[:, 0]),
+        pd.Series(MATRIX[:, 0], name="a"),
+        tf.constant(MATRIX[:, 0]),
+        {"a": MATRIX[:, 0]},
+    ],
+    ids=["array", "Series", "named Series", "tensor", "dict"],
+)
+def test_x_of_shape_n_is_one_feature(x):
+    np.testing.assert_allclose(fitted(x).kernel, fitted(MATRIX[:, :1]).kernel, rtol=1e-5)
+    assert fitted(x).predict(x, verbose=0).shape == (N, 1)
+
+
+def test_a_dataset_of_scalars_is_one_feature():
+    model = compiled()
+    model.fit(dataset(MATRIX[:, 0]), epochs=3, verbose=0)
+    np.testing.assert_allclose(model.kernel, fitted(MATRIX[:, :1]).kernel, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "int8", "uint16", "boolean", "bool", "Float32", "category"])
+def test_frames_of_every_numeric_dtype_train(dtype):
+    flags = RNG.integers(0, 2, N)
+    frame = FRAME.assign(b=pd.Series(flags).astype(dtype))
+    plain = FRAME.assign(b=flags.astype("float32"))
+    np.testing.assert_allclose(fitted(frame).kernel, fitted(plain).kernel, rtol=1e-5)
+
+
+@pytest.mark.parametrize("order", [["c", "a", "b"], ["b", "c", "a"]])
+@pytest.mark.parametrize("kind", ["frame", "dict", "dataset"])
+def test_columns_are_matched_by_name(order, kind):
+    model = fitted(FRAME)
+    x = {
+        "frame": FRAME[order],
+        "dict": {name: FRAME[name] for name in order},
+        "dataset": tf.data.Dataset.from_tensor_slices({name: FRAME[name] for name in order}).batch(7),
+    }[kind]
+    np.testing.assert_allclose(model.predict(x, verbose=0), model.predict(FRAME, verbose=0), rtol=1e-6)
+
+
+def test_feature_names_come_from_the_frame():
+    assert fitted(FRAME).feature_names == NAMES
+
+
+def test_feature_names_come_from_a_dict_in_a_dataset():
+    model = compiled()
+    model.fit(dataset(columns()), verbose=0)
+    assert model.feature_names == NAMES
+
+
+def test_feature_names_of_a_matrix_are_numbered():
+    assert fitted().feature_names == ["x0", "x1", "x2"]
+
+
+def test_given_feature_names_order_a_frames_columns():
+    model = fitted(FRAME, feature_names=["c", "a", "b"])
+    assert model.feature_names == ["c", "a", "b"]
+    np.testing.assert_allclose(model.kernel.numpy()[[1, 2, 0]], fitted(FRAME).kernel, rtol=1e-5)
+
+
+def test_given_feature_names_match_a_frame_to_a_model_of_a_matrix():
+    model = fitted(MATRIX, feature_names=NAMES)
+    np.testing.assert_allclose(
+        model.predict(FRAME[["b", "a", "c"]], verbose=0), model.predict(MATRIX, verbose=0), rtol=1e-6
+    )
+
+
+def test_a_matrix_is_taken_by_position_by_a_model_of_a_frame():
+    model = fitted(FRAME)
+    np.testing.assert_allclose(model.predict(MATRIX, verbose=0), model.predict(FRAME, verbose=0), rtol=1e-6)
+
+
+def test_a_hashed_design_of_100_000_columns_trains_in_the_memory_of_its_non_zeros():
+    n, width = 2_000, 100_000
+    rows = np.repeat(np.arange(n), 3)
+    cols = RNG.integers(0, width, 3 * n)
+    design = scipy.sparse.csr_matrix((np.ones(3 * n, "float32"), (rows, cols)), shape=(n, width))
+    truth = RNG.normal(size=width)
+    model = klr.LinearRegression(use_bias=False)
+    model.compile(optimizer=keras.optimizers.SGD(20.0, momentum=0.5))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    history = model.fit(design, design @ truth, batch_size=500, epochs=10, verbose=0)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert history.history["loss"][-1] < 0.7 * history.history["loss"][0]
+    assert grown < 400  # MB; the dense design would take 800
+
+
+# Bad input
+
+
+def raising(x=MATRIX, y=TARGET, match="", model=None, error=ValueError, **fit):
+    model = model or compiled()
+    before = model.get_weights()
+    with pytest.raises(error, match=match):
+        model.fit(x, y, verbose=0, **fit)
+    after = model.get_weights()
+    assert len(before) == len(after)
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+BAD_X = {
+    "empty": (np.empty((0, 3)), "at least one row"),
+    "strings": (np.array([["a", "b", "c"]] * N), r"`x` must be numeric.*'a'"),
+    "objects": (np.array([[object()] * 3] * N), "`x` must be numeric"),
+    "a string column": (FRAME.assign(b="red"), r"Column 'b' of `x` must be numeric.*'red'"),
+    "a date column": (FRAME.assign(b=pd.Timestamp("2020-01-01")), r"Column 'b' of `x` must be numeric"),
+    "a category": (FRAME.assign(b=pd.Categorical(["u", "v"] * (N // 2))), "Column 'b' of `x` must be numeric"),
+    "complex": (MATRIX.astype("complex64"), "`x` must be numeric"),
+    "duplicate names": (pd.concat([FRAME, FRAME[["a"]]], axis=1), r"distinct names.*\['a'\]"),
+    "names of two types": (FRAME.rename(columns={"a": 1}), r"must be named by strings.*\[1, 'b', 'c'\]"),
+    "nameless dict": ({0: MATRIX[:, 0]}, "keys of `x` must be strings"),
+    "ragged dict": ({"a": MATRIX[:, 0], "b": MATRIX[:5, 1]}, "same number of rows.*'a': 40, 'b': 5"),
+    "wide dict": ({"a": MATRIX}, r"Column 'a' of `x` must be of shape \(n,\)"),
+    "scalar": (3.0, "one row for each observation"),
+    "none": (None, "`x` is missing"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_X)
+def test_bad_x_is_an_error_that_changes_nothing(kind):
+    x, match = BAD_X[kind]
+    model = compiled()
+    raising(x, TARGET, match, model)
+    assert not model.built
+
+
+BAD_Y = {
+    "missing": (None, "`y` is missing"),
+    "shorter": (TARGET[:-1], r"same number of rows.*'x': 40, 'y': 39"),
+    "two columns": (np.stack([TARGET, TARGET], 1), r"units=1.*shape \(40, 2\); give the model units=2"),
+    "strings": (np.array(["a"] * N), "`y` must be numeric"),
+    "rank 3": (TARGET.reshape(N, 1, 1), "`y` must be of shape"),
+    "dict": ({"y": TARGET}, "`y` must be one array"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_Y)
+def test_bad_y_is_an_error_that_changes_nothing(kind):
+    y, match = BAD_Y[kind]
+    raising(MATRIX, y, match)
+    raising(MATRIX, y, match, fitted())
+
+
+def with_one(value, at=3):
+    weights = np.ones(N)
+    weights[at] = value
+    return weights
+
+
+BAD_WEIGHTS = {
+    "negative": (with_one(-0.5), r"`sample_weight` must be finite and not negative. Received: -0.5 in row 3"),
+    "nan": (with_one(np.nan), "`sample_weight` must be finite.*nan in row 3"),
+    "infinite": (with_one(np.inf), "`sample_weight` must be finite.*inf in row 3"),
+    "all zero": (np.zeros(N), "must not be zero for every row"),
+    "too few": (np.ones(N - 1), r"same number of rows.*'sample_weight': 39"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_WEIGHTS)
+def test_bad_weights_are_an_error_that_changes_nothing(kind):
+    weights, match = BAD_WEIGHTS[kind]
+    raising(MATRIX, TARGET, match, sample_weight=weights)
+    raising(MATRIX, TARGET, match, fitted(), sample_weight=weights)
+
+
+def test_bad_weights_in_a_dataset_are_an_error_that_changes_nothing():
+    stream = tf.data.Dataset.from_tensor_slices((MATRIX, TARGET, with_one(-1, at=35))).batch(10)
+    raising(stream, None, "`sample_weight` must be finite and not negative", fitted())
+
+
+def test_bad_weights_in_a_pydataset_name_the_batch():
+    raising(Batches(MATRIX, TARGET, with_one(-1, at=35)), None, "Batch 3: `sample_weight`", fitted(), shuffle=False)
+
+
+def test_a_bad_batch_of_a_generator_is_named():
+    def batches():
+        yield MATRIX[:10], TARGET[:10]
+        yield MATRIX[10:20], TARGET[10:20]
+        yield MATRIX[20:30, :2], TARGET[20:30]
+
+    raising(batches(), None, "Batch 2: `x` must have the 3 columns", fitted())
+
+
+@pytest.mark.parametrize(
+    ("stream", "match"),
+    [
+        (lambda: tf.data.Dataset.from_tensor_slices((MATRIX[:0], TARGET[:0])).batch(5), "at least one batch"),
+        (lambda: (pair for pair in ()), "at least one batch"),
+        (lambda: tf.data.Dataset.from_tensor_slices(MATRIX).batch(5), "needs targets"),
+        (lambda: Batches(np.empty((0, 3)), TARGET[:0]), "at least one row"),
+        (lambda: tf.data.Dataset.from_tensor_slices((MATRIX, MATRIX)).batch(5), "units=3"),
+    ],
+    ids=["empty dataset", "empty generator", "no targets", "empty batch", "units"],
+)
+def test_a_bad_stream_is_an_error_that_changes_nothing(stream, match):
+    raising(stream(), None, match)
+    raising(stream(), None, match, fitted())
+
+
+def test_targets_beside_a_stream_are_an_error():
+    raising(dataset(MATRIX), TARGET, "must be part of `x`")
+
+
+@pytest.mark.parametrize("method", ["predict", "evaluate", "fit"])
+@pytest.mark.parametrize(
+    ("x", "match"),
+    [
+        (FRAME[["a", "b"]], r"missing: \['c'\]"),
+        (FRAME.assign(d=1.0), r"not among the model's columns: \['d'\]"),
+        (FRAME.rename(columns={"a": "A"}), r"missing: \['a'\]; not among the model's columns: \['A'\]"),
+        (MATRIX[:, :2], r"the 3 columns .*\['a', 'b', 'c'\]. Received: shape \(40, 2\)"),
+    ],
+    ids=["missing", "extra", "renamed", "narrow matrix"],
+)
+def test_other_columns_than_those_trained_on_are_named(method, x, match):
+    model = fitted(FRAME)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=match):
+        getattr(model, method)(x, verbose=0, **({} if method == "predict" else {"y": TARGET}))
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_on_batch", "evaluate", "__call__"])
+def test_a_matrix_of_another_width_is_an_error(method):
+    model = fitted()
+    arguments = {"y": TARGET, "verbose": 0} if method == "evaluate" else {}
+    with pytest.raises(ValueError, match=r"must have the 3 columns"):
+        getattr(model, method)(MATRIX[:, :2], **arguments)
+
+
+@pytest.mark.parametrize(
+    ("names", "match"), [(["a", "a"], "distinct"), ([], "non-empty"), ([1, 2], "strings"), (["a", ""], "non-empty")]
+)
+def test_feature_names_must_be_distinct_strings(names, match):
+    with pytest.raises(ValueError, match=match):
+        klr.LinearRegression(feature_names=names)
+
+
+def test_feature_names_must_be_one_a_column():
+    raising(MATRIX, TARGET, "must name each of the 3 columns", compiled(feature_names=["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("x", "name"),
+    [
+        (np.array([[1, 2**24 + 1]] * N), "x1"),
+        (FRAME.assign(b=2**25 + np.arange(N)), "b"),
+        ({"a": MATRIX[:, 0], "id": np.full(N, -(2**30))}, "id"),
+    ],
+    ids=["matrix", "frame", "dict"],
+)
+def test_integers_that_float32_rounds_bring_a_warning_that_names_the_column(x, name):
+    with pytest.warns(UserWarning, match=rf"Column '{name}' holds integers beyond 2\*\*24"):
+        compiled().predict(x, verbose=0)
+
+
+def test_integers_that_float32_holds_bring_no_warning():
+    compiled().predict(np.array([[1, 2**24]] * N), verbose=0)
+
+
+def test_validation_data_of_one_array_is_an_error():
+    raising(validation_data=(MATRIX,), match="`validation_data` must be")
+
+
+def test_validation_data_may_be_a_frame_in_another_order():
+    model = compiled()
+    history = model.fit(
+        FRAME, TARGET, validation_data=(FRAME[["c", "b", "a"]], TARGET), batch_size=N, epochs=2, verbose=0
+    )
+    assert history.history["val_loss"][0] == pytest.approx(history.history["loss"][1], rel=1e-5)

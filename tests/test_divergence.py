@@ -1,0 +1,248 @@
+"""Divergence and bad numbers are never silent, and the weights survive them."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import tensorflow as tf
+
+import keras_linreg as klr
+from keras_linreg import divergence
+from keras_linreg.data import Prepared
+
+RNG = np.random.default_rng(4)
+FRAME = pd.DataFrame({"rooms": RNG.normal(5, 1, 200), "income": RNG.normal(3e4, 5e3, 200)})
+TARGET = 3 * FRAME["rooms"] + 1e-3 * FRAME["income"]
+
+
+def compiled(rate=0.01, optimizer=None, **compiled):
+    model = klr.LinearRegression(**{k: compiled.pop(k) for k in ("kernel_regularizer", "dtype") if k in compiled})
+    model.compile(optimizer=optimizer or keras.optimizers.SGD(rate), **compiled)
+    return model
+
+
+def assert_finite(model):
+    for weight in [*model.weights, *model.optimizer.variables]:
+        assert np.isfinite(np.asarray(tf.convert_to_tensor(weight))).all(), weight.path
+
+
+@pytest.mark.parametrize(
+    "compile_args",
+    [{}, {"steps_per_execution": 4}, {"jit_compile": True}, {"run_eagerly": True}, {"dtype": "mixed_bfloat16"}],
+    ids=str,
+)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_divergence_is_an_error_and_leaves_finite_weights(compile_args, momentum):
+    model = compiled(optimizer=keras.optimizers.SGD(0.01, momentum=momentum), **compile_args)
+    with pytest.raises(FloatingPointError, match="Training diverged: the loss became (inf|nan) with a learning rate of 0.01"):
+        model.fit(FRAME, TARGET, epochs=50, verbose=0)
+    assert_finite(model)
+    if "steps_per_execution" not in compile_args:  # there, those before the call of several steps
+        assert np.abs(model.kernel).max() > 0  # the last finite weights, not the first
+
+
+def test_the_error_says_which_rate_is_stable_and_which_column_is_to_blame():
+    model = compiled()
+    with pytest.raises(FloatingPointError) as error:
+        model.fit(FRAME, TARGET, epochs=50, verbose=0)
+    message = str(error.value)
+    design = np.column_stack([FRAME, np.ones(200)])
+    bound = 1 / np.linalg.eigvalsh(design.T @ design / 200)[-1]
+    assert f"stable for these columns is about {bound:.2g}" in message
+    assert "'income' 3.0" in message
+    assert "keras.layers.Normalization" in message
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("units", [1, 3])
+@pytest.mark.parametrize("l2", [0.0, 0.5])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_stated_rate_divides_the_stable_from_the_diverging(momentum, nesterov, units, l2, weighted):
+    x = RNG.normal(size=(64, 3)) * [1, 2, 0.5]
+    weights = RNG.uniform(0.5, 2, 64) if weighted else None
+    regularizer = keras.regularizers.L2(l2) if l2 else None
+
+    def model_at(rate):
+        model = klr.LinearRegression(units=units, kernel_regularizer=regularizer)
+        model.compile(optimizer=keras.optimizers.SGD(rate, momentum=momentum, nesterov=nesterov))
+        model.build((None, 3))
+        return model
+
+    bound = divergence._largest_rate(model_at(1.0), x, weights)
+    root = np.ones((64, 1)) if weights is None else np.sqrt(weights)[:, None]
+    full = np.column_stack([x, np.ones(64)]) * root
+    penalty = l2 * np.diag([1, 1, 1, 0]) if l2 else 0
+
+    def grows(rate):
+        hessian = 2 * (full.T @ full / (64 * units) + penalty)
+        w, v = np.ones(4), np.zeros(4)
+        for _ in range(4000):
+            gradient = hessian @ w
+            v = momentum * v - rate * gradient
+            w = w + (momentum * v - rate * gradient if nesterov else v)
+            if np.abs(w).max() > 1e6:
+                return True
+        return False
+
+    # With an intercept that is not penalised the stated rate is a lower bound, tight up to the penalty.
+    assert not grows(0.98 * bound)
+    assert grows((1.02 if not l2 else 2.5) * bound)
+
+
+def test_the_rate_of_a_sparse_design_is_that_of_the_dense_one():
+    model = compiled()
+    model.build((None, 30))
+    dense = RNG.normal(size=(100, 30)) * (RNG.random((100, 30)) < 0.2)
+    found = divergence._largest_rate(model, scipy.sparse.csr_matrix(dense), None)
+    assert found == pytest.approx(divergence._largest_rate(model, dense, None), rel=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["dataset", "generator", "sparse"])
+def test_divergence_on_any_data_says_the_stable_rate(kind):
+    x, y = FRAME.to_numpy(), TARGET.to_numpy()
+    data = {
+        "dataset": lambda: (tf.data.Dataset.from_tensor_slices((x, y)).batch(50).repeat(),),
+        "generator": lambda: (((x[:50], y[:50]) for _ in range(500)),),
+        "sparse": lambda: (scipy.sparse.csr_matrix(x), y),
+    }[kind]()
+    with pytest.raises(FloatingPointError, match="stable for these columns is about 1.1e-09"):
+        compiled().fit(*data, epochs=10, steps_per_epoch=4 if kind != "sparse" else None, verbose=0)
+
+
+def test_an_adaptive_optimizer_diverges_with_a_word_on_the_scales():
+    model = compiled(optimizer=keras.optimizers.Adam(1e38))
+    with pytest.raises(FloatingPointError, match=r"Scales of the columns \(root mean square\): 'income'"):
+        model.fit(FRAME, TARGET, epochs=3, verbose=0)
+
+
+def test_a_model_trains_on_after_a_divergence():
+    model = compiled(optimizer=keras.optimizers.SGD(0.01, momentum=0.9))
+    with pytest.raises(FloatingPointError):
+        model.fit(FRAME, TARGET, epochs=50, verbose=0)
+    model.set_weights([np.zeros((2, 1)), np.zeros(1)])
+    model.compile(optimizer=keras.optimizers.SGD(1e-10))
+    history = model.fit(FRAME, TARGET, epochs=2, verbose=0).history["loss"]
+    assert np.isfinite(history).all()
+
+
+@pytest.mark.parametrize("raise_error", [False, True])
+def test_terminate_on_nan_ends_the_fit_in_its_own_way(raise_error):
+    model = compiled()
+    callback = keras.callbacks.TerminateOnNaN(raise_error=raise_error)
+    if raise_error:
+        with pytest.raises(RuntimeError, match="NaN or Inf loss"):
+            model.fit(FRAME, TARGET, epochs=50, verbose=0, callbacks=[callback])
+    else:
+        history = model.fit(FRAME, TARGET, epochs=50, verbose=0, callbacks=[callback])
+        assert not np.isfinite(history.history["loss"][-1])
+
+
+def test_train_on_batch_diverges_with_the_same_error():
+    model = compiled()
+    with pytest.raises(FloatingPointError, match="Training diverged"):
+        for _ in range(50):
+            model.train_on_batch(FRAME, TARGET)
+    assert_finite(model)
+
+
+# NaN and infinity in the data
+
+
+def spoiled(value, column="income", row=137):
+    frame = FRAME.copy()
+    frame.loc[row, column] = value
+    return frame
+
+
+def assert_untouched(model, before, *fit, match, **kwargs):
+    with pytest.raises(ValueError, match=match):
+        model.fit(*fit, verbose=0, **kwargs)
+    for variable, value in zip([*model.weights, *model.optimizer.variables], before, strict=True):
+        np.testing.assert_array_equal(tf.convert_to_tensor(variable), value)
+
+
+@pytest.fixture
+def trained():
+    model = compiled(optimizer=keras.optimizers.SGD(1e-10, momentum=0.5))
+    model.fit(FRAME, TARGET, epochs=1, verbose=0)
+    return model, [tf.identity(tf.convert_to_tensor(v)) for v in [*model.weights, *model.optimizer.variables]]
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # NumPy's own word on 1e300, from Keras's adapter
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("kind", ["frame", "sparse"])
+def test_a_bad_number_in_x_names_column_and_row_and_changes_nothing(trained, value, kind):
+    model, before = trained
+    shown = "1e\\+300 .too large for float32" if value == 1e300 else str(value)
+    x = spoiled(value)
+    x = x if kind == "frame" else scipy.sparse.csr_matrix(x.to_numpy())
+    assert_untouched(
+        model, before, x, TARGET, match=f"`x` must be finite. Received: {shown}.* in column 'income', row 137", epochs=3
+    )
+
+
+def test_a_missing_value_of_a_nullable_column_is_named(trained):
+    frame = FRAME.assign(rooms=FRAME["rooms"].astype("Float64"))
+    frame.loc[5, "rooms"] = pd.NA
+    assert_untouched(*trained, frame, TARGET, match="nan in column 'rooms', row 5")
+
+
+def test_a_bad_number_in_y_names_the_row_and_changes_nothing(trained):
+    y = TARGET.copy()
+    y[3] = np.nan
+    assert_untouched(*trained, FRAME, y, match="`y` must be finite. Received: nan in row 3")
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, frame):
+        super().__init__()
+        self.frame = frame
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return self.frame.iloc[50 * i : 50 * i + 50], TARGET.iloc[50 * i : 50 * i + 50]
+
+
+STREAMS = {
+    "dataset": lambda frame: tf.data.Dataset.from_tensor_slices((frame.to_numpy(), TARGET.to_numpy())).batch(50),
+    "dict dataset": lambda frame: tf.data.Dataset.from_tensor_slices((dict(frame), TARGET.to_numpy())).batch(50),
+    "PyDataset": Batches,
+    "generator": lambda frame: (
+        (frame.iloc[50 * i : 50 * i + 50], TARGET.iloc[50 * i : 50 * i + 50]) for i in range(4)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_bad_number_in_a_stream_names_the_batch_and_changes_nothing(trained, kind):
+    stream = STREAMS[kind](spoiled(np.nan))
+    assert_untouched(*trained, stream, match="nan in column 'income', row 37 of batch 2", shuffle=False)
+
+
+def test_weights_that_were_not_finite_before_the_fit_are_named():
+    model = compiled(1e-10)
+    model.fit(FRAME, TARGET, verbose=0)
+    model.kernel.assign([[0.0], [np.nan]])
+    with pytest.raises(ValueError, match="weights must be finite before a fit. Received: nan in 'kernel' of column 'income'"):
+        model.fit(FRAME, TARGET, verbose=0)
+
+
+def test_a_nan_row_predicts_nan_for_that_row_alone(trained):
+    predicted = trained[0].predict(spoiled(np.nan), verbose=0)
+    assert np.flatnonzero(np.isnan(predicted)).tolist() == [137]
+
+
+def test_a_watch_reads_what_no_later_step_changes():
+    model = compiled(1e-10)
+    model.fit(FRAME, TARGET, verbose=0)
+    watch = divergence.Watch(model)
+    before = [np.array(value) for value in watch.start]
+    with divergence.watching(model, Prepared(None), None):
+        pass
+    model.fit(FRAME, TARGET, epochs=2, verbose=0)
+    for kept, value in zip(watch.start, before, strict=True):
+        np.testing.assert_array_equal(kept, value)

@@ -1,0 +1,236 @@
+"""A preprocessor runs wherever the model meets raw columns, names the design's columns, and is never trained."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import keras_linreg as klr
+
+
+def compiled(space, **arguments):
+    model = klr.LinearRegression(preprocessor=space, **arguments)
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    return model
+
+
+def raw(frame):
+    return {name: frame[name].to_numpy() for name in frame}
+
+
+@pytest.fixture(scope="module")
+def by_hand(penguins, penguin_space):
+    """A model of the design that the FeatureSpace makes, without one of its own."""
+    frame, target = penguins
+    design = np.asarray(penguin_space(raw(frame)))
+    model = klr.LinearRegression()
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    model.fit(design, target, batch_size=30, epochs=3, shuffle=False, verbose=0)
+    return model, design
+
+
+INPUTS = {
+    "frame": lambda frame: frame,
+    "columns in another order": lambda frame: frame[["species", "bill", "site"]],
+    "dict": raw,
+    "category and nullable": lambda frame: frame.assign(
+        species=frame["species"].astype("category"), site=frame["site"].astype("Int64")
+    ),
+    "python strings": lambda frame: {**raw(frame), "species": frame["species"].tolist()},
+}
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+def test_training_equals_training_on_the_design(penguins, penguin_space, by_hand, kind):
+    frame, target = penguins
+    expected, _ = by_hand
+    model = compiled(penguin_space)
+    model.fit(INPUTS[kind](frame), target, batch_size=30, epochs=3, shuffle=False, verbose=0)
+    np.testing.assert_allclose(model.kernel, expected.kernel, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        model.predict(INPUTS[kind](frame), verbose=0), model.predict(frame, verbose=0), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["as adapted", "as loaded"])
+def test_a_dataset_passes_the_preprocessor_batch_by_batch(penguins, penguin_space, by_hand, tmp_path, fresh):
+    frame, target = penguins
+    model = compiled(penguin_space)
+    if not fresh:
+        model.fit(frame[:1], target[:1], epochs=0, verbose=0)
+        model.save(tmp_path / "m.keras")
+        model = keras.models.load_model(tmp_path / "m.keras")
+    dataset = tf.data.Dataset.from_tensor_slices((raw(frame), target.to_numpy())).batch(30)
+    model.fit(dataset, epochs=3, verbose=0)
+    np.testing.assert_allclose(model.kernel, by_hand[0].kernel, rtol=1e-5, atol=1e-6)
+    assert model.evaluate(dataset, verbose=0) == pytest.approx(model.evaluate(frame, target, verbose=0), rel=1e-5)
+
+
+def test_a_featurespace_names_the_columns_of_the_design(penguins, penguin_space):
+    frame, target = penguins
+    model = compiled(penguin_space)
+    model.fit(frame, target, verbose=0)
+    names = model.feature_names
+    assert len(names) == model.kernel.shape[0]
+    assert names[0] == "bill"
+    design = pd.DataFrame(np.asarray(penguin_space(raw(frame))), columns=names)
+    for species in ("Adelie", "Chinstrap", "Gentoo"):
+        np.testing.assert_array_equal(design[f"species_{species}"], frame["species"] == species)
+    for site in (1, 2, 3):
+        np.testing.assert_array_equal(design[f"site_{site}"], frame["site"] == site)
+    assert not design["species_[UNK]"].any()
+
+
+def test_crosses_bins_and_hashes_are_named_too():
+    frame = pd.DataFrame({"age": np.arange(20.0), "town": ["a", "b"] * 10, "zip": np.arange(20) % 4})
+    space = keras.utils.FeatureSpace(
+        {
+            "age": keras.utils.FeatureSpace.float_discretized(num_bins=3),
+            "town": "string_categorical",
+            "zip": keras.utils.FeatureSpace.integer_hashed(num_bins=5),
+        },
+        crosses=[keras.utils.FeatureSpace.cross(("town", "zip"), crossing_dim=4)],
+    )
+    space.adapt(tf.data.Dataset.from_tensor_slices(raw(frame)))
+    model = compiled(space)
+    model.fit(frame, np.arange(20.0), epochs=1, verbose=0)
+    expected = [
+        *(f"age_{i}" for i in range(3)),
+        *("town_[UNK]", "town_b", "town_a"),
+        *(f"zip_{i}" for i in range(5)),
+        *(f"town_X_zip_{i}" for i in range(4)),
+    ]
+    assert sorted(model.feature_names) == sorted(expected)
+    design = pd.DataFrame(np.asarray(space(raw(frame))), columns=model.feature_names)
+    np.testing.assert_array_equal(design["town_b"], frame["town"] == "b")
+    for name in ("age", "zip", "town_X_zip"):
+        one_hot = design[[column for column in design if column.rpartition("_")[0] == name]]
+        np.testing.assert_array_equal(one_hot.sum(axis=1), np.ones(20))
+
+
+def test_given_names_name_the_design(penguins, penguin_space, by_hand):
+    frame, target = penguins
+    names = [f"d{i}" for i in range(by_hand[1].shape[1])]
+    model = compiled(penguin_space, feature_names=names)
+    model.fit(frame, target, verbose=0)
+    assert model.feature_names == names
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_a_layer_takes_the_columns_as_one_matrix_and_keeps_their_names(diabetes, as_frame):
+    frame, target = diabetes
+    frame = 3 * frame + 7
+    layer = keras.layers.Normalization()
+    layer.adapt(frame.to_numpy())
+    x = frame if as_frame else frame.to_numpy()
+    model = compiled(layer)
+    model.fit(x, target, batch_size=64, epochs=2, shuffle=False, verbose=0)
+    plain = klr.LinearRegression()
+    plain.compile(optimizer=keras.optimizers.SGD(0.1))
+    plain.fit(np.asarray(layer(frame.to_numpy())), target, batch_size=64, epochs=2, shuffle=False, verbose=0)
+    np.testing.assert_allclose(model.kernel, plain.kernel, rtol=1e-5)
+    assert model.feature_names == (list(frame) if as_frame else [f"x{i}" for i in range(10)])
+
+
+def test_a_functional_model_of_named_inputs_takes_columns_by_name():
+    a, b = keras.Input((1,), name="a"), keras.Input((1,), name="b")
+    interaction = keras.Model([a, b], keras.layers.Concatenate()([a, b, keras.layers.Multiply()([a, b])]))
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"])
+    target = frame["a"] + 2 * frame["a"] * frame["b"]
+    model = compiled(interaction)
+    model.fit(frame[["b", "a"]], target, epochs=60, verbose=0)
+    np.testing.assert_allclose(model.kernel[:, 0], [1, 0, 2], atol=0.02)
+    assert model.feature_names == ["x0", "x1", "x2"]
+
+
+def test_a_trainable_preprocessor_is_not_trained(diabetes):
+    frame, target = diabetes
+    embed = keras.Sequential([keras.Input((10,)), keras.layers.Dense(3)])
+    before = [np.array(w) for w in embed.get_weights()]
+    model = compiled(embed)
+    model.fit(frame, target, epochs=2, verbose=0)
+    assert len(model.trainable_weights) == 2
+    for found, weight in zip(embed.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(found, weight)
+
+
+def test_jit_compile_never_meets_the_strings(penguins, penguin_space, by_hand):
+    frame, target = penguins
+    model = klr.LinearRegression(preprocessor=penguin_space)
+    model.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=True)
+    model.fit(frame, target, batch_size=30, epochs=3, shuffle=False, verbose=0)
+    np.testing.assert_allclose(model.kernel, by_hand[0].kernel, rtol=1e-4, atol=1e-5)
+
+
+# Not adapted, and other mistakes
+
+
+def unadapted():
+    inputs = keras.Input((2,))
+    return {
+        "Normalization": keras.layers.Normalization(),
+        "Normalization in a model": keras.Model(inputs, keras.layers.Normalization()(inputs)),
+        "Discretization": keras.layers.Discretization(num_bins=3),
+        "StringLookup": keras.layers.StringLookup(output_mode="one_hot"),
+        "IntegerLookup": keras.layers.IntegerLookup(output_mode="multi_hot"),
+        "TextVectorization": keras.layers.TextVectorization(output_mode="tf_idf"),
+        "FeatureSpace": keras.utils.FeatureSpace({"a": "float_normalized"}),
+    }
+
+
+@pytest.mark.parametrize("kind", unadapted())
+def test_a_preprocessor_that_was_not_adapted_is_an_error_that_changes_nothing(kind):
+    model = compiled(unadapted()[kind])
+    x = {"a": np.arange(4.0)} if kind == "FeatureSpace" else np.ones((4, 2))
+    with pytest.raises(ValueError, match=r"`preprocessor` must be adapted .* call `.adapt\(data\)`"):
+        model.fit(x, np.arange(4.0), verbose=0)
+    assert not model.built
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.Normalization(mean=1.0, variance=4.0),
+        keras.layers.Discretization(bin_boundaries=[0.0, 1.0], output_mode="one_hot"),
+        keras.layers.Rescaling(0.5),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_layer_that_needs_no_adapt_is_ready(layer):
+    if isinstance(layer, keras.layers.Normalization):
+        layer.build((None, 1))
+    model = compiled(layer)
+    model.fit(np.linspace(-1, 2, 30), np.linspace(0, 1, 30), verbose=0)
+    assert model.built
+
+
+def test_what_is_no_layer_is_refused():
+    with pytest.raises(ValueError, match="`preprocessor` must be a keras.utils.FeatureSpace"):
+        klr.LinearRegression(preprocessor=np.log)
+
+
+def test_a_featurespace_of_dicts_is_refused(penguins):
+    frame, target = penguins
+    space = keras.utils.FeatureSpace({"bill": "float_normalized"}, output_mode="dict")
+    space.adapt(tf.data.Dataset.from_tensor_slices(raw(frame[["bill"]])))
+    with pytest.raises(ValueError, match="output_mode='concat'"):
+        compiled(space).fit(frame[["bill"]], target, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda frame: frame.drop(columns="site"), r"missing: \['site'\]"),
+        (lambda frame: frame.assign(id=1), r"not among the model's columns: \['id'\]"),
+        (lambda frame: frame.assign(species=frame["species"].where(frame.index != 4)), "'species'.*missing values.*row 4"),
+        (lambda frame: frame["bill"].to_numpy(), "takes the named columns"),
+    ],
+    ids=["missing", "extra", "missing value", "a matrix"],
+)
+def test_wrong_columns_for_the_preprocessor_are_named(penguins, penguin_space, change, match):
+    frame, target = penguins
+    model = compiled(penguin_space)
+    with pytest.raises(ValueError, match=match):
+        model.fit(change(frame), target, verbose=0)
+    assert not model.built

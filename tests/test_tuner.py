@@ -1,0 +1,322 @@
+import json
+import logging
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_linreg as klr
+
+pytestmark = [
+    # KerasTuner 1.4.8 names its threads the old way in every call of an oracle.
+    pytest.mark.filterwarnings(r"ignore:(currentThread|getName)\(\) is deprecated:DeprecationWarning"),
+    # Keras 3.15 hands its variables to h5py, through NumPy 2, in save_weights.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+    # KerasTuner loads the weights before the optimizer is built.
+    pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning"),
+]
+
+TUNERS = {
+    "random": lambda model, trials, **kwargs: kt.RandomSearch(model, max_trials=trials, **kwargs),
+    "grid": lambda model, trials, **kwargs: kt.GridSearch(model, max_trials=trials, **kwargs),
+    "bayes": lambda model, trials, **kwargs: kt.BayesianOptimization(
+        model, max_trials=trials, num_initial_points=trials - 1, **kwargs
+    ),
+    "hyperband": lambda model, trials, **kwargs: kt.Hyperband(model, max_epochs=4, factor=2, **kwargs),
+}
+each_tuner = pytest.mark.parametrize("name", TUNERS)
+
+
+@pytest.fixture
+def tuner(tmp_path):
+    def make(name, model, trials=4, objective="val_loss", **kwargs):
+        return TUNERS[name](model, trials, objective=objective, seed=1, directory=tmp_path, **kwargs)
+
+    return make
+
+
+def scores(tuner):
+    return [trial.score for trial in tuner.oracle.trials.values()]
+
+
+def least_squares_loss(x, y):
+    """The validation loss of NumPy's least squares on the split of validation_split=0.2."""
+    design = np.column_stack([np.asarray(x), np.ones(len(y))])
+    split = int(len(y) * 0.8)
+    weights = np.linalg.lstsq(design[:split], np.asarray(y)[:split], rcond=None)[0]
+    return np.mean((design[split:] @ weights - np.asarray(y)[split:]) ** 2)
+
+
+def fixed(**values):
+    hp = kt.HyperParameters()
+    for name, value in values.items():
+        hp.Fixed(name, value)
+    return hp
+
+
+@each_tuner
+def test_every_tuner_finds_a_good_region_of_the_tutorial(name, tuner, tutorial):
+    x, y = tutorial
+    search = tuner(name, klr.HyperLinearRegression(learning_rate=None, batch_size=8), trials=6)
+    search.search(x, y, epochs=8, validation_split=0.2, verbose=0)
+    assert search.oracle.get_best_trials()[0].score < 1.1 * least_squares_loss(x, y)
+    assert {trial.status for trial in search.oracle.trials.values()} == {"COMPLETED"}
+
+
+@each_tuner
+def test_every_tuner_finds_a_good_region_of_diabetes(name, tuner, diabetes):
+    x, y = diabetes
+    search = tuner(name, klr.HyperLinearRegression(batch_size=32), trials=6)
+    search.search(x, y, epochs=15, validation_split=0.2, verbose=0)
+    assert search.oracle.get_best_trials()[0].score < 1.1 * least_squares_loss(x, y)
+
+
+def test_the_best_model_is_saved_loaded_exported_and_has_names(tuner, tmp_path, diabetes):
+    x, y = diabetes
+    search = tuner("random", klr.HyperLinearRegression(), trials=2)
+    search.search(x, y, epochs=2, validation_split=0.2, verbose=0)
+    best = search.get_best_models()[0]
+    assert best.feature_names == list(x.columns)
+    expected = best.predict(x, verbose=0)
+    assert best.evaluate(x[353:], y[353:], verbose=0)[0] == pytest.approx(
+        search.oracle.get_best_trials()[0].score
+    )
+    best.save(tmp_path / "best.keras")
+    np.testing.assert_allclose(
+        keras.models.load_model(tmp_path / "best.keras").predict(x, verbose=0), expected
+    )
+    best.export(tmp_path / "best", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "best")).signatures["serving_default"]
+    columns = {column: tf.constant(x[column].to_numpy(), tf.float32) for column in x}
+    np.testing.assert_allclose(served(**columns)["predictions"], expected, rtol=1e-5)
+
+
+def test_the_best_hyperparameters_train_a_new_model_outside_the_search(tuner, tutorial):
+    search = tuner("random", klr.HyperLinearRegression(), trials=2)
+    search.search(*tutorial, epochs=1, validation_split=0.2, verbose=0)
+    hp = search.get_best_hyperparameters()[0]
+    assert {"optimizer", "l2", "learning_rate", "batch_size"} <= set(hp.values)
+    history = search.hypermodel.fit(hp, search.hypermodel.build(hp), *tutorial, epochs=1, verbose=0)
+    assert set(history.history) == {"loss", "mean_squared_error"}
+
+
+@each_tuner
+def test_a_diverged_trial_is_infinitely_bad_and_the_search_goes_on(name, tuner, tutorial):
+    x, y = tutorial
+    model = klr.HyperLinearRegression(
+        learning_rate=lambda hp: hp.Choice("learning_rate", [1e30, 0.01]),
+        optimizer="sgd",
+        momentum=lambda hp: hp.Float("momentum", 0.0, 0.5),
+        l2=0.0,
+        batch_size=20,
+    )
+    search = tuner(name, model, trials=6, executions_per_trial=1 if name == "hyperband" else 2)
+    search.search(x, y, epochs=2, validation_split=0.2, verbose=0)
+    diverged = [trial for trial in search.oracle.trials.values() if trial.score == np.inf]
+    assert 0 < len(diverged) < len(scores(search))
+    assert all("Training diverged" in trial.message for trial in diverged)
+    assert {trial.hyperparameters.get("learning_rate") for trial in diverged} == {1e30}
+    assert search.get_best_hyperparameters()[0].get("learning_rate") == 0.01
+    assert np.isfinite(search.get_best_models()[0].predict(x, verbose=0)).all()
+
+
+@pytest.mark.parametrize(
+    ("objective", "worst"),
+    [
+        (kt.Objective("val_r2", "max"), -np.inf),
+        ([kt.Objective("val_loss", "min"), kt.Objective("val_r2", "max")], np.inf),
+    ],
+    ids=["max", "several"],
+)
+def test_divergence_is_worst_in_the_direction_of_the_objective(tuner, tutorial, objective, worst):
+    model = klr.HyperLinearRegression(
+        learning_rate=1e30, optimizer="sgd", metrics=[keras.metrics.R2Score(name="r2")]
+    )
+    search = tuner("random", model, trials=1, objective=objective)
+    search.search(*tutorial, epochs=1, validation_split=0.2, verbose=0)
+    assert scores(search) == [worst]
+
+
+def test_terminate_on_nan_does_not_make_a_trial_fail(tuner, tutorial):
+    search = tuner("random", klr.HyperLinearRegression(learning_rate=1e30, optimizer="sgd"), trials=2)
+    callbacks = [keras.callbacks.TerminateOnNaN()]
+    search.search(*tutorial, epochs=1, validation_split=0.2, verbose=0, callbacks=callbacks)
+    assert scores(search) == [np.inf, np.inf]
+
+
+@pytest.mark.parametrize("direction", ["min", "max"])
+def test_the_gaussian_process_is_not_told_that_divergence_is_best(tuner, tutorial, monkeypatch, direction):
+    """KerasTuner's own nan_to_num would show it a loss of 0."""
+    sign = 1 if direction == "min" else -1
+    metric = keras.metrics.MeanMetricWrapper(lambda y, p: sign * tf.square(y - p), name="score")
+    model = klr.HyperLinearRegression(
+        learning_rate=lambda hp: hp.Float("learning_rate", 1e-4, 1e30, sampling="log"),
+        optimizer="sgd",
+        momentum=0.0,
+        l2=0.0,
+        batch_size=20,
+    )
+    model.metrics = lambda y, p: sign * tf.reduce_mean(tf.square(y - p), axis=-1)
+    model.metrics.__name__ = metric.name
+    search = tuner("bayes", model, trials=6, objective=kt.Objective("val_score", direction))
+    seen = []
+    fit = type(search.oracle.gpr).fit
+    monkeypatch.setattr(type(search.oracle.gpr), "fit", lambda self, x, y: seen.append(y) or fit(self, x, y))
+    search.search(*tutorial, epochs=1, validation_split=0.2, verbose=0)
+    losses = sign * np.array(scores(search)[:5])
+    assert np.isinf(losses).any()
+    assert np.isfinite(losses).any()
+    finite = losses[np.isfinite(losses)]
+    np.testing.assert_allclose(seen[0], np.where(np.isinf(losses), finite.max(), losses))
+
+
+def test_hyperband_goes_on_where_a_whole_round_diverges(tuner, tutorial):
+    search = tuner("hyperband", klr.HyperLinearRegression(learning_rate=1e30, optimizer="sgd"))
+    search.search(*tutorial, validation_split=0.2, verbose=0)
+    assert set(scores(search)) == {np.inf}
+
+
+def test_a_search_in_which_all_diverges_says_so(tuner, tutorial, caplog):
+    search = tuner("random", klr.HyperLinearRegression(learning_rate=1e30, optimizer="sgd"), trials=2)
+    with caplog.at_level(logging.WARNING):
+        search.search(*tutorial, epochs=1, validation_split=0.2, verbose=0)
+    assert scores(search) == [np.inf, np.inf]
+    assert "Every trial of this search has diverged so far. Training diverged" in caplog.text
+    with pytest.raises(FileNotFoundError):
+        search.get_best_models()
+
+
+@each_tuner
+def test_bad_data_stop_the_search(name, tuner, tutorial):
+    x, y = tutorial
+    search = tuner(name, klr.HyperLinearRegression())
+    with pytest.raises(ValueError, match=r"`x` must be finite. Received: nan"):
+        search.search(np.where(x > 5, np.nan, x), y, epochs=1, validation_split=0.2, verbose=0)
+
+
+def test_an_unknown_argument_stops_the_search(tuner, tutorial):
+    with pytest.raises(kt.errors.FatalError, match="epoch_count"):
+        tuner("random", klr.HyperLinearRegression()).search(*tutorial, epoch_count=1)
+
+
+def test_the_grid_ends_by_itself(tmp_path, tutorial):
+    model = klr.HyperLinearRegression(
+        learning_rate=lambda hp: hp.Choice("learning_rate", [0.01, 0.1]), l2=0.0, batch_size=50
+    )
+    search = kt.GridSearch(model, objective="val_loss", directory=tmp_path)
+    search.search(*tutorial, epochs=1, validation_split=0.2, verbose=0)
+    tried = {
+        json.dumps(trial.hyperparameters.values, sort_keys=True) for trial in search.oracle.trials.values()
+    }
+    assert len(tried) == len(scores(search)) == 2 * 3 + 2  # learning rates: of SGD's three momenta, of Adam
+
+
+class Recorder(klr.HyperLinearRegression):
+    """Keeps the batch sizes that fit is called with."""
+
+    def build(self, hp):
+        model = super().build(hp)
+        fit = model.fit
+        self.seen = []
+
+        def recorded(*args, **kwargs):
+            self.seen.append(args[2] if len(args) > 2 else kwargs.get("batch_size"))
+            return fit(*args, **kwargs)
+
+        model.fit = recorded
+        return model
+
+
+def fitted_batch_size(model, *args, **kwargs):
+    hp = kt.HyperParameters()
+    model.fit(hp, model.build(hp), *args, epochs=1, verbose=0, **kwargs)
+    return model.seen, "batch_size" in hp
+
+
+def test_the_batch_size_is_the_users_where_he_gives_one(tutorial):
+    x, y = tutorial
+    assert fitted_batch_size(Recorder(), x, y) == ([32], True)
+    assert fitted_batch_size(Recorder(batch_size=10), x, y) == ([10], False)
+    assert fitted_batch_size(Recorder(batch_size=lambda hp: hp.Int("batch", 5, 9)), x, y) == ([5], False)
+    assert fitted_batch_size(Recorder(), x, y, batch_size=25) == ([25], False)
+    assert fitted_batch_size(Recorder(), x, y, 25) == ([25], False)
+
+
+def test_data_in_batches_have_their_own_batch_size(tutorial):
+    dataset = tf.data.Dataset.from_tensor_slices(tutorial).batch(20)
+    assert fitted_batch_size(Recorder(batch_size=10), dataset) == ([None], False)
+
+
+def test_entries_of_hyperparameters_override_the_search(tuner, tutorial):
+    hp = fixed(learning_rate=0.02, momentum=0.5, optimizer="sgd", batch_size=40)
+    search = tuner("random", klr.HyperLinearRegression(), trials=2, hyperparameters=hp)
+    search.search(*tutorial, epochs=1, validation_split=0.2, verbose=0)
+    for trial in search.oracle.trials.values():
+        assert {name: trial.hyperparameters.get(name) for name in hp.values} == hp.values
+    optimizer = search.hypermodel.build(search.get_best_hyperparameters()[0]).optimizer
+    assert optimizer.momentum == 0.5
+    assert float(optimizer.learning_rate) == pytest.approx(0.02)
+
+
+def test_momentum_is_searched_for_sgd_only():
+    model, hp = klr.HyperLinearRegression(), kt.HyperParameters()
+    assert isinstance(model.build(hp).optimizer, keras.optimizers.SGD)
+    assert "momentum" in hp
+    hp.values = {"optimizer": "adam"}
+    assert isinstance(model.build(hp).optimizer, keras.optimizers.Adam)
+    assert "momentum" not in hp
+
+
+def test_what_is_given_is_not_searched():
+    model = klr.HyperLinearRegression(learning_rate=0.1, momentum=0.9, optimizer="SGD", l2=0.25, units=2)
+    hp = kt.HyperParameters()
+    built = model.build(hp)
+    assert hp.values == {}
+    assert built.units == 2
+    assert built.optimizer.get_config()["momentum"] == 0.9
+    assert built.kernel_regularizer.get_config() == pytest.approx({"l2": 0.25})
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+    assert klr.HyperLinearRegression(schedule, optimizer="ftrl").build(hp).optimizer.name == "ftrl"
+    own = klr.HyperLinearRegression(kernel_regularizer=keras.regularizers.L1(0.1)).build(hp)
+    assert isinstance(own.kernel_regularizer, keras.regularizers.L1)
+    assert "l2" not in hp
+
+
+def test_trials_share_no_optimizer_and_no_metric():
+    optimizer, metric = keras.optimizers.Adam(0.3), keras.metrics.MeanAbsoluteError(name="mae")
+    model = klr.HyperLinearRegression(optimizer=optimizer, metrics=[metric])
+    first, second = (model.build(kt.HyperParameters()) for _ in range(2))
+    x = np.ones((4, 1))
+    first.fit(x, x, verbose=0)
+    assert int(first.optimizer.iterations) == 1
+    assert int(second.optimizer.iterations) == int(optimizer.iterations) == 0
+    assert float(second.optimizer.learning_rate) == pytest.approx(0.3)
+    assert float(metric.result()) == 0
+
+
+def test_a_preprocessor_serves_every_trial(tuner, diabetes):
+    x, y = diabetes
+    normalization = keras.layers.Normalization()
+    normalization.adapt(x.to_numpy())
+    search = tuner("random", klr.HyperLinearRegression(preprocessor=normalization), trials=2)
+    search.search(x.to_numpy(), y, epochs=1, validation_split=0.2, verbose=0)
+    assert np.isfinite(scores(search)).all()
+    assert search.get_best_models()[0].predict(x.to_numpy(), verbose=0).shape == (442, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"optimizer": keras.optimizers.SGD(), "learning_rate": 0.1},
+            "`learning_rate` and `momentum` must be",
+        ),
+        ({"optimizer": "adam", "momentum": 0.9}, "`momentum` must be left out"),
+        ({"l2": 0.1, "kernel_regularizer": "l1"}, "`l2` and `kernel_regularizer` exclude"),
+    ],
+)
+def test_arguments_that_exclude_each_other_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        klr.HyperLinearRegression(**arguments)
