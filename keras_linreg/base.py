@@ -1,5 +1,7 @@
 """LinearModel: what every linear model of this package shares around its train step."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -241,6 +243,8 @@ class LinearModel(keras.Model):
 
     # Training
 
+    train_function: Any
+
     def make_train_function(self, force=False):
         """Compile the train step as Keras does, and look at the loss of each call."""
         if self.train_function is None or force:
@@ -286,6 +290,8 @@ class LinearModel(keras.Model):
         if config:
             self._keep("_schema", Schema.from_config(config["schema"]))
             self.build(tuple(config["input_shape"]))
+            if self.compiled:
+                self.optimizer.build(self.trainable_variables)  # so that saved weights find its variables
 
     # Serving
 
@@ -313,8 +319,8 @@ class LinearModel(keras.Model):
             raise ValueError("The model must be built before it is exported: fit it first, or call it on some data.")
         if input_signature is not None or kwargs:
             raise ValueError(
-                "`input_signature` and further arguments do not apply to format='tf_saved_model': the signature is made "
-                f"of the columns the model was trained on. Received: input_signature={input_signature}, {kwargs}."
+                "`input_signature` and further arguments do not apply to format='tf_saved_model': the signature is "
+                f"made of the columns the model was trained on. Received: input_signature={input_signature}, {kwargs}."
             )
         export.write(self, filepath, verbose=verbose is None or bool(verbose))
 

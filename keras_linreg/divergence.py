@@ -1,9 +1,11 @@
 """When the loss stops being finite: put the weights back, and say why in the user's terms."""
 
 import contextlib
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,20 +25,22 @@ class NonFiniteLoss(Exception):
 
 
 class Watch:
-    """Remembers the variables of a model over a fit, so that they can be put back.
+    """Remembers the weights of a model over a fit, and the optimizer's state before it, so that they can be put back.
 
     A loss of NaN or infinity is the one sign of every trouble, bad data included, and the only one looked for: it costs
-    a read of each variable and one comparison a call of the train function, whatever the size of the data.
+    a read of each weight and one comparison a call of the train function, whatever the size of the data.
     """
 
     def __init__(self, model: keras.Model):
         self.model = model
-        self.variables = [*model.weights, *model.optimizer.variables]
+        self.weights = model.weights
+        self._reads = [_reader(variable) for variable in self.weights]
         self.start = self.latest = self.previous = self._read()
+        self.optimizer_start = [_reader(variable)() for variable in model.optimizer.variables]
         self.calls = 0
 
     def before_step(self) -> None:
-        """Keep the variables of the last two calls: the last finite loss vouches for those that it was made of."""
+        """Keep the weights of the last two calls: the last finite loss vouches for those that it was made of."""
         self.previous, self.latest = self.latest, self._read()
         self.calls += 1
 
@@ -48,27 +52,29 @@ class Watch:
 
     def restore_start(self) -> None:
         """Make the model what it was before the fit."""
-        self._write(self.start)
+        self._restore(self.start)
 
     def restore_finite(self) -> None:
-        """Give the model the last variables that were all finite."""
+        """Give the model the last weights that were all finite; the moments that went astray start over."""
         finite = all(np.isfinite(finite_part(value)).all() for value in self.latest)
-        self._write(self.latest if finite else self.previous)
+        self._restore(self.latest if finite else self.previous)
 
     def _read(self) -> list[tf.Tensor]:
-        return [_read(variable) for variable in self.variables]
+        return [read() for read in self._reads]
 
-    def _write(self, values) -> None:
-        for variable, value in zip(self.variables, values, strict=True):
+    def _restore(self, weights) -> None:
+        variables = [*self.weights, *self.model.optimizer.variables]
+        for variable, value in zip(variables, [*weights, *self.optimizer_start], strict=True):
             variable.assign(value)
 
 
-def _read(variable: keras.Variable) -> tf.Tensor:
+def _reader(variable: keras.Variable) -> Callable[[], tf.Tensor]:
+    """Return a function that reads a variable; what it returns is not changed by later steps."""
     value = variable.value
     if type(value).__name__ == "ResourceVariable":
         # The op itself: the methods around it cost more than the read, and this is done at every step.
-        return tf.raw_ops.ReadVariableOp(resource=value.handle, dtype=value.dtype)
-    return tf.identity(value)
+        return functools.partial(tf.raw_ops.ReadVariableOp, resource=value.handle, dtype=value.dtype)
+    return functools.partial(tf.identity, value)
 
 
 def watched(model: keras.Model, function: Callable) -> Callable:
@@ -141,7 +147,9 @@ def _bad_data(data: Prepared, watch: Watch) -> str | None:
             row, column, value = place
             where = f"row {row}" if number is None else f"row {row} of batch {number}"
             if name == "x":
-                return f"`x` must be finite. Received: {value} in column {watch.model.feature_names[column]!r}, {where}."
+                return (
+                    f"`x` must be finite. Received: {value} in column {watch.model.feature_names[column]!r}, {where}."
+                )
             return f"`{name}` must be finite. Received: {value} in {where}."
     return None
 
@@ -167,13 +175,15 @@ def _first_bad(array) -> tuple[int, int, str] | None:
 
 def _bad_weights(model, watch: Watch) -> str | None:
     """Return which weight was NaN or infinite before the first step."""
-    for variable, value in zip(watch.variables, watch.start, strict=True):
+    for variable, value in zip(watch.weights, watch.start, strict=True):
         bad = ~np.isfinite(finite_part(value))
         if bad.any():
             at = np.unravel_index(int(np.argmax(bad)), bad.shape)
             names = model.feature_names
             of = f" of column {names[at[0]]!r}" if variable.name == "kernel" and names and at else ""
-            return f"The weights must be finite before a fit. Received: {np.asarray(value)[at]} in {variable.name!r}{of}."
+            return (
+                f"The weights must be finite before a fit. Received: {np.asarray(value)[at]} in {variable.name!r}{of}."
+            )
     return None
 
 
@@ -202,7 +212,12 @@ def _inner(optimizer):
 
 def _is_squared_error(model) -> bool:
     known = (SquaredError, keras.losses.MeanSquaredError)
-    return isinstance(model.loss, known) or model.loss in ("mse", "MSE", "mean_squared_error", "squared_error")
+    return isinstance(model.loss, known) or model.loss in (
+        "mse",
+        "MSE",
+        "mean_squared_error",
+        "squared_error",
+    )
 
 
 def _design(model, data: Prepared):
@@ -220,11 +235,11 @@ def _design(model, data: Prepared):
     return x, None if sample_weight is None else np.asarray(sample_weight, np.float64).ravel()[:SAMPLE_ROWS]
 
 
-def _square(design):
+def _square(design: Any):
     return design.multiply(design) if scipy.sparse.issparse(design) else np.square(design)
 
 
-def _largest_rate(model, design, sample_weight) -> float:
+def _largest_rate(model, design: Any, sample_weight) -> float:
     """Return the largest learning rate for which gradient descent with momentum m converges on a quadratic.
 
     ```python
@@ -238,7 +253,7 @@ def _largest_rate(model, design, sample_weight) -> float:
     n = design.shape[0]
     ones = np.ones((n, 1)) if model.use_bias else np.empty((n, 0))
     sparse = scipy.sparse.issparse(design)
-    full = scipy.sparse.hstack([design, ones]).tocsr() if sparse else np.hstack([design, ones])
+    full: Any = scipy.sparse.hstack([design, ones]).tocsr() if sparse else np.hstack([design, ones])
     if sample_weight is not None:
         root = np.sqrt(sample_weight)[:, None]
         full = full.multiply(root).tocsr() if sparse else full * root

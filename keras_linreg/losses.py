@@ -12,9 +12,9 @@ class SquaredError(keras.losses.Loss):
     loss = mean(square(y_true - y_pred))
     ```
 
-    It differs from `keras.losses.MeanSquaredError` in two things. It keeps float64 predictions in float64, where Keras's
-    losses cast to `keras.config.floatx()` (half precision is raised to float32 by both: its squares overflow at 256).
-    And `y_true` and `y_pred` must be of the same shape, up to one trailing dimension of 1: shapes that would broadcast,
+    It differs from `keras.losses.MeanSquaredError` in two things. It keeps float64 predictions in float64, where
+    Keras's losses cast to `keras.config.floatx()` (half precision is raised to float32 by both: its squares overflow at
+    256). And `y_true` and `y_pred` must be of the same shape, up to one trailing dimension of 1: shapes that would broadcast,
     `(n, 2)` against `(n, 1)` say, are an error.
 
     Args:
@@ -27,7 +27,6 @@ class SquaredError(keras.losses.Loss):
         ValueError: when the shapes of `y_true` and `y_pred` differ by more than a trailing dimension of 1.
 
     Example:
-
     >>> import numpy as np
     >>> import keras_linreg as klr
     >>> float(klr.SquaredError()(np.array([1.0, 2.0]), np.array([[1.5], [2.0]])))

@@ -29,9 +29,9 @@ class LinearRegression(LinearModel):
         kernel_regularizer: a Keras regularizer of the kernel; the bias is never penalised.
         feature_names: a name for each column of the design; `None` takes them from the data (frames, dicts), from the
             preprocessor, or calls them x0, x1, ...
-        preprocessor: an adapted `keras.utils.FeatureSpace`, a Keras layer or model from the user's columns to the design.
-            It runs in fit, evaluate, predict and the exported graph, ahead of the step; it is saved with the model, and
-            not trained.
+        preprocessor: an adapted `keras.utils.FeatureSpace`, a Keras layer or model from the user's columns to the
+            design. It runs in fit, evaluate, predict and the exported graph, ahead of the step; it is saved with the
+            model, and not trained.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras model.
 
     Attributes:
@@ -40,13 +40,12 @@ class LinearRegression(LinearModel):
         feature_names: the names of the columns of the design, `None` before the model is built.
 
     Example:
-
-    >>> import numpy as np
+    >>> import keras, numpy as np
     >>> import keras_linreg as klr
     >>> x = np.linspace(-1, 1, 50)
     >>> model = klr.LinearRegression()
-    >>> model.compile()  # keras.optimizers.SGD(0.01) and klr.SquaredError()
-    >>> history = model.fit(x, 2 * x + 1, batch_size=50, epochs=2000, verbose=0)
+    >>> model.compile(optimizer=keras.optimizers.SGD(0.5))  # compile() alone: SGD(0.01); either way SquaredError()
+    >>> history = model.fit(x, 2 * x + 1, batch_size=50, epochs=50, verbose=0)
     >>> print(f"{float(model.kernel[0, 0]):.3f} {float(model.bias[0]):.3f}")
     2.000 1.000
     """

@@ -67,9 +67,7 @@ def fitted_line(ax: Axes, x, y, line_x, line_y, *, xlabel="x", ylabel="y", label
         colour = COLOURS[j % len(COLOURS)]
         _scatter(ax, x, y[:, j], colour)
         line_colour = colour if several else COLOURS[1]
-        ax.plot(
-            line_x[order], line_y[order, j], color=line_colour, linewidth=2.5, zorder=_LINE, label=names[j]
-        )
+        ax.plot(line_x[order], line_y[order, j], color=line_colour, linewidth=2.5, zorder=_LINE, label=names[j])
     _tidy(ax, xlabel, ylabel)
     if label is not None or several:
         _legend(ax, len(names))
@@ -192,17 +190,13 @@ def figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
     >>> picture, (left, right) = plots.figure(panels=2)
     >>> ax = plots.loss_curve(right, [1, 2], [0.5, 0.4])
     """
-    picture = Figure(
-        figsize=(5.5 if panels == 1 else 5 * panels, 4.5), facecolor="white", layout="constrained"
-    )
+    picture = Figure(figsize=(5.5 if panels == 1 else 5 * panels, 4.5), facecolor="white", layout="constrained")
     picture.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]
     FigureCanvasAgg(picture)
     return picture, list(picture.subplots(1, panels, squeeze=False)[0])
 
 
-def save_gif(
-    path, picture: Figure, steps: Iterable, *, dpi: float = 80, seconds: float = 0.12, hold: float = 2
-):
+def save_gif(path, picture: Figure, steps: Iterable, *, dpi: float = 80, seconds: float = 0.12, hold: float = 2):
     """Write an animation: the picture as it is after each of `steps`.
 
     Args:
@@ -280,17 +274,14 @@ def _finite(values) -> np.ndarray:
 def _columns(argument, values) -> np.ndarray:
     values = np.asarray(values, dtype="float64")
     if values.ndim not in (1, 2):
-        raise ValueError(
-            f"`{argument}` must be of shape (n,) or (n, outputs). Received: shape {values.shape}."
-        )
+        raise ValueError(f"`{argument}` must be of shape (n,) or (n, outputs). Received: shape {values.shape}.")
     return values.reshape(len(values), -1) if values.size else values.reshape(0, 1)
 
 
 def _same(first, second, first_size, second_size, what):
     if first_size != second_size:
         raise ValueError(
-            f"`{first}` and `{second}` must have the same number of {what}. "
-            f"Received: {first_size} and {second_size}."
+            f"`{first}` and `{second}` must have the same number of {what}. Received: {first_size} and {second_size}."
         )
 
 

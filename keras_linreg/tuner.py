@@ -82,9 +82,7 @@ class HyperLinearRegression(keras_tuner.HyperModel):
                 f"Received: learning_rate={learning_rate!r}, momentum={momentum!r}, optimizer={optimizer!r}."
             )
         if momentum is not None and isinstance(optimizer, str) and optimizer.lower() != "sgd":
-            raise ValueError(
-                f"`momentum` must be left out where `optimizer` is not 'sgd'. Received: {optimizer!r}."
-            )
+            raise ValueError(f"`momentum` must be left out where `optimizer` is not 'sgd'. Received: {optimizer!r}.")
         if l2 is not None and kwargs.get("kernel_regularizer") is not None:
             raise ValueError(
                 "`l2` and `kernel_regularizer` exclude each other. "
@@ -105,9 +103,7 @@ class HyperLinearRegression(keras_tuner.HyperModel):
         settings = {}
         if isinstance(optimizer, str) and optimizer.lower() == "sgd":
             with _only_for(hp, optimizer):
-                settings["momentum"] = _ask(
-                    hp, self.momentum, lambda: hp.Choice("momentum", [0.0, 0.9, 0.99])
-                )
+                settings["momentum"] = _ask(hp, self.momentum, lambda: hp.Choice("momentum", [0.0, 0.9, 0.99]))
         kwargs = dict(self.kwargs)
         if kwargs.get("kernel_regularizer") is None:
             l2 = _ask(hp, self.l2, lambda: hp.Choice("l2", [0.0, 1e-4, 1e-2]))
@@ -138,9 +134,7 @@ class HyperLinearRegression(keras_tuner.HyperModel):
         """
         x = args[0] if args else kwargs.get("x")
         if len(args) < 3 and kwargs.get("batch_size") is None and not is_stream(x):
-            kwargs["batch_size"] = _ask(
-                hp, self.batch_size, lambda: hp.Choice("batch_size", [8, 32, 128], default=32)
-            )
+            kwargs["batch_size"] = _ask(hp, self.batch_size, lambda: hp.Choice("batch_size", [8, 32, 128], default=32))
         search = _Search.of(kwargs.get("callbacks"))
         if search is None:
             return model.fit(*args, **kwargs)
@@ -154,9 +148,7 @@ class HyperLinearRegression(keras_tuner.HyperModel):
         first = {name: values[0] for name, values in history.history.items()}
         objective = search.tuner.oracle.objective
         if objective.has_value(first) and not math.isfinite(objective.get_value(first)):
-            return self._diverged(
-                hp, model, search, f"Training diverged: the first epoch ended with {first}."
-            )
+            return self._diverged(hp, model, search, f"Training diverged: the first epoch ended with {first}.")
         return history
 
     def _diverged(self, hp, model, search, why):
@@ -189,9 +181,7 @@ class _Search(NamedTuple):
     def of(cls, callbacks) -> "_Search | None":
         for owner in callbacks or ():
             if hasattr(owner, "tuner") and hasattr(owner, "trial"):
-                saver = next(
-                    other for other in callbacks if hasattr(other, "objective") and hasattr(other, "filepath")
-                )
+                saver = next(other for other in callbacks if hasattr(other, "objective") and hasattr(other, "filepath"))
                 return cls(owner.tuner, owner.trial, saver.filepath)
         return None
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_linreg import callbacks
-from keras_linreg.callbacks import FitPlot
+from keras_linreg.callbacks import FitPlot, drawing, fit_plot
 
 N = 40
 X1 = np.linspace(-1.0, 2.0, N).astype("float32")
@@ -210,13 +210,13 @@ def frames_of(path):
 
 def test_the_gif_moves_from_before_training_to_the_last_epoch_on_axes_that_hold_still(tmp_path, monkeypatch):
     drawn = []
-    paint = callbacks._paint
+    paint = drawing.paint
 
     def spy(axes, sample, epoch, predicted, history):
         drawn.append((epoch, axes[0], predicted))
         paint(axes, sample, epoch, predicted, history)
 
-    monkeypatch.setattr(callbacks, "_paint", spy)
+    monkeypatch.setattr(drawing, "paint", spy)
     limits = []
     from keras_linreg import plots
 
@@ -251,7 +251,7 @@ def test_ten_thousand_epochs_neither_grow_nor_ask_for_more_than_they_draw(tmp_pa
     assert len(model.asked) < 80
     assert sizes[1] < 1.3 * sizes[0] < 200_000
     frames = []
-    monkeypatch.setattr(callbacks, "_animate", lambda file, *drawn: frames.extend(drawn[1]) or file.touch())
+    monkeypatch.setattr(fit_plot, "animate", lambda file, *drawn: frames.extend(drawn[1]) or file.touch())
     watch.on_train_end()
     right = watch.figure().axes[1]
     for line in right.lines:
@@ -280,14 +280,10 @@ def test_it_holds_a_bounded_sample_that_is_always_the_same():
     assert (np.random.get_state()[1] == state).all()
 
 
-@pytest.mark.parametrize(
-    "copier", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))], ids=["copy", "pickle"]
-)
+@pytest.mark.parametrize("copier", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))], ids=["copy", "pickle"])
 @pytest.mark.parametrize("when", ["before", "between", "during"])
 def test_a_copy_trains_and_draws_on_its_own(tmp_path, copier, when):
-    watch = FitPlot(
-        ONE["tensor"][0], Y1, path=tmp_path / "fit.png", gif=tmp_path / "fit.gif", log_dir=tmp_path / "log"
-    )
+    watch = FitPlot(ONE["tensor"][0], Y1, path=tmp_path / "fit.png", gif=tmp_path / "fit.gif", log_dir=tmp_path / "log")
     copies = []
     if when == "before":
         copies.append(copier(watch))
@@ -309,9 +305,7 @@ def test_between_fits_it_holds_no_figure_no_writer_and_no_file(tmp_path):
     # Made by earlier tests, a figure may wait for the collector; none may live on after it.
     assert not [o for o in gc.get_objects() if isinstance(o, matplotlib.figure.Figure)]
     held = {
-        os.readlink(f"/proc/self/fd/{n}")
-        for n in os.listdir("/proc/self/fd")
-        if os.path.lexists(f"/proc/self/fd/{n}")
+        os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{n}")
     }
     assert not [name for name in held if str(tmp_path) in name]
 
@@ -396,9 +390,7 @@ def test_what_cannot_be_written_fails_before_training_and_says_which(tmp_path, c
     watch = FitPlot(X1, Y1, **{"path": None, argument: value})
     model = dense()
     before = model.get_weights()
-    with pytest.raises(
-        error, match=rf"(?s)`{argument}` must .*Received: {argument}='.*{os.path.basename(value)}'"
-    ):
+    with pytest.raises(error, match=rf"(?s)`{argument}` must .*Received: {argument}='.*{os.path.basename(value)}'"):
         fit(watch, model=model)
     np.testing.assert_array_equal(before[0], model.get_weights()[0])
     assert sorted(os.listdir(tmp_path)) == ["dir.gif", "dir.png", "file"]
@@ -533,7 +525,7 @@ model.fit(x, x, epochs=2, verbose=0, callbacks=[watch])
 
 def test_neither_pyplot_nor_a_display_is_needed(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "MPLBACKEND")}
-    root = os.path.dirname(os.path.dirname(callbacks.__file__))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(callbacks.__file__)))
     environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", SCRIPT, tmp_path]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -254,7 +254,10 @@ BAD_X = {
     "objects": (np.array([[object()] * 3] * N), "`x` must be numeric"),
     "a string column": (FRAME.assign(b="red"), r"Column 'b' of `x` must be numeric.*'red'"),
     "a date column": (FRAME.assign(b=pd.Timestamp("2020-01-01")), r"Column 'b' of `x` must be numeric"),
-    "a category": (FRAME.assign(b=pd.Categorical(["u", "v"] * (N // 2))), "Column 'b' of `x` must be numeric"),
+    "a category": (
+        FRAME.assign(b=pd.Categorical(["u", "v"] * (N // 2))),
+        "Column 'b' of `x` must be numeric",
+    ),
     "complex": (MATRIX.astype("complex64"), "`x` must be numeric"),
     "duplicate names": (pd.concat([FRAME, FRAME[["a"]]], axis=1), r"distinct names.*\['a'\]"),
     "names of two types": (FRAME.rename(columns={"a": 1}), r"must be named by strings.*\[1, 'b', 'c'\]"),
@@ -319,7 +322,13 @@ def test_bad_weights_in_a_dataset_are_an_error_that_changes_nothing():
 
 
 def test_bad_weights_in_a_pydataset_name_the_batch():
-    raising(Batches(MATRIX, TARGET, with_one(-1, at=35)), None, "Batch 3: `sample_weight`", fitted(), shuffle=False)
+    raising(
+        Batches(MATRIX, TARGET, with_one(-1, at=35)),
+        None,
+        "Batch 3: `sample_weight`",
+        fitted(),
+        shuffle=False,
+    )
 
 
 def test_a_bad_batch_of_a_generator_is_named():
@@ -379,7 +388,8 @@ def test_a_matrix_of_another_width_is_an_error(method):
 
 
 @pytest.mark.parametrize(
-    ("names", "match"), [(["a", "a"], "distinct"), ([], "non-empty"), ([1, 2], "strings"), (["a", ""], "non-empty")]
+    ("names", "match"),
+    [(["a", "a"], "distinct"), ([], "non-empty"), ([1, 2], "strings"), (["a", ""], "non-empty")],
 )
 def test_feature_names_must_be_distinct_strings(names, match):
     with pytest.raises(ValueError, match=match):

@@ -20,7 +20,20 @@ def trained(x, y, **arguments):
     return model
 
 
-AWKWARD = ["fixed acidity", "größe", "self", "Age", "age", "a b", "a_b", "1st", "column_0", "", "level", "inputs"]
+AWKWARD = [
+    "fixed acidity",
+    "größe",
+    "self",
+    "Age",
+    "age",
+    "a b",
+    "a_b",
+    "1st",
+    "column_0",
+    "",
+    "level",
+    "inputs",
+]
 
 
 @pytest.fixture(scope="module")

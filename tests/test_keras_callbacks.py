@@ -45,7 +45,9 @@ def effect(name, model, history, folder):
         "LambdaCallback": lambda: float((folder / "seen").read_text()) == history["val_loss"][-1],
         "LearningRateScheduler": lambda: np.isclose(float(model.optimizer.learning_rate), 0.05 / 16),
         "ModelCheckpoint": lambda: np.allclose(
-            keras.models.load_model(folder / "best.keras").predict(X, verbose=0), model.predict(X, verbose=0), atol=1e-5
+            keras.models.load_model(folder / "best.keras").predict(X, verbose=0),
+            model.predict(X, verbose=0),
+            atol=1e-5,
         ),
         "OrbaxCheckpoint": lambda: any((folder / "orbax").iterdir()),
         "ProgbarLogger": lambda: True,
@@ -58,9 +60,7 @@ def effect(name, model, history, folder):
 
 
 SHIPPED = sorted(
-    name
-    for name in dir(keras.callbacks)
-    if isinstance(getattr(keras.callbacks, name), type) and name not in ABSTRACT
+    name for name in dir(keras.callbacks) if isinstance(getattr(keras.callbacks, name), type) and name not in ABSTRACT
 )
 
 
@@ -89,7 +89,12 @@ def test_a_killed_fit_goes_on_from_its_backup(tmp_path):
     killed, resumed, whole = model(), model(), model()
     with pytest.raises(KeyboardInterrupt):
         killed.fit(
-            X, Y, epochs=4, shuffle=False, callbacks=[keras.callbacks.BackupAndRestore(tmp_path), Kill()], verbose=0
+            X,
+            Y,
+            epochs=4,
+            shuffle=False,
+            callbacks=[keras.callbacks.BackupAndRestore(tmp_path), Kill()],
+            verbose=0,
         )
     resumed.fit(X, Y, epochs=4, shuffle=False, callbacks=[keras.callbacks.BackupAndRestore(tmp_path)], verbose=0)
     whole.fit(X, Y, epochs=4, shuffle=False, verbose=0)

@@ -63,7 +63,12 @@ def test_the_examples_in_docstrings_run(name, tmp_path, monkeypatch):
     assert result.failed == 0
 
 
-PUBLIC_WITH_EXAMPLES = [klr.LinearRegression, klr.SquaredError, klr.HyperLinearRegression, klr.callbacks.FitPlot]
+PUBLIC_WITH_EXAMPLES = [
+    klr.LinearRegression,
+    klr.SquaredError,
+    klr.HyperLinearRegression,
+    klr.callbacks.FitPlot,
+]
 
 
 @pytest.mark.parametrize("thing", PUBLIC_WITH_EXAMPLES, ids=lambda thing: thing.__name__)

@@ -37,7 +37,10 @@ def test_after_normalization_in_a_functional_model(table):
 def test_as_the_last_layer_it_is_trained_end_to_end(table, functional, tmp_path):
     x, y = table[0] / 10, (table[1] - 150) / 77
     keras.utils.set_random_seed(1)
-    hidden, last = keras.layers.Dense(8, activation="relu"), klr.LinearRegression(kernel_initializer="glorot_uniform")
+    hidden, last = (
+        keras.layers.Dense(8, activation="relu"),
+        klr.LinearRegression(kernel_initializer="glorot_uniform"),
+    )
     if functional:
         inputs = keras.Input((10,))
         model = keras.Model(inputs, last(hidden(inputs)))
@@ -81,7 +84,7 @@ def test_behind_tf_data_mapped_through_a_featurespace(penguins, penguin_space):
 def test_one_model_holds_featurespace_and_regression_for_raw_data(penguins, penguin_space):
     frame, target = penguins
     regression = klr.LinearRegression()
-    model = keras.Model(penguin_space.get_inputs(), regression(penguin_space.get_encoded_features()))
+    model = keras.Model(dict(penguin_space.get_inputs()), regression(penguin_space.get_encoded_features()))
     model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
     raw = {name: frame[name].to_numpy() for name in frame}
     dataset = tf.data.Dataset.from_tensor_slices((raw, target.to_numpy())).batch(30)
@@ -89,7 +92,7 @@ def test_one_model_holds_featurespace_and_regression_for_raw_data(penguins, peng
     assert history[-1] < 0.2 * history[0]
 
 
-def regression(X, y, rate=0.05, l2=0.0):  # noqa: N803, scikit-learn's names
+def regression(X, y, rate=0.05, l2=0.0):
     model = klr.LinearRegression(kernel_regularizer=keras.regularizers.L2(l2))
     model.compile(optimizer=keras.optimizers.SGD(rate))
     return model

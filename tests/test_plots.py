@@ -18,9 +18,7 @@ def points_of(ax, output=0):
 
 
 def test_fitted_line_draws_the_points_and_the_line_in_order_of_x(ax):
-    assert (
-        plots.fitted_line(ax, [3, 1, 2], [[6.0], [2.0], [5.0]], [3, 1, 2], [6.5, 2.5, 4.5], xlabel="a") is ax
-    )
+    assert plots.fitted_line(ax, [3, 1, 2], [[6.0], [2.0], [5.0]], [3, 1, 2], [6.5, 2.5, 4.5], xlabel="a") is ax
     np.testing.assert_allclose(points_of(ax), [[3, 6], [1, 2], [2, 5]])
     np.testing.assert_allclose(ax.lines[0].get_xdata(), [1, 2, 3])
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [2.5, 4.5, 6.5])

@@ -223,7 +223,10 @@ def test_a_featurespace_of_dicts_is_refused(penguins):
     [
         (lambda frame: frame.drop(columns="site"), r"missing: \['site'\]"),
         (lambda frame: frame.assign(id=1), r"not among the model's columns: \['id'\]"),
-        (lambda frame: frame.assign(species=frame["species"].where(frame.index != 4)), "'species'.*missing values.*row 4"),
+        (
+            lambda frame: frame.assign(species=frame["species"].where(frame.index != 4)),
+            "'species'.*missing values.*row 4",
+        ),
         (lambda frame: frame["bill"].to_numpy(), "takes the named columns"),
     ],
     ids=["missing", "extra", "missing value", "a matrix"],

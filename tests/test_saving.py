@@ -67,7 +67,11 @@ def test_a_loaded_model_is_the_saved_one(models, kind, tmp_path):
     assert loaded.evaluate(x, y, verbose=0) == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-6)
     assert loaded.feature_names == model.feature_names
     assert loaded.schema == model.schema
-    assert loaded.get_config() == model.get_config() or kind in ("Normalization", "FeatureSpace", "functional")
+    assert loaded.get_config() == model.get_config() or kind in (
+        "Normalization",
+        "FeatureSpace",
+        "functional",
+    )
     for a, b in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
         np.testing.assert_array_equal(tf.convert_to_tensor(a), tf.convert_to_tensor(b))
 
@@ -153,7 +157,7 @@ def test_a_corrupt_file_is_a_clear_error(models, damage, tmp_path):
         path.unlink()
     else:
         path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"not a model"}[damage])
-    with pytest.raises(Exception) as error:  # noqa: PT011, Keras chooses the type
+    with pytest.raises(Exception) as error:
         keras.models.load_model(path)
     assert "model.keras" in str(error.value) or "zip" in str(error.value).lower()
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 FLOAT32_INTEGERS = 2**24  # float32 holds every integer up to here, and not the next
 
+
 def named_columns(x) -> dict[str, Any] | None:
     """Return the columns of a frame, a dict or a named Series by name, or None where `x` has no names."""
     if isinstance(x, pd.Series):
@@ -119,9 +120,7 @@ def stack(columns: Mapping[str, Any], dtype: str) -> np.ndarray:
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         if array.ndim != 1:
-            raise ValueError(
-                f"Column {name!r} of `x` must be of shape (n,) or (n, 1). Received: shape {array.shape}."
-            )
+            raise ValueError(f"Column {name!r} of `x` must be of shape (n,) or (n, 1). Received: shape {array.shape}.")
         warn_of_rounding(array, name, dtype)
         arrays[name] = array
     lengths = {name: len(array) for name, array in arrays.items()}

@@ -1,6 +1,7 @@
 """The `preprocessor` of a model: what it takes, whether it is ready, and how the columns it makes are called."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -108,7 +109,7 @@ def output_names(preprocessor, width: int, columns: tuple[str, ...] | None) -> t
     return None
 
 
-def _encoded(space: FeatureSpace) -> Iterator[list[str]]:
+def _encoded(space: Any) -> Iterator[list[str]]:
     """Yield the design's columns feature by feature, in the order in which a FeatureSpace concatenates them."""
     layers = keras.layers
     for name in [*sorted(space.features), *sorted(space.crossers)]:
@@ -129,7 +130,11 @@ def apply(preprocessor, x):
         raise ValueError(
             "`preprocessor` must return one tensor of shape (n, features) (a FeatureSpace: output_mode='concat'). "
             f"Received: {type(design).__name__}"
-            + (f" with keys {list(design)}." if isinstance(design, dict) else f" of shape {getattr(design, 'shape', None)}.")
+            + (
+                f" with keys {list(design)}."
+                if isinstance(design, dict)
+                else f" of shape {getattr(design, 'shape', None)}."
+            )
         )
     if design.dtype == tf.string:
         raise ValueError("`preprocessor` must return numbers. Received: strings.")

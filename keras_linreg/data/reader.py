@@ -151,7 +151,9 @@ class Reader:
         x = self.graph_design(x)
         if sample_weight is not None:
             good = tf.reduce_all(tf.math.is_finite(sample_weight) & (sample_weight >= 0))
-            rule = tf.debugging.Assert(good, ["`sample_weight` must be finite and not negative. Received:", sample_weight])
+            rule = tf.debugging.Assert(
+                good, ["`sample_weight` must be finite and not negative. Received:", sample_weight]
+            )
             with tf.control_dependencies([rule]):
                 sample_weight = tf.identity(sample_weight)
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import keras
@@ -16,8 +16,8 @@ import tensorflow as tf
 class Prepared:
     """Data as Keras's adapters take it, and a way to look at it again when something went wrong.
 
-    `again()` yields `(batch number or None, x, y, sample_weight)`, as NumPy arrays or tensors: the whole data of arrays,
-    the batches of a stream, of a generator only those that were kept. `errors` fills with what was wrong with a batch:
+    `again()` yields `(batch number or None, x, y, sample_weight)`, as NumPy arrays or tensors: the whole of arrays, the
+    batches of a stream, of a generator only those that were kept. `errors` fills with what was wrong with a batch:
     inside a dataset's thread Keras would wrap it beyond recognition.
     """
 
@@ -79,7 +79,7 @@ class KeptBatches:
         self._errors = errors
         self._kept: dict[int, tuple] = {}
 
-    def generator(self) -> types.GeneratorType:
+    def generator(self) -> Generator:
         """Yield the converted batches; Keras takes nothing but a true generator."""
         for index, raw in enumerate(self._generator):
             with noting(self._errors, index):
