@@ -14,8 +14,8 @@ class SquaredError(keras.losses.Loss):
 
     It differs from `keras.losses.MeanSquaredError` in two things. It keeps float64 predictions in float64, where
     Keras's losses cast to `keras.config.floatx()` (half precision is raised to float32 by both: its squares overflow at
-    256). And `y_true` and `y_pred` must be of the same shape, up to one trailing dimension of 1: shapes that would broadcast,
-    `(n, 2)` against `(n, 1)` say, are an error.
+    256). And `y_true` and `y_pred` must be of the same shape, up to one trailing dimension of 1: shapes that would
+    broadcast, `(n, 2)` against `(n, 1)` say, are an error.
 
     Args:
         reduction: how the rows become one number, as in every Keras loss: `"sum_over_batch_size"` (default), `"sum"`,

@@ -9,16 +9,8 @@ import tensorflow as tf
 
 import keras_linreg as klr
 
-pytestmark = [
-    # KerasTuner 1.4.8 names its threads the old way in every call of an oracle.
-    pytest.mark.filterwarnings(r"ignore:(currentThread|getName)\(\) is deprecated:DeprecationWarning"),
-    # Keras 3.15 hands its variables to h5py, through NumPy 2, in save_weights.
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
-    # scikit-learn's Gaussian process, on the few trials that a test can afford.
-    pytest.mark.filterwarnings("ignore:The optimal value found for dimension"),
-    # KerasTuner loads the weights before the optimizer is built.
-    pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning"),
-]
+# scikit-learn's Gaussian process, on the few trials that a test can afford.
+pytestmark = pytest.mark.filterwarnings("ignore:The optimal value found for dimension")
 
 TUNERS = {
     "random": lambda model, trials, **kwargs: kt.RandomSearch(model, max_trials=trials, **kwargs),

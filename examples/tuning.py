@@ -1,0 +1,57 @@
+"""Tune learning rate, optimizer, batch size and penalty with KerasTuner, then save and export the best model.
+
+python examples/tuning.py
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras_tuner as kt
+import numpy as np
+from sklearn.datasets import load_diabetes
+
+import keras_linreg as klr
+
+
+def main() -> None:
+    data = load_diabetes(as_frame=True, scaled=False)
+    order = np.random.default_rng(0).permutation(len(data.data))
+    x, y = data.data.iloc[order].reset_index(drop=True), data.target.iloc[order].reset_index(drop=True)
+    x = (x - x.mean()) / x.std()
+
+    tuner = kt.RandomSearch(
+        klr.HyperLinearRegression(),
+        objective="val_mean_squared_error",
+        max_trials=8,
+        seed=3,
+        directory=tempfile.mkdtemp(),
+    )
+    tuner.search(x, y, epochs=20, validation_split=0.2, verbose=0)
+
+    print("validation MSE  hyperparameters")
+    trials = sorted(tuner.oracle.trials.values(), key=lambda trial: trial.score)
+    for trial in trials:
+        settings = {
+            name: f"{value:.3g}" if isinstance(value, float) else value
+            for name, value in trial.hyperparameters.values.items()
+        }
+        print(f"{trial.score:14.1f}  {settings}")
+    diverged = [trial for trial in trials if np.isinf(trial.score)]
+    if diverged:
+        print(f"\nWhy one of the {len(diverged)} diverged trials did: {diverged[0].message}")
+
+    best = tuner.get_best_models()[0]
+    folder = Path("tuned").resolve()
+    best.save(folder.with_suffix(".keras"))
+    best.export(folder, verbose=False)
+    figure, (ax,) = klr.plots.figure()
+    klr.plots.actual_vs_predicted(ax, y, best.predict(x, verbose=0)[:, 0], unit="progression")
+    figure.savefig(folder.with_suffix(".png"), dpi=100)
+    print(f"\nThe best model is {folder}.keras, for serving {folder}, its picture {folder}.png")
+
+
+if __name__ == "__main__":
+    main()

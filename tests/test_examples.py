@@ -1,0 +1,168 @@
+"""The examples run alone, and the README's lines do what they say."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(script, *arguments, cwd):
+    return subprocess.run(
+        [sys.executable, ROOT / "examples" / script, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        env={**os.environ, "PYTHONWARNINGS": "default"},
+    )
+
+
+def drawn(path):
+    """Return whether the file is a picture with something on it."""
+    pixels = np.asarray(Image.open(path).convert("L"))
+    return min(pixels.shape) > 200 and pixels.std() > 5
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quickstart")
+    result = run("quickstart.py", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "quickstart_output", result.stdout
+
+
+def test_the_quickstart_leaves_what_it_names(quickstart):
+    folder, said = quickstart
+    assert f"Pictures and models are in {folder.resolve()}" in said
+    named = {line.strip().rstrip("/") for line in said.split("Pictures and models are in")[1].splitlines()[1:]}
+    assert named == {path.name for path in folder.iterdir()}
+    assert named == {"history.csv", "line.gif", "line.png", "model.keras", "served", "table.png"}
+    assert drawn(folder / "line.png")
+    assert drawn(folder / "table.png")
+
+
+def test_the_quickstart_prints_losses_and_weights_beside_the_optimum(quickstart):
+    _, said = quickstart
+    losses = [float(x) for line in re.findall(r"epochs .*? to .*?:(.*)", said)[:10] for x in line.split()]
+    assert len(losses) == 100
+    assert losses == sorted(losses, reverse=True)
+    found, best = (
+        np.array(re.search(rf"{name} +(\S+) +(\S+) +(\S+)", said).groups(), float)
+        for name in ("after 100 epochs", "least squares")
+    )
+    np.testing.assert_allclose(found, best, atol=0.1)
+    assert found[2] > best[2]
+
+
+def test_the_quickstart_reaches_least_squares_on_the_real_table(quickstart):
+    _, said = quickstart
+    reached, optimum = map(float, re.search(r"R2 (\S+) \(least squares (\S+)\)", said).groups())
+    assert optimum - 0.002 < reached <= optimum
+
+
+def test_fresh_processes_predict_the_same(quickstart):
+    _, said = quickstart
+    apart = [float(x) for x in re.findall(r"a fresh process loads .* predicts the same to (\S+)", said)]
+    assert len(apart) == 2
+    assert max(apart) < 1e-6
+
+
+def test_the_quickstart_takes_a_csv_of_ones_own(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"fixed acidity": rng.normal(8, 2, 90), "Größe": rng.integers(1, 5, 90), "constant": 3})
+    frame["price"] = 1e5 * frame["fixed acidity"] - 2e4 * frame["Größe"] + rng.normal(0, 1e3, 90)
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    result = run("quickstart.py", "data.csv", "--target", "price", "--output", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert float(re.search(r"R2 (\S+) \(least", result.stdout).group(1)) > 0.999
+    assert (tmp_path / "out" / "model.keras").exists()
+
+
+GOOD = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20.0) ** 2, "y": np.arange(20.0)})
+BAD_CSV = {
+    "no such file": (None, "y", "there is no file"),
+    "empty": ("", "y", "cannot be read as a CSV"),
+    "binary": (b"\xff\xfe\x00\x81", "y", "cannot be read as a CSV"),
+    "no target named": (GOOD, None, "name the column to predict: --target COLUMN, one of 'a', 'b', 'y'"),
+    "unknown target": (GOOD, "z", "has no column 'z'; its columns are 'a', 'b', 'y'"),
+    "only the target": (GOOD[["y"]], "y", "has no column beside the target 'y'"),
+    "text": (GOOD.assign(a="red"), "y", "'a' (like ['red'])"),
+    "missing": (GOOD.assign(b=[np.nan, np.nan, *range(18)]), "y", "values are missing in 'b' (2)"),
+    "infinite": (GOOD.assign(b=[np.inf, *range(19)]), "y", "beyond float32, in 'b'"),
+    "beyond float32": (GOOD.assign(b=[1e300, *range(19)]), "y", "beyond float32, in 'b'"),
+    "few rows": (GOOD[:5], "y", "has 5 rows"),
+    "constant target": (GOOD.assign(y=1.0), "y", "the target 'y' has one value only"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_CSV)
+def test_the_quickstart_says_what_is_wrong_with_a_csv(kind, tmp_path):
+    content, target, why = BAD_CSV[kind]
+    path = tmp_path / "data.csv"
+    if isinstance(content, pd.DataFrame):
+        content.to_csv(path, index=False)
+    elif content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    spec = importlib.util.spec_from_file_location("quickstart", ROOT / "examples" / "quickstart.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.raises(SystemExit) as stopped:
+        module.read_csv(path, target)
+    assert str(stopped.value).startswith("quickstart: ")
+    assert why in str(stopped.value)
+
+
+def test_the_pipelines_example_runs(tmp_path):
+    result = run("pipelines.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    scores = [float(x) for x in re.findall(r"R2 (\S+) on 89 rows held out", result.stdout)]
+    assert len(scores) == 5
+    assert min(scores) > 0.3
+    assert drawn(tmp_path / "pipelines.png")
+
+
+def test_the_tuning_example_runs(tmp_path):
+    result = run("tuning.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "The best model is" in result.stdout
+    assert drawn(tmp_path / "tuned.png")
+
+
+# README
+
+
+def readme():
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readmes_first_commands_are_the_two_set_up_lines():
+    blocks = re.findall(r"```bash\n(.*?)```", readme(), flags=re.DOTALL)
+    commands = [line for line in readme().splitlines() if "pip install" in line and "&&" in line][:2]
+    assert [block.strip() for block in blocks[:2]] == commands
+    assert all(".venv" in command for command in commands)
+    assert "examples/quickstart.py" in commands[0]
+    assert "pytest" in commands[1]
+
+
+def test_the_readmes_ten_lines_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = re.search(r"## Ten lines\n\n```python\n(.*?)```", readme(), flags=re.DOTALL).group(1)
+    exec(compile(code.replace("epochs=100", "epochs=100, verbose=0"), "README.md", "exec"), {})
+    assert drawn(tmp_path / "fit.png")
+    assert (tmp_path / "model.keras").exists()
+    assert (tmp_path / "served" / "saved_model.pb").exists()
+
+
+def test_every_file_that_the_readme_names_is_there():
+    for path in re.findall(r"\]\(([^)]+)\)|`(examples/[\w./]+)`", readme()):
+        assert (ROOT / (path[0] or path[1])).exists(), path
