@@ -288,7 +288,8 @@ class LinearModel(keras.Model):
     def build_from_config(self, config):
         """Build the model on the inputs that `get_build_config` returned."""
         if config:
-            self._keep("_schema", Schema.from_config(config["schema"]))
+            if "schema" in config:
+                self._keep("_schema", Schema.from_config(config["schema"]))
             self.build(tuple(config["input_shape"]))
             if self.compiled:
                 self.optimizer.build(self.trainable_variables)  # so that saved weights find its variables

@@ -37,8 +37,9 @@ def check_writable(argument, path):
         return
     from matplotlib.figure import Figure
 
+    pillows = argument == "gif"  # Pillow writes the animation, whether or not this Matplotlib knows GIF
     known = ", ".join(sorted(Figure().canvas.get_supported_filetypes()))
-    if picture_format(path) not in known.split(", "):
+    if not pillows and picture_format(path) not in known.split(", "):
         raise ValueError(
             f"`{argument}` must end in the extension of a picture format, one of {known}. "
             f"Received: {argument}={str(path)!r}."
@@ -48,7 +49,7 @@ def check_writable(argument, path):
         if path.is_dir():
             raise IsADirectoryError("it is a directory")
         with replacing(path, keep=False) as file:
-            Figure(figsize=(1, 1)).savefig(file, format=picture_format(path))
+            file.touch() if pillows else Figure(figsize=(1, 1)).savefig(file, format=picture_format(path))
     except OSError as error:
         raise OSError(
             f"`{argument}` must be a file that can be written: {error}. Received: {argument}={str(path)!r}."
