@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_linreg import divergence, export
-from keras_linreg.data import Reader, Schema, preprocessing
+from keras_linreg.data import Reader, Schema, is_sparse, is_stream, preprocessing
 from keras_linreg.losses import SquaredError
 
 
@@ -44,6 +44,7 @@ class LinearModel(keras.Model):
         self._keep("_schema", None)
         self._keep("_watch", None)
         self.bias = None
+        self.supports_masking = True
 
     def _keep(self, name, value):
         """Set an attribute that is no state of the layer."""
@@ -78,6 +79,7 @@ class LinearModel(keras.Model):
                     f"Received: {list(self._given_names)}."
                 )
             self._keep("_schema", Schema.of_matrix(width, self._given_names))
+        self._keep("_width", width)
         self.kernel = self.add_weight(
             name="kernel",
             shape=(width, self.units),
@@ -106,16 +108,37 @@ class LinearModel(keras.Model):
 
     # Compiling
 
-    def compile(self, optimizer=None, loss=None, **kwargs):
+    def compile(
+        self,
+        optimizer=None,
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        run_eagerly=False,
+        steps_per_execution=1,
+        jit_compile="auto",
+        auto_scale_loss=True,
+    ):
         """Configure training; `compile()` alone takes `keras.optimizers.SGD(0.01)` and `keras_linreg.SquaredError()`.
 
         Args:
             optimizer: any Keras optimizer or its name.
             loss: any Keras loss, its name, or a function `(y_true, y_pred)`.
-            **kwargs: `metrics`, `jit_compile` and the rest of `keras.Model.compile`.
+            loss_weights, metrics, weighted_metrics, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as
+                in `keras.Model.compile`.
         """
-        optimizer = keras.optimizers.SGD(learning_rate=0.01) if optimizer is None else optimizer
-        super().compile(optimizer=optimizer, loss=SquaredError() if loss is None else loss, **kwargs)
+        super().compile(
+            optimizer=keras.optimizers.SGD(learning_rate=0.01) if optimizer is None else optimizer,
+            loss=SquaredError() if loss is None else loss,
+            loss_weights=loss_weights,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
 
     def compile_from_config(self, config):
         """Compile as the saved model was; Keras leaves it out where a class has a `compile` of its own."""
@@ -162,15 +185,19 @@ class LinearModel(keras.Model):
         Raises:
             ValueError: on data that cannot be fitted (names, shapes, types, NaN, infinity); the model is as it was.
             FloatingPointError: when the loss stops being finite on finite data: the learning rate is too large. The
-                weights are the last finite ones (with `steps_per_execution`, those before the call that failed). A
+                weights are the last ones whose loss was finite (with `steps_per_execution`, from before a call). A
                 `keras.callbacks.TerminateOnNaN` ends the fit in its own way instead.
         """
         self._assert_compile_called("fit")
-        reader = self._reader()
-        data = reader.prepare(x, y, sample_weight)
+        reader = self._reader(fitting=True)
+        data = reader.prepare(x, y, sample_weight, fitting=True)
         if validation_data is not None:
             validation_data = _prepare_validation(reader, validation_data)
         self._adopt(reader.schema)
+        if self.jit_compile and is_sparse(data.x):
+            raise ValueError(
+                "`jit_compile` must be False for a sparse `x`, of which XLA knows nothing. Received: True."
+            )
         with divergence.watching(self, data, callbacks):
             return super().fit(
                 data.x,
@@ -181,7 +208,7 @@ class LinearModel(keras.Model):
                 callbacks=callbacks,
                 validation_split=validation_split,
                 validation_data=validation_data,
-                shuffle=shuffle and data.can_shuffle,
+                shuffle=shuffle if data.can_shuffle else False,
                 class_weight=class_weight,
                 sample_weight=data.sample_weight,
                 initial_epoch=initial_epoch,
@@ -191,38 +218,58 @@ class LinearModel(keras.Model):
                 validation_freq=validation_freq,
             )
 
-    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **kwargs):
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        steps=None,
+        callbacks=None,
+        return_dict=False,
+        **kwargs,
+    ):
         """Return loss and metrics as `keras.Model.evaluate` does, for every kind of data that `fit` takes."""
+        options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
         if kwargs.get("_use_cached_eval_dataset"):  # fit's own call, on data that it has prepared
-            return super().evaluate(x, y, batch_size, verbose, sample_weight, **kwargs)
+            return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
         self._assert_compile_called("evaluate")
         data = self._prepare(x, y, sample_weight)
-        return super().evaluate(data.x, data.y, batch_size, verbose, data.sample_weight, **kwargs)
+        with divergence.naming_bad_batches(data):
+            return super().evaluate(data.x, data.y, batch_size, verbose, data.sample_weight, **options)
 
-    def predict(self, x, batch_size=None, verbose="auto", **kwargs):
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """Return the predictions, an array of shape `(n, units)`, for every kind of `x` that `fit` takes."""
         data = self._prepare(x, targets=False)
-        return super().predict(data.x, batch_size, verbose, **kwargs)
+        with divergence.naming_bad_batches(data):
+            return super().predict(data.x, batch_size, verbose, steps, callbacks)
 
-    def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """Take one step on one batch, as `keras.Model.train_on_batch` does."""
         self._assert_compile_called("train_on_batch")
         data = self._prepare(x, y, sample_weight)
         with divergence.watching(self, data, callbacks=None):
-            return super().train_on_batch(data.x, data.y, data.sample_weight, **kwargs)
+            return super().train_on_batch(data.x, data.y, data.sample_weight, class_weight, return_dict)
 
-    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """Return loss and metrics of one batch, as `keras.Model.test_on_batch` does."""
         self._assert_compile_called("test_on_batch")
         data = self._prepare(x, y, sample_weight)
-        return super().test_on_batch(data.x, data.y, data.sample_weight, **kwargs)
+        return super().test_on_batch(data.x, data.y, data.sample_weight, return_dict)
 
     def predict_on_batch(self, x):
         """Return the predictions for one batch, an array of shape `(n, units)`."""
         return super().predict_on_batch(self._prepare(x, targets=False).x)
 
-    def _reader(self) -> Reader:
-        return Reader(self.units, self._array_dtype, self._given_names, self._preprocessor, self._schema)
+    def _reader(self, fitting: bool = False) -> Reader:
+        # A model of nameless columns learns their names from the data that it is fitted on, built already or not.
+        known = None if fitting and self._is_nameless else self._schema
+        return Reader(self.units, self._array_dtype, self._given_names, self._preprocessor, known)
+
+    @property
+    def _is_nameless(self) -> bool:
+        return not (self._schema is None or self._schema.named or self._given_names or self._preprocessor)
 
     @property
     def _array_dtype(self) -> str:
@@ -235,8 +282,17 @@ class LinearModel(keras.Model):
         return data
 
     def _adopt(self, schema):
-        """Build the model on what was learned of the data, if it is not built yet."""
-        if not self.built and schema is not None:
+        """Build the model on what was learned of the data, or take over the names if it is built."""
+        if schema is None:
+            return
+        if self.built:
+            width = len(schema.feature_names)
+            if width != self._width:
+                raise ValueError(
+                    f"`x` must have the {self._width} columns that the model was built on. Received: {width} columns."
+                )
+            self._keep("_schema", schema)
+        else:
             self._keep("_schema", schema)
             with self.distribute_strategy.scope():
                 self.build((None, len(schema.feature_names)))
@@ -283,7 +339,7 @@ class LinearModel(keras.Model):
         """Return what the model learned of its inputs when it was built."""
         if not self.built:
             return None
-        return {"input_shape": [None, self.kernel.shape[0]], "schema": self._schema.to_config()}
+        return {"input_shape": [None, self._width], "schema": self._schema.to_config()}
 
     def build_from_config(self, config):
         """Build the model on the inputs that `get_build_config` returned."""
@@ -328,6 +384,8 @@ class LinearModel(keras.Model):
 
 def _prepare_validation(reader: Reader, data):
     """Return `validation_data` in the form in which Keras's `fit` takes it."""
+    if isinstance(data, (tuple, list)) and len(data) == 1 and is_stream(data[0]):
+        data = data[0]
     if isinstance(data, (tuple, list)):
         if len(data) not in (2, 3):
             raise ValueError(

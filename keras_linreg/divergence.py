@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from keras_linreg.losses import SquaredError
 
 SAMPLE_ROWS = 20_000  # enough rows to know the columns' scales and the largest eigenvalue by
 SHOWN_COLUMNS = 3
+SECONDS_TO_LOOK = 5.0  # an endless stream is not read again for as long as it was trained on
 
 
 class NonFiniteLoss(Exception):
@@ -27,6 +29,9 @@ class NonFiniteLoss(Exception):
 class Watch:
     """Remembers the weights of a model over a fit, and the optimizer's state before it, so that they can be put back.
 
+    Put back are the weights before the last call whose loss was finite: those of the call that failed may be finite and
+    yet too large for any loss.
+
     A loss of NaN or infinity is the one sign of every trouble, bad data included, and the only one looked for: it costs
     a read of each weight and one comparison a call of the train function, whatever the size of the data.
     """
@@ -35,12 +40,13 @@ class Watch:
         self.model = model
         self.weights = model.weights
         self._reads = [_reader(variable) for variable in self.weights]
+        self.optimizer_variables = model.optimizer.variables if model.optimizer.built else []
         self.start = self.latest = self.previous = self._read()
-        self.optimizer_start = [_reader(variable)() for variable in model.optimizer.variables]
+        self.optimizer_start = [_reader(variable)() for variable in self.optimizer_variables]
         self.calls = 0
 
     def before_step(self) -> None:
-        """Keep the weights of the last two calls: the last finite loss vouches for those that it was made of."""
+        """Keep the weights of the last two calls."""
         self.previous, self.latest = self.latest, self._read()
         self.calls += 1
 
@@ -52,20 +58,23 @@ class Watch:
 
     def restore_start(self) -> None:
         """Make the model what it was before the fit."""
-        self._restore(self.start)
+        _assign(self.weights, self.start)
+        _assign(self.optimizer_variables, self.optimizer_start)
 
     def restore_finite(self) -> None:
-        """Give the model the last weights that were all finite; the moments that went astray start over."""
-        finite = all(np.isfinite(finite_part(value)).all() for value in self.latest)
-        self._restore(self.latest if finite else self.previous)
+        """Give the model the last weights of a finite loss; the optimizer's moments, which went astray, start over."""
+        _assign(self.weights, self.previous)
+        for variable, value in zip(self.optimizer_variables, self.optimizer_start, strict=True):
+            if variable.name != "learning_rate":  # the user's, or a callback's
+                variable.assign(value)
 
     def _read(self) -> list[tf.Tensor]:
         return [read() for read in self._reads]
 
-    def _restore(self, weights) -> None:
-        variables = [*self.weights, *self.model.optimizer.variables]
-        for variable, value in zip(variables, [*weights, *self.optimizer_start], strict=True):
-            variable.assign(value)
+
+def _assign(variables, values) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _reader(variable: keras.Variable) -> Callable[[], tf.Tensor]:
@@ -101,12 +110,11 @@ def watching(model: keras.Model, data: Prepared, callbacks) -> Iterator[None]:
             model takes; the model is as it was before the fit.
         FloatingPointError: the training diverged; the weights are the last finite ones.
     """
-    with model.distribute_strategy.scope():
-        if model.built and not model.optimizer.built:
+    if model.built and not model.layers and not model.optimizer.built:  # a subclass's layers may have no weights yet
+        with model.distribute_strategy.scope():
             model.optimizer.build(model.trainable_variables)
-    callbacks = getattr(callbacks, "callbacks", callbacks) or []
-    callbacks = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
-    watch = Watch(model)
+    callbacks = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or [])
+    outer, watch = model._watch, Watch(model)
     if not any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks):
         model._keep("_watch", watch)
     try:
@@ -116,9 +124,8 @@ def watching(model: keras.Model, data: Prepared, callbacks) -> Iterator[None]:
         if why:
             watch.restore_start()
             raise ValueError(f"{why} The model is as it was before.") from None
-        explanation = _explain(model, data, loss)
         watch.restore_finite()
-        raise FloatingPointError(explanation) from None
+        raise FloatingPointError(_explain(model, data, watch, loss)) from None
     except (tf.errors.OpError, ValueError) as error:
         why = data.errors[0] if data.errors else _failed_rule(error)
         if why is None:
@@ -126,7 +133,19 @@ def watching(model: keras.Model, data: Prepared, callbacks) -> Iterator[None]:
         watch.restore_start()
         raise ValueError(f"{why} The model is as it was before.") from None
     finally:
-        model._keep("_watch", None)
+        model._keep("_watch", outer)
+
+
+@contextlib.contextmanager
+def naming_bad_batches(data: Prepared) -> Iterator[None]:
+    """Turn what goes wrong in a stream's own thread while it is only read into the error that it was."""
+    try:
+        yield
+    except (tf.errors.OpError, ValueError) as error:
+        why = data.errors[0] if data.errors else _failed_rule(error)
+        if why is None:
+            raise
+        raise ValueError(why) from None
 
 
 def _failed_rule(error) -> str | None:
@@ -137,11 +156,14 @@ def _failed_rule(error) -> str | None:
 
 
 def _bad_data(data: Prepared, watch: Watch) -> str | None:
-    """Look for NaN and infinity in the data that the fit has seen; return where they are."""
+    """Look for NaN and infinity in the data that the fit has seen, for some seconds; return where they are."""
     seen = 1 + watch.calls * watch.model.steps_per_execution
+    deadline = time.monotonic() + SECONDS_TO_LOOK
     for number, x, y, sample_weight in itertools.islice(data.again(), seen):
+        if time.monotonic() > deadline:
+            break
         for name, array in (("x", x), ("y", y), ("sample_weight", sample_weight)):
-            place = _first_bad(array)
+            place = _first_bad(array, watch.model.compute_dtype if name == "x" else keras.config.floatx())
             if place is None:
                 continue
             row, column, value = place
@@ -154,16 +176,16 @@ def _bad_data(data: Prepared, watch: Watch) -> str | None:
     return None
 
 
-def _first_bad(array) -> tuple[int, int, str] | None:
-    """Return row, column and value of the first number that is not finite in the dtype that Keras trains in."""
+def _first_bad(array, dtype: str) -> tuple[int, int, str] | None:
+    """Return row, column and value of the first number that is not finite in the `dtype` that it is trained in."""
     array = array.tocoo() if hasattr(array, "tocoo") else array
     with np.errstate(over="ignore"):
-        bad = ~np.isfinite(finite_part(array).astype(keras.config.floatx()))
+        bad = ~np.isfinite(finite_part(array).astype(tf.as_dtype(dtype).as_numpy_dtype))
     if not bad.any():
         return None
     at = np.unravel_index(int(np.argmax(bad)), bad.shape)
     value = finite_part(array)[at]
-    shown = f"{value}" if not np.isfinite(value) else f"{value:g} (too large for {keras.config.floatx()})"
+    shown = f"{value}" if not np.isfinite(value) else f"{value:g} (too large for {dtype})"
     if isinstance(array, tf.SparseTensor):
         row, column = np.asarray(array.indices)[at[0]]
     elif hasattr(array, "tocoo"):
@@ -187,9 +209,9 @@ def _bad_weights(model, watch: Watch) -> str | None:
     return None
 
 
-def _explain(model, data: Prepared, loss: NonFiniteLoss) -> str:
+def _explain(model, data: Prepared, watch: Watch, loss: NonFiniteLoss) -> str:
     """Return what to do about the divergence: the learning rate against the largest stable one, the columns' scales."""
-    rate = float(model.optimizer.learning_rate)
+    rate = float(tf.convert_to_tensor(model.optimizer.learning_rate))
     said = [f"Training diverged: the loss became {loss} with a learning rate of {rate:g}."]
     columns = _design(model, data)
     if columns is not None:
@@ -197,12 +219,25 @@ def _explain(model, data: Prepared, loss: NonFiniteLoss) -> str:
         scales = np.sqrt(np.asarray(_square(design).mean(axis=0)).ravel())
         if _is_squared_error(model) and type(_inner(model.optimizer)).__name__ == "SGD":
             largest = _largest_rate(model, design, sample_weight)
+            if watch.calls == 1 and rate <= largest:
+                return _not_the_rate(model, data, loss)
             said.append(f"The largest one that is stable for these columns is about {largest:.2g}, in full batches.")
         said.append(f"Scales of the columns (root mean square): {_scales(scales, model.feature_names)}.")
     advice = "Lower the learning rate"
     if columns is not None and scales.size and scales.max() > 10:
         advice += ", or bring the columns to one scale: a keras.layers.Normalization as `preprocessor`"
     return " ".join([*said, f"{advice}.", "The weights are the last finite ones."])
+
+
+def _not_the_rate(model, data: Prepared, loss: NonFiniteLoss) -> str:
+    """Return what else makes the very first loss infinite: numbers whose squares float32 does not hold."""
+    _, _, y, _ = next(data.again())
+    largest_weight = max(float(np.abs(np.asarray(_reader(weight)())).max()) for weight in model.weights)
+    return (
+        f"The loss is {loss} at the first step, before the weights have moved: its squares are too large. "
+        f"Received: targets up to {np.abs(np.asarray(y)).max():.2g}, weights up to {largest_weight:.2g}. "
+        "Bring the targets to another unit, or begin with smaller weights. The weights are as they were."
+    )
 
 
 def _inner(optimizer):

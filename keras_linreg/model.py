@@ -20,7 +20,7 @@ class LinearRegression(LinearModel):
 
     It takes what a Keras user has: NumPy arrays, tensors, sparse ones too, frames, dicts of named columns, `tf.data`,
     `PyDataset`, generators; `x` of shape `(n,)` is one feature. Columns with names are matched by name. Inside another
-    model it is the layer `x @ kernel + bias`.
+    model, and called as `model(x)`, it is the layer `x @ kernel + bias`: a preprocessor is no part of that.
 
     Args:
         units: positive int, the number of outputs.

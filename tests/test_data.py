@@ -1,5 +1,6 @@
 """Whatever the user has, the model reads it the same; what it cannot read is a clear error that changes nothing."""
 
+import inspect
 import resource
 
 import keras
@@ -428,3 +429,140 @@ def test_validation_data_may_be_a_frame_in_another_order():
         FRAME, TARGET, validation_data=(FRAME[["c", "b", "a"]], TARGET), batch_size=N, epochs=2, verbose=0
     )
     assert history.history["val_loss"][0] == pytest.approx(history.history["loss"][1], rel=1e-5)
+
+
+# What stock Keras takes, this takes
+
+
+def test_a_frame_names_the_columns_of_a_model_that_was_built_without():
+    model = compiled()
+    model.build((None, 3))
+    model.fit(FRAME, TARGET, epochs=3, verbose=0)
+    assert model.feature_names == NAMES
+    np.testing.assert_allclose(
+        model.predict(FRAME[["c", "a", "b"]], verbose=0), model.predict(FRAME, verbose=0), rtol=1e-6
+    )
+    with pytest.raises(ValueError, match="must have the 3 columns that the model was built on. Received: 2"):
+        compiled_at(3).fit(FRAME[["a", "b"]], TARGET, verbose=0)
+
+
+def compiled_at(width):
+    model = compiled()
+    model.build((None, width))
+    return model
+
+
+def test_arguments_by_position_are_those_of_keras():
+    model = klr.LinearRegression()
+    model.compile(keras.optimizers.SGD(0.1), "mse", None, ["mae"])
+    model.fit(MATRIX, TARGET, 10, 2, 0)
+    assert set(model.evaluate(MATRIX, TARGET, 10, 0, None, None, None, True)) == {"loss", "mae"}
+    assert model.predict(MATRIX, 10, 0, 1).shape == (10, 1)
+    assert set(model.train_on_batch(MATRIX, TARGET, None, None, True)) == {"loss", "mae"}
+    assert set(model.test_on_batch(MATRIX, TARGET, None, True)) == {"loss", "mae"}
+
+
+def test_arguments_are_named_as_in_keras():
+    for name in ("compile", "fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch"):
+        ours = list(inspect.signature(getattr(klr.LinearRegression, name)).parameters)
+        assert ours == list(inspect.signature(getattr(keras.Model, name)).parameters), name
+
+
+@pytest.mark.parametrize("wrapped", [lambda x: (x,), lambda x: x], ids=["(x,)", "x"])
+def test_predict_takes_a_generator(wrapped):
+    model = fitted()
+    found = model.predict((wrapped(MATRIX[10 * i : 10 * i + 10]) for i in range(4)), steps=4, verbose=0)
+    np.testing.assert_allclose(found, model.predict(MATRIX, verbose=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "bool", "float64"])
+def test_weights_in_a_dataset_may_be_of_any_dtype(dtype):
+    weights = (np.arange(N) % 2).astype(dtype)
+    model = compiled()
+    model.fit(tf.data.Dataset.from_tensor_slices((MATRIX, TARGET, weights)).batch(10), epochs=3, verbose=0)
+    other = compiled()
+    other.fit(MATRIX, TARGET, sample_weight=weights.astype(float), batch_size=10, epochs=3, shuffle=False, verbose=0)
+    np.testing.assert_allclose(model.kernel, other.kernel, rtol=1e-5)
+
+
+def test_a_batch_or_validation_data_may_weigh_nothing():
+    weights = np.repeat([1.0, 0.0, 1.0, 1.0], 10)
+    model = compiled()
+    model.fit(Batches(MATRIX, TARGET, weights), shuffle=False, verbose=0)
+    assert model.evaluate(MATRIX, TARGET, sample_weight=np.zeros(N), verbose=0) == 0.0
+    model.fit(MATRIX, TARGET, validation_data=(MATRIX, TARGET, np.zeros(N)), verbose=0)
+
+
+@pytest.mark.parametrize("x", [np.zeros((N, 0)), pd.DataFrame(index=range(N)), {}], ids=["matrix", "frame", "dict"])
+def test_no_columns_are_an_error(x):
+    raising(x, TARGET, "at least one column")
+
+
+@pytest.mark.parametrize("x", [[MATRIX], (MATRIX,)], ids=["list", "tuple"])
+def test_a_list_of_one_array_is_that_array(x):
+    model = compiled()
+    model.fit(x, [TARGET], batch_size=10, epochs=3, shuffle=False, verbose=0)
+    np.testing.assert_allclose(model.kernel, fitted().kernel, rtol=1e-6)
+    assert model.predict(x, verbose=0).shape == (N, 1)
+
+
+def test_shuffling_within_batches_is_not_shuffling_all():
+    losses = []
+    for model in (compiled(), keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="zeros")])):
+        model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+        model.build((None, 3))
+        keras.utils.set_random_seed(1)
+        losses.append(model.fit(MATRIX, TARGET, batch_size=8, epochs=2, shuffle="batch", verbose=0).history["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_masked_steps_do_not_count_behind_a_mask():
+    x = np.ones((4, 5, 3), "float32")
+    x[:, 2:] = 0.0
+    y = np.where(x[..., :1] == 0, 100.0, 1.0)
+    results = []
+    for last in (klr.LinearRegression(), keras.layers.Dense(1, kernel_initializer="zeros")):
+        model = keras.Sequential([keras.Input((5, 3)), keras.layers.Masking(), last])
+        model.compile(loss="mse")
+        results.append(model.evaluate(x, y, verbose=0))
+    assert results[0] == pytest.approx(results[1]) == pytest.approx(1.0)
+
+
+def test_xla_and_sparse_is_an_error():
+    model = klr.LinearRegression()
+    model.compile(jit_compile=True)
+    with pytest.raises(ValueError, match="`jit_compile` must be False for a sparse `x`"):
+        model.fit(sparse_tensor(), TARGET, verbose=0)
+
+
+@pytest.mark.parametrize("method", ["evaluate", "predict"])
+def test_a_bad_batch_is_named_when_it_is_only_read(method):
+    model = fitted(FRAME)
+
+    class Narrow(Batches):
+        def __getitem__(self, i):
+            x, y = super().__getitem__(i)
+            return (x[["a", "b"]] if i == 2 else x), y
+
+    with pytest.raises(ValueError, match=r"Batch 2: `x` must have exactly the columns.*missing: \['c'\]"):
+        getattr(model, method)(Narrow(FRAME, TARGET), verbose=0)
+
+
+def test_a_subclass_with_a_layer_of_its_own_trains_and_is_saved(tmp_path):
+    @keras.saving.register_keras_serializable(package="test_data")
+    class Hidden(klr.LinearRegression):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.hidden = keras.layers.Dense(5)
+
+        def build(self, input_shape):
+            self.hidden.build(input_shape)
+            super().build((None, 5))
+
+        def call(self, inputs):
+            return super().call(self.hidden(inputs))
+
+    model = Hidden(kernel_initializer="ones")
+    model.compile(optimizer=keras.optimizers.SGD(0.01))
+    losses = model.fit(MATRIX, TARGET, epochs=5, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]

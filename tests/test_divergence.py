@@ -261,3 +261,82 @@ def test_a_watch_reads_what_no_later_step_changes():
     model.fit(FRAME, TARGET, epochs=2, verbose=0)
     for kept, value in zip(watch.start, before, strict=True):
         np.testing.assert_array_equal(kept, value)
+
+
+def test_the_weights_after_a_divergence_have_a_finite_loss_and_train_on():
+    x, y = RNG.normal(size=(70, 3)), RNG.normal(size=70)
+    model = compiled(3.0)
+    with pytest.raises(FloatingPointError, match="largest one that is stable"):
+        model.fit(x, y, batch_size=70, epochs=500, verbose=0)
+    assert np.isfinite(model.evaluate(x, y, batch_size=70, verbose=0))
+    model.optimizer.learning_rate = 0.3
+    losses = model.fit(x, y, batch_size=70, epochs=5, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_divergence_on_two_replicas_is_explained_and_leaves_finite_weights():
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = compiled()
+    with pytest.raises(FloatingPointError, match="Training diverged.*with a learning rate of 0.01"):
+        model.fit(FRAME, TARGET, epochs=50, verbose=0)
+    assert_finite(model)
+
+
+def test_training_inside_a_callback_leaves_the_fit_watched():
+    class Warm(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.model.train_on_batch(FRAME, TARGET)
+
+    model = compiled(1e-8)
+    with pytest.raises(FloatingPointError):
+        model.fit(FRAME, TARGET, epochs=200, verbose=0, callbacks=[Warm()])
+    assert_finite(model)
+
+
+def test_a_loss_too_large_at_the_first_step_is_not_put_on_the_learning_rate():
+    model = compiled(1e-30)
+    with pytest.raises(FloatingPointError, match=r"inf at the first step.*targets up to .*e\+2"):
+        model.fit(FRAME, 1e20 * TARGET, verbose=0)
+
+
+def test_numbers_too_large_for_half_precision_are_named():
+    model = compiled(1e-9, dtype="mixed_float16")
+    with pytest.raises(ValueError, match=r"too large for float16\) in column 'income'"):
+        model.fit(FRAME.assign(income=1e5 + FRAME["income"]), TARGET, verbose=0)
+
+
+def test_terminate_on_nan_is_found_in_nested_callbacks():
+    history = compiled().fit(FRAME, TARGET, epochs=50, verbose=0, callbacks=[[keras.callbacks.TerminateOnNaN()]])
+    assert not np.isfinite(history.history["loss"][-1])
+
+
+def test_an_endless_dataset_is_not_read_again_for_long(monkeypatch):
+    monkeypatch.setattr(divergence, "SECONDS_TO_LOOK", 0.2)
+    read = []
+
+    def batches():
+        while True:
+            read.append(1)
+            yield FRAME.to_numpy(dtype="float32")[:50], TARGET.to_numpy(dtype="float32")[:50]
+
+    spec = (tf.TensorSpec((None, 2)), tf.TensorSpec((None,)))
+    stream = tf.data.Dataset.from_generator(batches, output_signature=spec)
+    model = compiled(1.2e-9)  # slow to diverge
+    with pytest.raises(FloatingPointError):
+        model.fit(stream, steps_per_epoch=400, epochs=20, verbose=0)
+    assert len(read) > 100
+
+
+class Bare(keras.losses.Loss):
+    """A loss as users write them, which would broadcast (n,) against (n, 1)."""
+
+    def call(self, y_true, y_pred):
+        return keras.ops.square(y_true - y_pred)
+
+
+@pytest.mark.parametrize("y", [TARGET, TARGET.to_numpy(), tf.constant(TARGET)], ids=["Series", "array", "tensor"])
+def test_a_hand_written_loss_never_meets_y_of_shape_n(y):
+    model = klr.LinearRegression()
+    model.compile(optimizer=keras.optimizers.SGD(0.0), loss=Bare())
+    loss = model.fit(FRAME, y, batch_size=200, verbose=0).history["loss"][0]
+    assert loss == pytest.approx(float(np.mean(TARGET**2)), rel=1e-5)

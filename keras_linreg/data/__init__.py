@@ -2,6 +2,6 @@
 
 from keras_linreg.data.reader import Reader
 from keras_linreg.data.schema import Column, Schema
-from keras_linreg.data.streams import Prepared, finite_part, is_finite
+from keras_linreg.data.streams import Prepared, finite_part, is_finite, is_sparse, is_stream
 
-__all__ = ["Column", "Prepared", "Reader", "Schema", "finite_part", "is_finite"]
+__all__ = ["Column", "Prepared", "Reader", "Schema", "finite_part", "is_finite", "is_sparse", "is_stream"]

@@ -149,12 +149,15 @@ def warn_of_rounding(array, name: str, dtype: str) -> None:
 
 
 def targets(y, units: int, dtype: str):
-    """Return `y` as a numeric array of shape `(n,)` or `(n, units)`."""
+    """Return `y` as a numeric array of shape `(n, units)`."""
     if isinstance(y, Mapping):
         raise ValueError(f"`y` must be one array, not a dict. Received: keys {list(y)}.")
     y = to_array(y, "`y`")
     check_units(tuple(y.shape), units)
     warn_of_rounding(y, "y", dtype)
+    # A loss written by hand would broadcast (n,) against (n, 1) to (n, n).
+    if len(y.shape) == 1:
+        y = tf.expand_dims(y, -1) if tf.is_tensor(y) else y.reshape(-1, 1)
     return y
 
 
@@ -168,8 +171,8 @@ def check_units(shape: tuple, units: int) -> None:
         )
 
 
-def weights(sample_weight):
-    """Return `sample_weight` as a numeric array: finite, not negative, not all zero."""
+def weights(sample_weight, fitting: bool = False):
+    """Return `sample_weight` as a numeric array: finite, not negative; not all zero where they are a whole fit's."""
     if sample_weight is None:
         return None
     array = np.asarray(to_array(sample_weight, "`sample_weight`"))
@@ -177,19 +180,19 @@ def weights(sample_weight):
     if bad.any():
         row = int(np.argmax(bad.reshape(len(bad), -1).any(axis=1)))
         raise ValueError(f"`sample_weight` must be finite and not negative. Received: {array[row]} in row {row}.")
-    if array.size and not array.any():
+    if fitting and array.size and not array.any():
         raise ValueError("`sample_weight` must not be zero for every row: nothing would be fitted.")
     return array
 
 
-def check_lengths(x, y, sample_weight) -> None:
-    """Refuse data without rows, and arrays of different lengths."""
+def check_lengths(x, y, sample_weight, empty: bool = False) -> None:
+    """Refuse arrays of different lengths, and data without rows unless they may be `empty`, as a batch may."""
     lengths = {
         name: int(array.shape[0])
         for name, array in (("x", x), ("y", y), ("sample_weight", sample_weight))
         if array is not None
     }
-    if not lengths["x"]:
+    if not lengths["x"] and not empty:
         raise ValueError("`x` must have at least one row. Received: none.")
     if len(set(lengths.values())) > 1:
         raise ValueError(f"`x`, `y` and `sample_weight` must have the same number of rows. Received: {lengths}.")

@@ -126,7 +126,7 @@ def _encoded(space: Any) -> Iterator[list[str]]:
 def apply(preprocessor, x):
     """Return the design, a float tensor of shape `(n, p)`, that the preprocessor makes of `x`."""
     design = preprocessor(x)
-    if isinstance(design, (dict, list, tuple)) or not hasattr(design, "shape") or len(design.shape) < 2:
+    if isinstance(design, (dict, list, tuple)) or not hasattr(design, "shape") or len(design.shape) != 2:
         raise ValueError(
             "`preprocessor` must return one tensor of shape (n, features) (a FeatureSpace: output_mode='concat'). "
             f"Received: {type(design).__name__}"

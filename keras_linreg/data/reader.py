@@ -31,7 +31,7 @@ class Reader:
         self.preprocessor = preprocessor
         self.schema: Schema | None = schema
 
-    def prepare(self, x, y=None, sample_weight=None, targets: bool = True) -> streams.Prepared:
+    def prepare(self, x, y=None, sample_weight=None, targets: bool = True, fitting: bool = False) -> streams.Prepared:
         """Return the data ready for Keras; the first call learns the schema.
 
         Args:
@@ -39,12 +39,14 @@ class Reader:
             y: the targets, `None` for a stream.
             sample_weight: the weight of each row, or `None`.
             targets: whether `y` is needed (not to predict).
+            fitting: whether these are all the data of a fit, of which not every weight may be zero.
 
         Raises:
             ValueError: on data that cannot be fitted; it says which argument, which rule, and what was received.
         """
         if x is None:
             raise ValueError("`x` is missing: give arrays, a frame, a dict of columns or a dataset. Received: x=None.")
+        x, y = _only_element(x), _only_element(y)
         if self.preprocessor is not None:
             preprocessing.check_adapted(self.preprocessor)
         if streams.is_stream(x):
@@ -56,15 +58,15 @@ class Reader:
             return self._prepare_stream(x, targets)
         if targets and y is None:
             raise ValueError("`y` is missing: a linear regression needs targets. Received: y=None.")
-        x, y, sample_weight = self.rows(x, y, sample_weight)
+        x, y, sample_weight = self.rows(x, y, sample_weight, fitting=fitting)
         return streams.Prepared(x, y, sample_weight, lambda: iter([(None, x, y, sample_weight)]))
 
-    def rows(self, x, y=None, sample_weight=None) -> tuple:
-        """Return `(design, y, sample_weight)` of data in memory, checked."""
+    def rows(self, x, y=None, sample_weight=None, fitting: bool = False, empty: bool = False) -> tuple:
+        """Return `(design, y, sample_weight)` of data in memory, checked; a batch of a stream may be empty."""
         y = None if y is None else arrays.targets(y, self.units, self.dtype)
-        sample_weight = arrays.weights(sample_weight)
+        sample_weight = arrays.weights(sample_weight, fitting)
         design = self.design(x)
-        arrays.check_lengths(design, y, sample_weight)
+        arrays.check_lengths(design, y, sample_weight, empty)
         return design, y, sample_weight
 
     def design(self, x):
@@ -108,23 +110,33 @@ class Reader:
         if isinstance(x, keras.utils.PyDataset):
             if x.num_batches == 0:
                 raise ValueError("`x` must hold at least one batch. Received: an empty PyDataset.")
-            self._batch(x[0], targets)
+            self._batch(x[0], targets, empty=False)
             errors: list[str] = []
             prepared = streams.PreparedPyDataset(x, lambda batch: self._batch(batch, targets), errors)
             return streams.Prepared(prepared, again=lambda: streams.numbered(prepared), errors=errors)
         if hasattr(x, "__next__"):
             first, x = streams.peek(x)
-            self._batch(first, targets)
+            self._batch(first, targets, empty=False)
             errors = []
             kept = streams.KeptBatches(x, lambda batch: self._batch(batch, targets), errors)
             return streams.Prepared(kept.generator(), again=kept.again, errors=errors)
-        return streams.Prepared(x)  # a loader that Keras reads itself: torch's, grain's, a distributed dataset
+        # A loader that Keras reads itself: torch's, grain's, a distributed dataset.
+        spec = getattr(x, "element_spec", None)
+        by_name = isinstance(spec, Mapping) or (isinstance(spec, tuple) and isinstance(spec[0], Mapping))
+        if by_name or self.preprocessor is not None:
+            raise ValueError(
+                f"`x` of type {type(x).__name__} must hold matrices, and goes with no `preprocessor`: Keras reads it "
+                "itself. Pass the tf.data.Dataset, under the strategy too. "
+                f"Received: {'named columns' if by_name else 'a model with a preprocessor'}."
+            )
+        return streams.Prepared(x)
 
-    def _batch(self, batch, targets: bool):
+    def _batch(self, batch, targets: bool, empty: bool = True):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         if targets and y is None:
             raise _no_targets(type(batch))
-        return keras.utils.pack_x_y_sample_weight(*self.rows(x, y, sample_weight))
+        x, y, sample_weight = self.rows(x, y, sample_weight, empty=empty)
+        return (x,) if y is None else keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
     def _prepare_dataset(self, dataset: tf.data.Dataset, targets: bool) -> tf.data.Dataset:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(dataset.element_spec)
@@ -142,6 +154,8 @@ class Reader:
             _check_width(x.shape, schema)
         if x.shape.rank is not None:
             width = 1 if x.shape.rank == 1 else x.shape[-1]
+            if width == 0:
+                raise ValueError(f"`x` must have at least one column. Received: batches of shape {tuple(x.shape)}.")
             if width is not None:
                 self._learn(schema, width)
         return dataset
@@ -150,6 +164,7 @@ class Reader:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         x = self.graph_design(x)
         if sample_weight is not None:
+            sample_weight = sample_weight if sample_weight.dtype.is_floating else tf.cast(sample_weight, self.dtype)
             good = tf.reduce_all(tf.math.is_finite(sample_weight) & (sample_weight >= 0))
             rule = tf.debugging.Assert(
                 good, ["`sample_weight` must be finite and not negative. Received:", sample_weight]
@@ -236,12 +251,23 @@ class Reader:
             raise ValueError("`x` must have one row for each observation. Received: a scalar.")
         if len(array.shape) == 1:
             return tf.expand_dims(array, -1) if tf.is_tensor(array) else array.reshape(-1, 1)
+        if 0 in array.shape[1:] or (len(array.shape) > 2 and self.preprocessor is None):
+            raise ValueError(
+                f"`x` must be of shape (n,) or (n, p), with at least one column. Received: shape {tuple(array.shape)}."
+            )
         names = self.schema.feature_names if self.schema else self.feature_names
         if isinstance(array, np.ndarray) and array.dtype.kind in "iu" and array.ndim == 2:
             for i in range(array.shape[1]):
                 name = names[i] if names and len(names) == array.shape[1] else f"x{i}"
                 arrays.warn_of_rounding(array[:, i], name, self.dtype)
         return array
+
+
+def _only_element(data):
+    """Return the array in a list or tuple of one, which Keras takes for a model of one input or output."""
+    if isinstance(data, (list, tuple)) and len(data) == 1 and len(getattr(data[0], "shape", ())) > 0:
+        return data[0]
+    return data
 
 
 def _by_position(x, schema: Schema) -> dict[str, Any]:

@@ -42,6 +42,11 @@ def is_stream(x) -> bool:
     )
 
 
+def is_sparse(x) -> bool:
+    """Return whether `x` is a sparse tensor or a SciPy sparse matrix."""
+    return isinstance(x, tf.SparseTensor) or hasattr(x, "tocoo")
+
+
 class PreparedPyDataset(keras.utils.PyDataset):
     """A user's PyDataset with each batch converted on the way out."""
 
@@ -129,7 +134,7 @@ def finite_part(array) -> np.ndarray:
     """Return the numbers of a dense or sparse array that may fail to be finite."""
     if array is None:
         return np.zeros(0)
-    if hasattr(array, "tocoo"):
+    if is_sparse(array) and not isinstance(array, tf.SparseTensor):
         array = array.data
     elif isinstance(array, tf.SparseTensor):
         array = array.values
