@@ -86,8 +86,8 @@ def table(x: pd.DataFrame, y: pd.Series, folder: Path) -> None:
         verbose=0,
     ).history
 
-    best = np.linalg.lstsq(standardised(x, scale)[:train], y[:train], rcond=None)[0]
-    optimum = 1 - np.var(y[:train] - standardised(x, scale)[:train] @ best) / np.var(y[:train])
+    z = np.column_stack([(x - x.mean()) / x.std(), np.ones(len(x))])[:train]  # in float64, apart from the model
+    optimum = 1 - np.var(y[:train] - z @ np.linalg.lstsq(z, y[:train], rcond=None)[0]) / np.var(y[:train])
     print(
         f"   {len(history['loss'])} epochs. R2 {history['r2_score'][-1]:.4f} (least squares {optimum:.4f}),",
         end=" ",
@@ -117,10 +117,6 @@ def mse(model, x, y) -> float:
     return float(np.mean((model.predict(x, verbose=0)[:, 0] - y) ** 2))
 
 
-def standardised(x: pd.DataFrame, scale) -> np.ndarray:
-    return np.column_stack([np.asarray(scale(x.to_numpy(dtype="float32"))), np.ones(len(x))])
-
-
 def diabetes() -> tuple[pd.DataFrame, pd.Series]:
     """Return the table that ships inside scikit-learn: ten measurements of 442 patients, and a year's progression."""
     from sklearn.datasets import load_diabetes
@@ -132,16 +128,20 @@ def diabetes() -> tuple[pd.DataFrame, pd.Series]:
 def read_csv(path: Path, target: str | None) -> tuple[pd.DataFrame, pd.Series]:
     """Return columns and target of a numeric CSV; stop with what is wrong with one that cannot be fitted."""
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, index_col=False, skipinitialspace=True).rename(columns=str.strip)
     except FileNotFoundError:
         stop(f"there is no file {path}")
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         stop(f"{path} cannot be read as a CSV: {error}")
     columns = ", ".join(map(repr, frame))
+    if frame.shape[1] == 1 and any(mark in columns for mark in (";", "\\t")):
+        stop(f"{path} must be separated by commas; its header reads {columns}")
     if target is None:
         stop(f"name the column to predict: --target COLUMN, one of {columns}")
     if target not in frame:
         stop(f"{path} has no column {target!r}; its columns are {columns}")
+    if len(frame) < FEWEST_ROWS:
+        stop(f"{path} has {len(frame)} rows; {FEWEST_ROWS} are the fewest to train on and hold some out")
     if frame.shape[1] < 2:
         stop(f"{path} has no column beside the target {target!r}")
     text = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
@@ -155,10 +155,22 @@ def read_csv(path: Path, target: str | None) -> tuple[pd.DataFrame, pd.Series]:
     endless = [name for name in frame if frame[name].astype("float64").abs().max() > np.finfo("float32").max]
     if endless:
         stop(f"there are infinite values, or values beyond float32, in {', '.join(map(repr, endless))}")
-    if len(frame) < FEWEST_ROWS:
-        stop(f"{path} has {len(frame)} rows; {FEWEST_ROWS} are the fewest to train on and hold some out")
     if frame[target].nunique() == 1:
         stop(f"the target {target!r} has one value only: there is nothing to explain")
+    constant = [name for name in frame if frame[name].nunique() == 1]
+    if constant:
+        print(f"Left out, for they are constant: {', '.join(map(repr, constant))}\n")
+        frame = frame.drop(columns=constant)
+    if frame.shape[1] < 2:
+        stop("no column is left that varies, beside the target")
+    # float32, in which Keras trains, must tell the values of a column apart; Normalization divides by at least 1e-7.
+    spread, size = frame.std(), frame.astype("float64").abs().max()
+    blurred = [name for name in frame if size[name] * 2.0**-24 > 1e-3 * spread[name]]
+    if blurred:
+        stop(f"float32 cannot tell the values of {', '.join(map(repr, blurred))} apart: subtract an offset from them")
+    unscaled = [name for name in frame if not 1e-6 < spread[name] < 1e15]
+    if unscaled:
+        stop(f"give {', '.join(map(repr, unscaled))} in another unit: their spread is beyond what float32 trains on")
     return frame.drop(columns=target), frame[target]
 
 
@@ -180,7 +192,10 @@ def main() -> None:
     folder = options.output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     tutorial(folder)
-    table(x, y, folder)
+    try:
+        table(x, y, folder)
+    except (FloatingPointError, ValueError) as error:
+        stop(str(error).rstrip("."))
     print(f"\nPictures and models are in {folder}:")
     for path in sorted(folder.iterdir()):
         print(f"   {path.name}{'/' if path.is_dir() else ''}")

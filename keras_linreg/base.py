@@ -193,6 +193,9 @@ class LinearModel(keras.Model):
         data = reader.prepare(x, y, sample_weight, fitting=True)
         if validation_data is not None:
             validation_data = _prepare_validation(reader, validation_data)
+        if not self.built and reader.schema is not None and data.y is not None:
+            # Once built, a model cannot be unbuilt when the loss tells.
+            divergence.refuse_bad_numbers(data, self.compute_dtype, reader.schema.feature_names)
         self._adopt(reader.schema)
         if self.jit_compile and is_sparse(data.x):
             raise ValueError(
@@ -399,7 +402,9 @@ def _prepare_validation(reader: Reader, data):
 def _checked_names(names) -> tuple[str, ...] | None:
     if names is None:
         return None
-    names = [names] if isinstance(names, str) else list(names)
+    if not hasattr(names, "__iter__"):
+        raise ValueError(f"`feature_names` must be distinct, non-empty strings. Received: {names!r}.")
+    names = [names] if isinstance(names, str) else [str(n) if isinstance(n, str) else n for n in names]
     if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise ValueError(f"`feature_names` must be distinct, non-empty strings. Received: {names}.")
     return tuple(names)

@@ -14,7 +14,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, finite_part
+from keras_linreg.data import Prepared, finite_part, is_finite
 from keras_linreg.losses import SquaredError
 
 SAMPLE_ROWS = 20_000  # enough rows to know the columns' scales and the largest eigenvalue by
@@ -162,17 +162,32 @@ def _bad_data(data: Prepared, watch: Watch) -> str | None:
     for number, x, y, sample_weight in itertools.islice(data.again(), seen):
         if time.monotonic() > deadline:
             break
-        for name, array in (("x", x), ("y", y), ("sample_weight", sample_weight)):
-            place = _first_bad(array, watch.model.compute_dtype if name == "x" else keras.config.floatx())
-            if place is None:
-                continue
-            row, column, value = place
-            where = f"row {row}" if number is None else f"row {row} of batch {number}"
-            if name == "x":
-                return (
-                    f"`x` must be finite. Received: {value} in column {watch.model.feature_names[column]!r}, {where}."
-                )
-            return f"`{name}` must be finite. Received: {value} in {where}."
+        why = _bad_batch(number, x, y, sample_weight, watch.model.compute_dtype, watch.model.feature_names)
+        if why:
+            return why
+    return None
+
+
+def refuse_bad_numbers(data: Prepared, dtype: str, names) -> None:
+    """Refuse NaN and infinity in data in memory, before anything is built on them."""
+    _, x, y, sample_weight = next(data.again())
+    with np.errstate(over="ignore"):
+        why = None if is_finite(x) and is_finite(y) else _bad_batch(None, x, y, sample_weight, dtype, names)
+    if why:
+        raise ValueError(why)
+
+
+def _bad_batch(number, x, y, sample_weight, dtype: str, names) -> str | None:
+    """Return what is not finite in a batch, or in all the data where there is no number."""
+    for name, array in (("x", x), ("y", y), ("sample_weight", sample_weight)):
+        place = _first_bad(array, dtype if name == "x" else keras.config.floatx())
+        if place is None:
+            continue
+        row, column, value = place
+        where = f"row {row}" if number is None else f"row {row} of batch {number}"
+        if name == "x":
+            return f"`x` must be finite. Received: {value} in column {names[column]!r}, {where}."
+        return f"`{name}` must be finite. Received: {value} in {where}."
     return None
 
 

@@ -1,5 +1,6 @@
 """The SavedModel that TF Serving loads: its signatures, under the user's own column names."""
 
+import keyword
 import os
 import re
 
@@ -21,6 +22,9 @@ def write(model, filepath, verbose: bool = True) -> None:
         filepath: the folder, made or overwritten.
         verbose: whether to print what the signature takes and returns.
     """
+    filepath = os.path.expanduser(os.fspath(filepath))
+    if not filepath:
+        raise ValueError("`filepath` must name the folder to write. Received: an empty path.")
     reader = model._reader()
     schema = model.schema
     safe = safe_names(schema.names)
@@ -37,6 +41,11 @@ def write(model, filepath, verbose: bool = True) -> None:
     archive.track(model)
     if model.preprocessor is not None:
         preprocessing.check_adapted(model.preprocessor)
+        # A lookup layer that was loaded from a file is built by its first call, and tracked only then.
+        row = {
+            c.name: tf.fill((1, *c.shape), "" if c.dtype == "string" else tf.zeros((), c.dtype)) for c in schema.inputs
+        }
+        reader.graph_design(row if schema.named else row["features"])
         archive.track(model.preprocessor)
     archive.add_endpoint(ENDPOINT, predictions, [specs if schema.named else specs["features"]])
     archive.write_out(filepath, verbose=False)
@@ -49,11 +58,14 @@ def write(model, filepath, verbose: bool = True) -> None:
 def safe_names(names: tuple[str, ...]) -> dict[str, str]:
     """Return for each column a name that TensorFlow takes as the argument of a signature: its own where it can be.
 
-    TensorFlow refuses spaces, letters beyond ASCII, "self", and names that differ only in case.
+    TensorFlow refuses spaces, letters beyond ASCII, "self", Python's keywords, and names that differ only in case.
     """
     folded = [name.lower() for name in names]
     fits = {
-        name: bool(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name)) and name != "self" and folded.count(name.lower()) == 1
+        name: bool(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name))
+        and name != "self"
+        and not keyword.iskeyword(name)
+        and folded.count(name.lower()) == 1
         for name in names
     }
     prefix = "column_"

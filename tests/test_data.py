@@ -566,3 +566,55 @@ def test_a_subclass_with_a_layer_of_its_own_trains_and_is_saved(tmp_path):
     model.compile(optimizer=keras.optimizers.SGD(0.01))
     losses = model.fit(MATRIX, TARGET, epochs=5, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
+def test_a_frame_of_a_matrix_models_own_names_is_matched_by_them(order):
+    model = fitted()
+    frame = pd.DataFrame(MATRIX, columns=["x0", "x1", "x2"]).iloc[:, order]
+    np.testing.assert_allclose(model.predict(frame, verbose=0), model.predict(MATRIX, verbose=0), rtol=1e-6)
+
+
+ODD = {
+    "masked x": (np.ma.masked_array(MATRIX, MATRIX > 1), TARGET, "`x` must have no masked values"),
+    "masked y": (MATRIX, np.ma.masked_array(TARGET, TARGET > 1), "`y` must have no masked values"),
+    "ragged": (tf.ragged.constant([[1.0, 2.0], [3.0]]), TARGET[:2], "`x` must have rows of one length"),
+    "uneven list": ([[1.0, 2.0], [3.0]], TARGET[:2], "`x` must have rows of one length"),
+    "levels": (FRAME.set_axis(pd.MultiIndex.from_product([["u"], NAMES]), axis=1), TARGET, "must have one level"),
+    "scalar y": (MATRIX, 3.0, "`y` must hold a target for each row"),
+    "nan": (np.where(MATRIX > 1.5, np.nan, MATRIX), TARGET, "`x` must be finite. Received: nan in column 'x"),
+    "infinite y": (MATRIX, np.where(TARGET > 1, np.inf, TARGET), "`y` must be finite. Received: inf in row"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_data_are_an_error_that_leaves_the_model_unbuilt(kind):
+    x, y, match = ODD[kind]
+    model = compiled()
+    raising(x, y, match, model)
+    assert not model.built
+    model.fit(FRAME, TARGET, verbose=0)
+    assert model.feature_names == NAMES
+
+
+def test_weights_of_another_shape_are_an_error():
+    raising(match=r"`sample_weight` must be of shape \(n,\)", sample_weight=np.ones((N, 2)))
+
+
+@pytest.mark.parametrize(
+    ("element", "match"),
+    [
+        (({"a": MATRIX}, TARGET), r"Column 'a' of `x` must be of shape \(batch,\)"),
+        ((np.array([["u"]] * N), TARGET), "`x` must be numeric"),
+        (({"a": np.array(["u"] * N)}, TARGET), "Column 'a' of `x` must be numeric"),
+        ((MATRIX, np.array(["u"] * N)), "`y` must be numeric"),
+    ],
+    ids=["wide column", "strings", "string column", "string targets"],
+)
+def test_a_dataset_of_the_wrong_kind_is_refused_before_it_is_read(element, match):
+    raising(tf.data.Dataset.from_tensor_slices(element).batch(8), None, match)
+
+
+def test_a_dataset_of_other_columns_is_refused_by_name():
+    model = fitted(FRAME)
+    raising(dataset({"a": FRAME["a"], "z": FRAME["b"]}), None, r"missing: \['b', 'c'\]", model)

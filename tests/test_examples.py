@@ -100,6 +100,11 @@ BAD_CSV = {
     "missing": (GOOD.assign(b=[np.nan, np.nan, *range(18)]), "y", "values are missing in 'b' (2)"),
     "infinite": (GOOD.assign(b=[np.inf, *range(19)]), "y", "beyond float32, in 'b'"),
     "beyond float32": (GOOD.assign(b=[1e300, *range(19)]), "y", "beyond float32, in 'b'"),
+    "semicolons": ("a;b;y\n" + "1;2;3\n" * 20, "y", "must be separated by commas"),
+    "an offset": (GOOD.assign(a=1e9 + GOOD["a"]), "y", "float32 cannot tell the values of 'a' apart"),
+    "a tiny unit": (GOOD.assign(a=1e-9 * GOOD["a"]), "y", "give 'a' in another unit"),
+    "nothing varies": (GOOD.assign(a=1.0, b=2.0), "y", "no column is left that varies"),
+    "header only": ("a,b,y\n", "y", "has 0 rows"),
     "few rows": (GOOD[:5], "y", "has 5 rows"),
     "constant target": (GOOD.assign(y=1.0), "y", "the target 'y' has one value only"),
 }

@@ -237,3 +237,68 @@ def test_wrong_columns_for_the_preprocessor_are_named(penguins, penguin_space, c
     with pytest.raises(ValueError, match=match):
         model.fit(change(frame), target, verbose=0)
     assert not model.built
+
+
+@pytest.mark.parametrize("order", [["age", "k"], ["k", "age"]])
+def test_given_names_match_a_frame_to_a_layer_that_was_adapted_on_them(order):
+    frame = pd.DataFrame({"age": np.linspace(20, 80, 40), "k": np.sin(np.arange(40.0))})
+    layer = keras.layers.Normalization()
+    layer.adapt(frame.to_numpy())
+    model = compiled(layer, feature_names=["age", "k"])
+    model.fit(frame[order], frame["age"], epochs=2, verbose=0)
+    assert model.feature_names == ["age", "k"]
+    expected = compiled(layer)
+    expected.fit(frame, frame["age"], epochs=2, shuffle=False, verbose=0)
+    np.testing.assert_allclose(
+        model.predict(frame[order], verbose=0), model.predict(frame[["age", "k"]], verbose=0), rtol=1e-6
+    )
+
+
+def test_a_layer_adapted_to_more_columns_is_refused():
+    layer = keras.layers.Normalization()
+    layer.adapt(np.random.default_rng(0).normal(3, 1, size=(20, 2)))
+    with pytest.raises(ValueError, match="`preprocessor` was adapted to 2 columns. Received: `x` of 1"):
+        compiled(layer).fit({"a": np.arange(20.0)}, np.arange(20.0), verbose=0)
+
+
+@pytest.mark.parametrize("codes", [[1.0, np.nan], [1.0, 2.5], pd.array([1, None], dtype="Int64")], ids=str)
+def test_codes_that_are_missing_or_no_integers_are_named(codes):
+    space = keras.utils.FeatureSpace({"k": "integer_categorical", "a": "float"})
+    whole = pd.DataFrame({"k": [1, 2] * 10, "a": np.arange(20.0)})
+    space.adapt(tf.data.Dataset.from_tensor_slices(raw(whole)))
+    frame = whole.assign(k=pd.concat([pd.Series(codes)] * 10, ignore_index=True))
+    with pytest.raises(ValueError, match=r"Column 'k' of `x` must hold integers.*Received: (nan|2.5) in row 1"):
+        compiled(space).fit(frame, np.arange(20.0), verbose=0)
+
+
+def test_nan_that_a_preprocessor_would_hide_is_named():
+    layer = keras.layers.Discretization(bin_boundaries=[0.0], output_mode="one_hot")
+    x = np.linspace(-1, 1, 20)
+    x[4] = np.nan
+    with pytest.raises(ValueError, match="`x` must be finite. Received: nan in column 'x0', row 4"):
+        compiled(layer).fit(x, np.arange(20.0), verbose=0)
+
+
+STRINGS = np.array(["u", "v"] * 10)
+TEXT = {
+    "frame": lambda: pd.DataFrame({"city": STRINGS}),
+    "object array": lambda: STRINGS.astype(object),
+    "column of strings": lambda: STRINGS.reshape(-1, 1),
+    "unnamed Series": lambda: pd.Series(STRINGS),
+    "tensor": lambda: tf.constant(STRINGS),
+}
+
+
+@pytest.mark.parametrize("kind", TEXT)
+def test_a_layer_of_strings_takes_a_column_of_them(kind, tmp_path):
+    model = compiled(keras.layers.StringLookup(vocabulary=["u", "v"], output_mode="one_hot"))
+    y = np.where(STRINGS == "u", 1.0, 3.0)
+    model.fit(TEXT[kind](), y, epochs=60, verbose=0)
+    np.testing.assert_allclose(model.predict(TEXT[kind](), verbose=0)[:, 0], y, atol=0.1)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    loaded.export(tmp_path / "m", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "m"))
+    name = "city" if kind == "frame" else None
+    request = {name: tf.constant(STRINGS)} if name else tf.constant(STRINGS.reshape(-1, 1))
+    np.testing.assert_allclose(served.serve(request)["predictions"][:, 0], y, atol=0.1)

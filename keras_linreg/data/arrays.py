@@ -18,8 +18,13 @@ def named_columns(x) -> dict[str, Any] | None:
     if isinstance(x, pd.DataFrame):
         names = list(x.columns)
         strings = [isinstance(name, str) for name in names]
+        if isinstance(x.columns, pd.MultiIndex):
+            raise ValueError(f"The columns of `x` must have one level, joined to one name each. Received: {names}.")
+        if names == list(range(len(names))):
+            return None  # pandas's own numbering, of a matrix
         if not any(strings):
-            return None
+            x = x.set_axis([str(name) for name in names], axis=1)
+            return named_columns(x)
         if not all(strings):
             raise ValueError(f"The columns of `x` must be named by strings. Received: columns={names}.")
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -55,6 +60,10 @@ def to_array(values, what: str, strings: bool = False):
         what: what to call the values in an error, "column 'age' of `x`" say.
         strings: whether a preprocessor is there to take strings.
     """
+    if isinstance(values, tf.RaggedTensor):
+        raise ValueError(f"{what} must have rows of one length. Received: a ragged tensor.")
+    if np.ma.is_masked(values):
+        raise ValueError(f"{what} must have no masked values: fill them in, or leave those rows out. Received: a mask.")
     if tf.is_tensor(values) or hasattr(values, "tocoo"):  # tensors, tf.sparse and scipy.sparse are Keras's own matter
         if getattr(values, "dtype", None) == tf.string and not strings:
             raise _not_numeric(values, what)
@@ -67,7 +76,10 @@ def to_array(values, what: str, strings: bool = False):
         return np.stack(columns, axis=1) if columns else np.empty(values.shape, np.float64)
     if isinstance(values, pd.Series):
         values = _series_to_array(values)
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{what} must have rows of one length. Received: {type(values).__name__}.") from None
     if array.dtype.kind in "fiub":
         return array.astype(np.float64) if array.dtype.itemsize > 8 else array
     if array.dtype.kind in "OUST":
@@ -92,7 +104,8 @@ def to_array(values, what: str, strings: bool = False):
 def _series_to_array(series: pd.Series) -> np.ndarray:
     """Return a Series of any numeric or textual dtype, nullable and categorical ones too; a missing number is NaN."""
     if isinstance(series.dtype, pd.CategoricalDtype):
-        series = series.astype(series.cat.categories.dtype)
+        numbers = pd.api.types.is_numeric_dtype(series.cat.categories.dtype)
+        series = series.astype(np.float64 if numbers and series.hasnans else series.cat.categories.dtype)
     if pd.api.types.is_bool_dtype(series.dtype) or pd.api.types.is_numeric_dtype(series.dtype):
         if series.hasnans:
             return series.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -153,6 +166,8 @@ def targets(y, units: int, dtype: str):
     if isinstance(y, Mapping):
         raise ValueError(f"`y` must be one array, not a dict. Received: keys {list(y)}.")
     y = to_array(y, "`y`")
+    if not len(y.shape):
+        raise ValueError("`y` must hold a target for each row of `x`. Received: a scalar.")
     check_units(tuple(y.shape), units)
     warn_of_rounding(y, "y", dtype)
     # A loss written by hand would broadcast (n,) against (n, 1) to (n, n).
@@ -176,6 +191,8 @@ def weights(sample_weight, fitting: bool = False):
     if sample_weight is None:
         return None
     array = np.asarray(to_array(sample_weight, "`sample_weight`"))
+    if array.ndim != 1 and array.shape[1:] != (1,):
+        raise ValueError(f"`sample_weight` must be of shape (n,) or (n, 1). Received: shape {array.shape}.")
     bad = ~(array >= 0) | np.isinf(array)  # NaN is not >= 0 either
     if bad.any():
         row = int(np.argmax(bad.reshape(len(bad), -1).any(axis=1)))

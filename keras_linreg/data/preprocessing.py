@@ -125,6 +125,10 @@ def _encoded(space: Any) -> Iterator[list[str]]:
 
 def apply(preprocessor, x):
     """Return the design, a float tensor of shape `(n, p)`, that the preprocessor makes of `x`."""
+    if isinstance(preprocessor, keras.layers.Normalization) and preprocessor.built:
+        adapted = (preprocessor.get_build_config() or {}).get("input_shape", (None,))[-1]
+        if adapted is not None and x.shape[-1] != adapted:
+            raise ValueError(f"`preprocessor` was adapted to {adapted} columns. Received: `x` of {x.shape[-1]}.")
     design = preprocessor(x)
     if isinstance(design, (dict, list, tuple)) or not hasattr(design, "shape") or len(design.shape) != 2:
         raise ValueError(

@@ -47,6 +47,8 @@ class Reader:
         if x is None:
             raise ValueError("`x` is missing: give arrays, a frame, a dict of columns or a dataset. Received: x=None.")
         x, y = _only_element(x), _only_element(y)
+        if isinstance(x, (list, tuple)):
+            x = arrays.to_array(x, "`x`", strings=self.preprocessor is not None)
         if self.preprocessor is not None:
             preprocessing.check_adapted(self.preprocessor)
         if streams.is_stream(x):
@@ -65,23 +67,35 @@ class Reader:
         """Return `(design, y, sample_weight)` of data in memory, checked; a batch of a stream may be empty."""
         y = None if y is None else arrays.targets(y, self.units, self.dtype)
         sample_weight = arrays.weights(sample_weight, fitting)
-        design = self.design(x)
+        design = self.design(x, finite=y is not None)
         arrays.check_lengths(design, y, sample_weight, empty)
         return design, y, sample_weight
 
-    def design(self, x):
-        """Return the design matrix of `x` in memory: `(n, p)`, an array or a (sparse) tensor."""
+    def design(self, x, finite: bool = False):
+        """Return the design matrix of `x` in memory: `(n, p)`, an array or a (sparse) tensor.
+
+        What a preprocessor is given must be `finite` to train on: it may hide NaN, in a bin or a code, from the loss.
+        """
         schema = self.schema or self._inputs_of(x)
         columns = arrays.named_columns(x)
         if self._takes_columns(schema):
             columns = _by_position(x, schema) if columns is None else arrays.match(columns, schema.names)
-            design = preprocessing.apply(self.preprocessor, self._raw_columns(columns, schema))
+            raw = self._raw_columns(columns, schema)
+            if finite:
+                for name, column in raw.items():
+                    _check_finite(column, [name])
+            design = preprocessing.apply(self.preprocessor, raw)
         else:
-            if columns is not None and (names := self._names_to_match(schema)):
+            if columns is not None and (names := self._names_to_match(schema, columns)):
                 columns = arrays.match(columns, names)
+            if columns is not None and schema.inputs[0].dtype == "string":
+                x = np.column_stack([arrays.to_array(c, f"Column {n!r} of `x`", True) for n, c in columns.items()])
+                columns = None
             matrix = self._matrix(x if columns is None else arrays.stack(columns, self.dtype))
             _check_width(matrix.shape, schema)
-            design = matrix if self.preprocessor is None else preprocessing.apply(self.preprocessor, matrix)
+            if self.preprocessor is not None and finite:
+                _check_finite(matrix, schema.names if schema.named else default_names(matrix.shape[-1]))
+            design = matrix if self.preprocessor is None else preprocessing.apply(self.preprocessor, _as_tensor(matrix))
         self._learn(schema, design.shape[-1])
         return design
 
@@ -92,8 +106,14 @@ class Reader:
             columns = arrays.match(x, schema.names) if isinstance(x, Mapping) else _by_position(x, schema)
             x = {c.name: _as_declared(columns[c.name], c.dtype) for c in schema.inputs}
         elif isinstance(x, Mapping):
-            columns = arrays.match(x, self._names_to_match(schema) or tuple(x))
+            columns = arrays.match(x, self._names_to_match(schema, x) or tuple(x))
+            for name, column in columns.items():
+                if column.shape.rank not in (None, 1) and tuple(column.shape[1:]) != (1,):
+                    raise ValueError(
+                        f"Column {name!r} of `x` must be of shape (batch,) or (batch, 1). Received: {column.shape}."
+                    )
             dtype = "float64" if all(c.dtype == tf.float64 for c in columns.values()) else self.dtype
+            dtype = "string" if schema.inputs[0].dtype == "string" else dtype
             x = tf.stack([tf.cast(tf.reshape(c, [-1]), dtype) for c in columns.values()], axis=1)
         elif x.shape.rank == 1:
             x = tf.expand_dims(x, -1)
@@ -147,6 +167,16 @@ class Reader:
         if y is not None and y.shape.rank is not None:
             arrays.check_units(tuple(y.shape) or (None,), self.units)
         schema = self.schema or self._inputs_of(x)
+        if isinstance(x, Mapping):
+            arrays.match(x, self._names_to_match(schema, x) or tuple(x))
+        for name, spec in x.items() if isinstance(x, Mapping) else [(None, x)]:
+            if spec.dtype == tf.string and self.preprocessor is None:
+                what = "`x`" if name is None else f"Column {name!r} of `x`"
+                raise ValueError(
+                    f"{what} must be numeric without a preprocessor that takes strings. Received: strings."
+                )
+        if y is not None and y.dtype == tf.string:
+            raise ValueError("`y` must be numeric. Received: strings.")
         if isinstance(x, Mapping) or self.preprocessor is not None or sample_weight is not None:
             dataset = dataset.map(self._graph_batch, num_parallel_calls=tf.data.AUTOTUNE)
             x = keras.utils.unpack_x_y_sample_weight(dataset.element_spec)[0]
@@ -186,11 +216,15 @@ class Reader:
                     f"Received: {type(x).__name__}."
                 )
             columns = arrays.match(columns, wanted)
-        elif columns is not None and self.preprocessor is None and self.feature_names:
+        elif (
+            columns is not None
+            and self.feature_names
+            and (self.preprocessor is None or set(columns) == set(self.feature_names))
+        ):
             columns = arrays.match(columns, self.feature_names)
         if columns is None:
             shape = tuple(getattr(x, "shape", None) or np.shape(x))
-            dtype = preprocessing.served_dtype(x.dtype) if _is_text(x) else "float32"
+            dtype = "string" if _is_text(x) else "float32"
             return Schema((Column("features", dtype, (1,) if len(shape) == 1 else shape[1:]),), False, ())
         if not columns:
             raise ValueError("`x` must have at least one column. Received: none.")
@@ -217,11 +251,14 @@ class Reader:
             names = schema.names
         self.schema = dataclasses.replace(schema, feature_names=names or default_names(width))
 
-    def _names_to_match(self, schema: Schema) -> tuple[str, ...] | None:
-        """Return the names that columns are matched by; a model of a nameless matrix takes them as they come."""
+    def _names_to_match(self, schema: Schema, columns: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Return the names that columns are matched by; a model of a nameless matrix takes others as they come."""
         if schema.named:
             return schema.names
-        return self.feature_names if self.preprocessor is None else None
+        if self.preprocessor is None and self.feature_names:
+            return self.feature_names
+        names = self.feature_names or schema.feature_names
+        return names if set(columns) == set(names) else None
 
     def _takes_columns(self, schema: Schema) -> bool:
         """Return whether the preprocessor is handed the columns by name, rather than stacked to one matrix."""
@@ -229,7 +266,7 @@ class Reader:
             return False
         if preprocessing.input_names(self.preprocessor) is not None:
             return True
-        return any(column.dtype != "float32" for column in schema.inputs)
+        return schema.named and len({column.dtype for column in schema.inputs}) > 1
 
     def _raw_columns(self, columns: Mapping[str, Any], schema: Schema) -> dict[str, tf.Tensor]:
         raw = {}
@@ -239,6 +276,8 @@ class Reader:
             )
             if column.dtype == "string" and not _is_text(array):
                 array = np.asarray(array).astype(str).astype(object)  # codes that the preprocessor takes as text
+            if column.dtype == "int64":
+                _check_whole(array, column.name)
             raw[column.name] = _as_declared(tf.convert_to_tensor(array), column.dtype)
         lengths = {name: int(tensor.shape[0]) for name, tensor in raw.items()}
         if len(set(lengths.values())) > 1:
@@ -256,6 +295,8 @@ class Reader:
                 f"`x` must be of shape (n,) or (n, p), with at least one column. Received: shape {tuple(array.shape)}."
             )
         names = self.schema.feature_names if self.schema else self.feature_names
+        if isinstance(array, tf.Tensor) and array.dtype.is_integer and tf.executing_eagerly():
+            array = array.numpy()
         if isinstance(array, np.ndarray) and array.dtype.kind in "iu" and array.ndim == 2:
             for i in range(array.shape[1]):
                 name = names[i] if names and len(names) == array.shape[1] else f"x{i}"
@@ -292,6 +333,35 @@ def _check_width(shape, schema: Schema) -> None:
             f"`x` must have the {expected} columns that the model was built on{',' + names if names else ''}. "
             f"Received: shape {tuple(shape)}."
         )
+
+
+def _as_tensor(matrix):
+    """Return strings as a tensor: Keras's layers take no object array."""
+    return tf.constant(matrix) if isinstance(matrix, np.ndarray) and matrix.dtype.kind == "O" else matrix
+
+
+def _check_finite(values, names) -> None:
+    """Refuse NaN and infinity in what a preprocessor is to be fitted on; name the column and the row."""
+    if not streams.is_finite(values):
+        bad = ~np.isfinite(streams.finite_part(values))
+        at = np.unravel_index(int(np.argmax(bad)), bad.shape)
+        column = names[at[1]] if len(at) > 1 and len(names) > 1 else names[0]
+        raise ValueError(
+            f"`x` must be finite. Received: {streams.finite_part(values)[at]} in column {column!r}, row {at[0]}."
+        )
+
+
+def _check_whole(values, name: str) -> None:
+    """Refuse a number that is no integer, or missing, where the preprocessor takes integer codes."""
+    array = np.asarray(values)
+    if array.dtype.kind == "f":
+        bad = ~(array == np.floor(array)) | np.isinf(array)
+        if bad.any():
+            row = int(np.argmax(bad.ravel()))
+            raise ValueError(
+                f"Column {name!r} of `x` must hold integers: the preprocessor takes them as codes. "
+                f"Received: {array.ravel()[row]} in row {row}."
+            )
 
 
 def _as_declared(tensor: tf.Tensor, dtype: str) -> tf.Tensor:
