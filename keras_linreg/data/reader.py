@@ -6,10 +6,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 
-from keras_linreg.data import arrays, preprocessing, streams
+from keras_linreg.data import arrays, preprocessing, streams, values
 from keras_linreg.data.schema import Column, Schema, default_names
 
 
@@ -46,7 +45,7 @@ class Reader:
         """
         if x is None:
             raise ValueError("`x` is missing: give arrays, a frame, a dict of columns or a dataset. Received: x=None.")
-        x, y = _only_element(x), _only_element(y)
+        x, y = values.only_element(x), values.only_element(y)
         if isinstance(x, (list, tuple)):
             x = arrays.to_array(x, "`x`", strings=self.preprocessor is not None)
         if self.preprocessor is not None:
@@ -79,11 +78,11 @@ class Reader:
         schema = self.schema or self._inputs_of(x)
         columns = arrays.named_columns(x)
         if self._takes_columns(schema):
-            columns = _by_position(x, schema) if columns is None else arrays.match(columns, schema.names)
+            columns = values.by_position(x, schema) if columns is None else arrays.match(columns, schema.names)
             raw = self._raw_columns(columns, schema)
             if finite:
                 for name, column in raw.items():
-                    _check_finite(column, [name])
+                    values.check_finite(column, [name])
             design = preprocessing.apply(self.preprocessor, raw)
         else:
             if columns is not None and (names := self._names_to_match(schema, columns)):
@@ -92,10 +91,14 @@ class Reader:
                 x = np.column_stack([arrays.to_array(c, f"Column {n!r} of `x`", True) for n, c in columns.items()])
                 columns = None
             matrix = self._matrix(x if columns is None else arrays.stack(columns, self.dtype))
-            _check_width(matrix.shape, schema)
+            values.check_width(matrix.shape, schema)
             if self.preprocessor is not None and finite:
-                _check_finite(matrix, schema.names if schema.named else default_names(matrix.shape[-1]))
-            design = matrix if self.preprocessor is None else preprocessing.apply(self.preprocessor, _as_tensor(matrix))
+                values.check_finite(matrix, schema.names if schema.named else default_names(matrix.shape[-1]))
+            design = (
+                matrix
+                if self.preprocessor is None
+                else preprocessing.apply(self.preprocessor, values.as_tensor(matrix))
+            )
         self._learn(schema, design.shape[-1])
         return design
 
@@ -103,8 +106,8 @@ class Reader:
         """Return the design of a batch inside a graph: of a dict of tensors `[batch]`, or of one matrix."""
         schema = self.schema or self._inputs_of(x)
         if self._takes_columns(schema):
-            columns = arrays.match(x, schema.names) if isinstance(x, Mapping) else _by_position(x, schema)
-            x = {c.name: _as_declared(columns[c.name], c.dtype) for c in schema.inputs}
+            columns = arrays.match(x, schema.names) if isinstance(x, Mapping) else values.by_position(x, schema)
+            x = {c.name: values.as_declared(columns[c.name], c.dtype) for c in schema.inputs}
         elif isinstance(x, Mapping):
             columns = arrays.match(x, self._names_to_match(schema, x) or tuple(x))
             for name, column in columns.items():
@@ -118,7 +121,7 @@ class Reader:
         elif x.shape.rank == 1:
             x = tf.expand_dims(x, -1)
         if not isinstance(x, Mapping):
-            _check_width(x.shape, schema)
+            values.check_width(x.shape, schema)
         return x if self.preprocessor is None else preprocessing.apply(self.preprocessor, x)
 
     # Streams
@@ -154,14 +157,14 @@ class Reader:
     def _batch(self, batch, targets: bool, empty: bool = True):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         if targets and y is None:
-            raise _no_targets(type(batch))
+            raise values.no_targets(type(batch))
         x, y, sample_weight = self.rows(x, y, sample_weight, empty=empty)
         return (x,) if y is None else keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
     def _prepare_dataset(self, dataset: tf.data.Dataset, targets: bool) -> tf.data.Dataset:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(dataset.element_spec)
         if targets and y is None:
-            raise _no_targets(type(dataset.element_spec))
+            raise values.no_targets(type(dataset.element_spec))
         if int(dataset.cardinality()) == 0:
             raise ValueError("`x` must hold at least one batch. Received: an empty dataset.")
         if y is not None and y.shape.rank is not None:
@@ -181,7 +184,7 @@ class Reader:
             dataset = dataset.map(self._graph_batch, num_parallel_calls=tf.data.AUTOTUNE)
             x = keras.utils.unpack_x_y_sample_weight(dataset.element_spec)[0]
         else:
-            _check_width(x.shape, schema)
+            values.check_width(x.shape, schema)
         if x.shape.rank is not None:
             width = 1 if x.shape.rank == 1 else x.shape[-1]
             if width == 0:
@@ -224,15 +227,19 @@ class Reader:
             columns = arrays.match(columns, self.feature_names)
         if columns is None:
             shape = tuple(getattr(x, "shape", None) or np.shape(x))
-            dtype = "string" if _is_text(x) else "float32"
+            dtype = "string" if values.is_text(x) else "float32"
             return Schema((Column("features", dtype, (1,) if len(shape) == 1 else shape[1:]),), False, ())
         if not columns:
             raise ValueError("`x` must have at least one column. Received: none.")
         declared = preprocessing.input_dtypes(self.preprocessor)
-        if not declared and self.preprocessor is not None and any(_is_text(values) for values in columns.values()):
-            declared = {name: _own_dtype(values) for name, values in columns.items()}
+        if (
+            not declared
+            and self.preprocessor is not None
+            and any(values.is_text(column) for column in columns.values())
+        ):
+            declared = {name: values.own_dtype(column) for name, column in columns.items()}
         inputs = tuple(
-            Column(name, declared.get(name, "float32"), _row_shape(values)) for name, values in columns.items()
+            Column(name, declared.get(name, "float32"), values.row_shape(column)) for name, column in columns.items()
         )
         return Schema(inputs, True, ())
 
@@ -274,11 +281,11 @@ class Reader:
             array = arrays.to_array(
                 columns[column.name], f"Column {column.name!r} of `x`", strings=column.dtype == "string"
             )
-            if column.dtype == "string" and not _is_text(array):
+            if column.dtype == "string" and not values.is_text(array):
                 array = np.asarray(array).astype(str).astype(object)  # codes that the preprocessor takes as text
             if column.dtype == "int64":
-                _check_whole(array, column.name)
-            raw[column.name] = _as_declared(tf.convert_to_tensor(array), column.dtype)
+                values.check_whole(array, column.name)
+            raw[column.name] = values.as_declared(tf.convert_to_tensor(array), column.dtype)
         lengths = {name: int(tensor.shape[0]) for name, tensor in raw.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"The columns of `x` must have the same number of rows. Received: {lengths}.")
@@ -302,100 +309,3 @@ class Reader:
                 name = names[i] if names and len(names) == array.shape[1] else f"x{i}"
                 arrays.warn_of_rounding(array[:, i], name, self.dtype)
         return array
-
-
-def _only_element(data):
-    """Return the array in a list or tuple of one, which Keras takes for a model of one input or output."""
-    if isinstance(data, (list, tuple)) and len(data) == 1 and len(getattr(data[0], "shape", ())) > 0:
-        return data[0]
-    return data
-
-
-def _by_position(x, schema: Schema) -> dict[str, Any]:
-    """Return the columns of a matrix under the names that the model knows, in that order."""
-    matrix = x if isinstance(x, pd.DataFrame) or tf.is_tensor(x) else np.asarray(x)
-    _check_width(matrix.shape, schema)
-    if len(matrix.shape) == 1:
-        return {schema.names[0]: matrix}
-    take = matrix.iloc if isinstance(matrix, pd.DataFrame) else matrix
-    return {name: take[:, i] for i, name in enumerate(schema.names)}
-
-
-def _check_width(shape, schema: Schema) -> None:
-    """Refuse a matrix of another number of columns than the model was built on, where the number is known."""
-    if isinstance(shape, tf.TensorShape) and shape.rank is None:
-        return
-    width = 1 if len(shape) == 1 else shape[-1]
-    expected = len(schema.inputs) if schema.named else schema.inputs[0].shape[-1]
-    if width is not None and expected is not None and width != expected:
-        names = f" {list(schema.names)}" if schema.named else ""
-        raise ValueError(
-            f"`x` must have the {expected} columns that the model was built on{',' + names if names else ''}. "
-            f"Received: shape {tuple(shape)}."
-        )
-
-
-def _as_tensor(matrix):
-    """Return strings as a tensor: Keras's layers take no object array."""
-    return tf.constant(matrix) if isinstance(matrix, np.ndarray) and matrix.dtype.kind == "O" else matrix
-
-
-def _check_finite(values, names) -> None:
-    """Refuse NaN and infinity in what a preprocessor is to be fitted on; name the column and the row."""
-    if not streams.is_finite(values):
-        bad = ~np.isfinite(streams.finite_part(values))
-        at = np.unravel_index(int(np.argmax(bad)), bad.shape)
-        column = names[at[1]] if len(at) > 1 and len(names) > 1 else names[0]
-        raise ValueError(
-            f"`x` must be finite. Received: {streams.finite_part(values)[at]} in column {column!r}, row {at[0]}."
-        )
-
-
-def _check_whole(values, name: str) -> None:
-    """Refuse a number that is no integer, or missing, where the preprocessor takes integer codes."""
-    array = np.asarray(values)
-    if array.dtype.kind == "f":
-        bad = ~(array == np.floor(array)) | np.isinf(array)
-        if bad.any():
-            row = int(np.argmax(bad.ravel()))
-            raise ValueError(
-                f"Column {name!r} of `x` must hold integers: the preprocessor takes them as codes. "
-                f"Received: {array.ravel()[row]} in row {row}."
-            )
-
-
-def _as_declared(tensor: tf.Tensor, dtype: str) -> tf.Tensor:
-    if dtype == "float32":
-        return tf.cast(tensor, keras.config.floatx())
-    return tf.cast(tensor, dtype) if dtype != "string" else tensor
-
-
-def _row_shape(values) -> tuple[int, ...]:
-    shape = tuple(getattr(values, "shape", None) or np.shape(values))[1:]
-    return () if shape == (1,) else shape
-
-
-def _is_text(values) -> bool:
-    dtype = getattr(values, "dtype", None)
-    if isinstance(dtype, tf.DType):
-        return dtype == tf.string
-    if isinstance(dtype, pd.CategoricalDtype):
-        return not pd.api.types.is_numeric_dtype(dtype.categories.dtype)
-    if isinstance(dtype, np.dtype) and dtype.kind != "O":
-        return dtype.kind in "UST"
-    return dtype is not None and not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype))
-
-
-def _own_dtype(values) -> str:
-    if _is_text(values):
-        return "string"
-    dtype = values.dtype
-    whole = dtype.is_integer if isinstance(dtype, tf.DType) else pd.api.types.is_integer_dtype(dtype)
-    return "int64" if whole else "float32"
-
-
-def _no_targets(kind: type) -> ValueError:
-    return ValueError(
-        "Each batch of `x` must be a tuple (x, y) or (x, y, sample_weight): a linear regression needs targets. "
-        f"Received: batches of type {kind.__name__} without `y`."
-    )

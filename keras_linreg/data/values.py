@@ -1,0 +1,113 @@
+"""Columns and matrices on their way to the design: of which kind they are, and what a preprocessor may be given."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from keras_linreg.data import streams
+from keras_linreg.data.schema import Schema
+
+
+def only_element(data):
+    """Return the array in a list or tuple of one, which Keras takes for a model of one input or output."""
+    if isinstance(data, (list, tuple)) and len(data) == 1 and len(getattr(data[0], "shape", ())) > 0:
+        return data[0]
+    return data
+
+
+def by_position(x, schema: Schema) -> dict[str, Any]:
+    """Return the columns of a matrix under the names that the model knows, in that order."""
+    matrix = x if isinstance(x, pd.DataFrame) or tf.is_tensor(x) else np.asarray(x)
+    check_width(matrix.shape, schema)
+    if len(matrix.shape) == 1:
+        return {schema.names[0]: matrix}
+    take = matrix.iloc if isinstance(matrix, pd.DataFrame) else matrix
+    return {name: take[:, i] for i, name in enumerate(schema.names)}
+
+
+def check_width(shape, schema: Schema) -> None:
+    """Refuse a matrix of another number of columns than the model was built on, where the number is known."""
+    if isinstance(shape, tf.TensorShape) and shape.rank is None:
+        return
+    width = 1 if len(shape) == 1 else shape[-1]
+    expected = len(schema.inputs) if schema.named else schema.inputs[0].shape[-1]
+    if width is not None and expected is not None and width != expected:
+        names = f" {list(schema.names)}" if schema.named else ""
+        raise ValueError(
+            f"`x` must have the {expected} columns that the model was built on{',' + names if names else ''}. "
+            f"Received: shape {tuple(shape)}."
+        )
+
+
+def as_tensor(matrix):
+    """Return strings as a tensor: Keras's layers take no object array."""
+    return tf.constant(matrix) if isinstance(matrix, np.ndarray) and matrix.dtype.kind == "O" else matrix
+
+
+def check_finite(values, names) -> None:
+    """Refuse NaN and infinity in what a preprocessor is to be fitted on; name the column and the row."""
+    if not streams.is_finite(values):
+        bad = ~np.isfinite(streams.finite_part(values))
+        at = np.unravel_index(int(np.argmax(bad)), bad.shape)
+        column = names[at[1]] if len(at) > 1 and len(names) > 1 else names[0]
+        raise ValueError(
+            f"`x` must be finite. Received: {streams.finite_part(values)[at]} in column {column!r}, row {at[0]}."
+        )
+
+
+def check_whole(values, name: str) -> None:
+    """Refuse a number that is no integer, or missing, where the preprocessor takes integer codes."""
+    array = np.asarray(values)
+    if array.dtype.kind == "f":
+        bad = ~(array == np.floor(array)) | np.isinf(array)
+        if bad.any():
+            row = int(np.argmax(bad.ravel()))
+            raise ValueError(
+                f"Column {name!r} of `x` must hold integers: the preprocessor takes them as codes. "
+                f"Received: {array.ravel()[row]} in row {row}."
+            )
+
+
+def as_declared(tensor: tf.Tensor, dtype: str) -> tf.Tensor:
+    """Return a column in the dtype that the model takes it in; float32 stands for floatx."""
+    if dtype == "float32":
+        return tf.cast(tensor, keras.config.floatx())
+    return tf.cast(tensor, dtype) if dtype != "string" else tensor
+
+
+def row_shape(values) -> tuple[int, ...]:
+    """Return the shape of one row of a column, () for one number."""
+    shape = tuple(getattr(values, "shape", None) or np.shape(values))[1:]
+    return () if shape == (1,) else shape
+
+
+def is_text(values) -> bool:
+    """Return whether data, or the spec of some, are strings or categories named by strings."""
+    dtype = getattr(values, "dtype", None)
+    if isinstance(dtype, tf.DType):
+        return dtype == tf.string
+    if isinstance(dtype, pd.CategoricalDtype):
+        return not pd.api.types.is_numeric_dtype(dtype.categories.dtype)
+    if isinstance(dtype, np.dtype) and dtype.kind != "O":
+        return dtype.kind in "UST"
+    return dtype is not None and not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype))
+
+
+def own_dtype(values) -> str:
+    """Return "string", "int64" or "float32", after what the values are themselves."""
+    if is_text(values):
+        return "string"
+    dtype = values.dtype
+    whole = dtype.is_integer if isinstance(dtype, tf.DType) else pd.api.types.is_integer_dtype(dtype)
+    return "int64" if whole else "float32"
+
+
+def no_targets(kind: type) -> ValueError:
+    """Return the error for a stream whose batches hold no `y`."""
+    return ValueError(
+        "Each batch of `x` must be a tuple (x, y) or (x, y, sample_weight): a linear regression needs targets. "
+        f"Received: batches of type {kind.__name__} without `y`."
+    )
