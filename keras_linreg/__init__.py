@@ -11,12 +11,22 @@ if keras.backend.backend() != "tensorflow":
         f"Received: backend={keras.backend.backend()!r}."
     )
 
+from keras_linreg.exact import ExactLinearRegression
 from keras_linreg.losses import SquaredError
 from keras_linreg.model import LinearRegression
+from keras_linreg.moments import Moments
 
 __version__ = "0.1.0"
 
-__all__ = ["HyperLinearRegression", "LinearRegression", "SquaredError", "callbacks", "plots"]
+__all__ = [
+    "ExactLinearRegression",
+    "HyperLinearRegression",
+    "LinearRegression",
+    "Moments",
+    "SquaredError",
+    "callbacks",
+    "plots",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,8 +8,10 @@ import tensorflow as tf
 from keras import ops
 
 from keras_linreg import divergence, export
-from keras_linreg.data import Reader, Schema, is_sparse, is_stream, preprocessing
+from keras_linreg.data import Prepared, Reader, Schema, checked_names, is_sparse, is_stream, preprocessing
 from keras_linreg.losses import SquaredError
+
+MOMENTS = "moments_"  # begins the names of what a file of weights holds of an exact model's moments
 
 
 class LinearModel(keras.Model):
@@ -17,6 +19,8 @@ class LinearModel(keras.Model):
 
     Abstract: a subclass says how it is trained.
     """
+
+    trained_by_gradients = True  # whether an optimizer, an outer model's too, is to move the weights
 
     def __init__(
         self,
@@ -40,7 +44,7 @@ class LinearModel(keras.Model):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         # Keras would track a layer that is set the plain way, and train it; and wrap a list.
         self._keep("_preprocessor", preprocessor)
-        self._keep("_given_names", _checked_names(feature_names))
+        self._keep("_given_names", checked_names(feature_names))
         self._keep("_schema", None)
         self._keep("_watch", None)
         self.bias = None
@@ -85,9 +89,15 @@ class LinearModel(keras.Model):
             shape=(width, self.units),
             initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer,
+            trainable=self.trained_by_gradients,
         )
         if self.use_bias:
-            self.bias = self.add_weight(name="bias", shape=(self.units,), initializer=self.bias_initializer)
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(self.units,),
+                initializer=self.bias_initializer,
+                trainable=self.trained_by_gradients,
+            )
         self.built = True
 
     def call(self, inputs):
@@ -192,7 +202,7 @@ class LinearModel(keras.Model):
         reader = self._reader(fitting=True)
         data = reader.prepare(x, y, sample_weight, fitting=True)
         if validation_data is not None:
-            validation_data = _prepare_validation(reader, validation_data)
+            validation_data = prepare_validation(reader, validation_data)
         if not self.built and reader.schema is not None and data.y is not None:
             # Once built, a model cannot be unbuilt when the loss tells.
             divergence.refuse_bad_numbers(data, self.compute_dtype, reader.schema.feature_names)
@@ -238,13 +248,13 @@ class LinearModel(keras.Model):
         if kwargs.get("_use_cached_eval_dataset"):  # fit's own call, on data that it has prepared
             return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
         self._assert_compile_called("evaluate")
-        data = self._prepare(x, y, sample_weight)
+        data = self._batched(self._prepare(x, y, sample_weight), batch_size)
         with divergence.naming_bad_batches(data):
             return super().evaluate(data.x, data.y, batch_size, verbose, data.sample_weight, **options)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """Return the predictions, an array of shape `(n, units)`, for every kind of `x` that `fit` takes."""
-        data = self._prepare(x, targets=False)
+        data = self._batched(self._prepare(x, targets=False), batch_size)
         with divergence.naming_bad_batches(data):
             return super().predict(data.x, batch_size, verbose, steps, callbacks)
 
@@ -282,6 +292,10 @@ class LinearModel(keras.Model):
         reader = self._reader()
         data = reader.prepare(x, y, sample_weight, targets)
         self._adopt(reader.schema)
+        return data
+
+    def _batched(self, data: Prepared, batch_size) -> Prepared:
+        """Return prepared data as Keras is given them; Keras cuts arrays into batches, and casts them to floatx."""
         return data
 
     def _adopt(self, schema):
@@ -350,8 +364,13 @@ class LinearModel(keras.Model):
             if "schema" in config:
                 self._keep("_schema", Schema.from_config(config["schema"]))
             self.build(tuple(config["input_shape"]))
-            if self.compiled:
+            if self.compiled and self.optimizer is not None:
                 self.optimizer.build(self.trainable_variables)  # so that saved weights find its variables
+
+    def load_own_variables(self, store):
+        """Set kernel and bias; what an exact model's file holds besides is passed over."""
+        own = [key for key in list(store.keys()) if not key.startswith(MOMENTS)]
+        super().load_own_variables({key: store[key] for key in own})
 
     # Serving
 
@@ -385,7 +404,7 @@ class LinearModel(keras.Model):
         export.write(self, filepath, verbose=verbose is None or bool(verbose))
 
 
-def _prepare_validation(reader: Reader, data):
+def prepare_validation(reader: Reader, data):
     """Return `validation_data` in the form in which Keras's `fit` takes it."""
     if isinstance(data, (tuple, list)) and len(data) == 1 and is_stream(data[0]):
         data = data[0]
@@ -397,14 +416,3 @@ def _prepare_validation(reader: Reader, data):
         prepared = reader.prepare(*data)
         return keras.utils.pack_x_y_sample_weight(prepared.x, prepared.y, prepared.sample_weight)
     return reader.prepare(data).x
-
-
-def _checked_names(names) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    if not hasattr(names, "__iter__"):
-        raise ValueError(f"`feature_names` must be distinct, non-empty strings. Received: {names!r}.")
-    names = [names] if isinstance(names, str) else [str(n) if isinstance(n, str) else n for n in names]
-    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
-        raise ValueError(f"`feature_names` must be distinct, non-empty strings. Received: {names}.")
-    return tuple(names)

@@ -161,8 +161,8 @@ def warn_of_rounding(array, name: str, dtype: str) -> None:
         )
 
 
-def targets(y, units: int, dtype: str):
-    """Return `y` as a numeric array of shape `(n, units)`."""
+def targets(y, units: int | None, dtype: str):
+    """Return `y` as a numeric array of shape `(n, units)`; of any width where `units` is `None`."""
     if isinstance(y, Mapping):
         raise ValueError(f"`y` must be one array, not a dict. Received: keys {list(y)}.")
     y = to_array(y, "`y`")
@@ -176,9 +176,10 @@ def targets(y, units: int, dtype: str):
     return y
 
 
-def check_units(shape: tuple, units: int) -> None:
+def check_units(shape: tuple, units: int | None) -> None:
     """Refuse a `y` whose width is known and is not `units`."""
     width = 1 if len(shape) == 1 else shape[-1]
+    units = max(width or 1, 1) if units is None else units
     if len(shape) not in (1, 2) or width not in (units, None):
         raise ValueError(
             f"`y` must be of shape {'(n,) or (n, 1)' if units == 1 else f'(n, {units})'} for a model of units={units}. "

@@ -48,3 +48,23 @@ class Schema:
 def default_names(width: int) -> tuple[str, ...]:
     """Return x0, x1, ...: the names of columns that have none."""
     return tuple(f"x{i}" for i in range(width))
+
+
+def checked_names(names) -> tuple[str, ...] | None:
+    """Return the user's `feature_names` as a tuple; refuse what are no distinct names."""
+    if names is None:
+        return None
+    if not hasattr(names, "__iter__"):
+        raise ValueError(f"`feature_names` must be distinct, non-empty strings. Received: {names!r}.")
+    names = [names] if isinstance(names, str) else [str(n) if isinstance(n, str) else n for n in names]
+    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"`feature_names` must be distinct, non-empty strings. Received: {names}.")
+    return tuple(names)
+
+
+def output_names(y, width: int) -> tuple[str, ...]:
+    """Return what the outputs are called: the names of a frame or Series, or y, or y0, y1, ..."""
+    own = list(y.columns) if hasattr(y, "columns") else [getattr(y, "name", None)]
+    if len(own) == width == len(set(own)) and all(isinstance(name, str) and name for name in own):
+        return tuple(str(name) for name in own)
+    return ("y",) if width == 1 else tuple(f"y{i}" for i in range(width))

@@ -1,0 +1,454 @@
+"""ExactLinearRegression: fit reads the data once, and solves."""
+
+import dataclasses
+import math
+
+import keras
+import tensorflow as tf
+
+from keras_linreg import divergence, solvers
+from keras_linreg.accumulate import check_memory
+from keras_linreg.base import MOMENTS, LinearModel, prepare_validation
+from keras_linreg.data import Prepared, Reader, as_dataset, is_sparse, is_stream
+from keras_linreg.losses import SquaredError
+from keras_linreg.moments import Moments
+from keras_linreg.onepass import OnePass, batch_rows
+
+BY_DESCENT = "LinearRegression, trained by gradient descent, takes it"
+
+
+@keras.saving.register_keras_serializable(package="keras_linreg")
+class ExactLinearRegression(LinearModel):
+    """Linear regression as a Keras model, whose `fit` is the least-squares solution itself.
+
+    ```python
+    y_pred = x @ kernel + bias
+    kernel, bias = argmin(mean(sample_weight * square(y - y_pred)) + l2 * sum(square(kernel)))
+    ```
+
+    One pass over the data, in float64 whatever `keras.config.floatx()` is: no learning rate, no `compile`, memory that
+    does not depend on the number of rows. It takes all the data that `LinearRegression` takes. Later epochs change
+    nothing. What the pass leaves behind is `moments`: they merge, are saved with the model, and can be solved again.
+
+    To go on with more data, add moments; `fit`, on a loaded model too, starts anew:
+
+    ```python
+    model = klr.ExactLinearRegression.from_moments(loaded.moments + klr.Moments.from_data(x, y))
+    ```
+
+    Inside another model it is the layer `x @ kernel + bias` with weights that are fitted, not trained.
+
+    Args:
+        units: positive int, the number of outputs.
+        use_bias: whether to fit an intercept.
+        kernel_regularizer: `keras.regularizers.L2` or `None`; the bias is never penalised.
+        feature_names: a name for each column of the design; `None` takes them from the data (frames, dicts), from the
+            preprocessor, or calls them x0, x1, ...
+        preprocessor: an adapted `keras.utils.FeatureSpace`, a Keras layer or model from the user's columns to the
+            design.
+        dependent: what to do about a column that depends on those before it, or on the bias: `"drop"` gives it weight
+            0, `"min_norm"` takes the smallest kernel. Either way a warning names it.
+        **kwargs: `name` and `dtype` (`"float64"`), as for every Keras model.
+
+    Attributes:
+        kernel: variable of shape `(features, units)`.
+        bias: variable of shape `(units,)`, or `None`.
+        moments: the `Moments` of the last finished fit, `None` before.
+        solution: the `Solution` of it: coefficients, rank, residual sum of squares, digits.
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_linreg as klr
+    >>> x = np.array([[1.0, 0.0], [2.0, 1.0], [3.0, 5.0], [4.0, 2.0]])
+    >>> model = klr.ExactLinearRegression()
+    >>> history = model.fit(x, 3 * x[:, 0] - x[:, 1] + 2, verbose=0)
+    >>> model.kernel.numpy().ravel(), model.bias.numpy()
+    (array([ 3., -1.]), array([2.]))
+    """
+
+    trained_by_gradients = False
+
+    def __init__(
+        self,
+        units=1,
+        use_bias=True,
+        kernel_regularizer=None,
+        feature_names=None,
+        preprocessor=None,
+        dependent="drop",
+        **kwargs,
+    ):
+        regularizer = keras.regularizers.get(kernel_regularizer)
+        l2 = _penalty_of(regularizer)
+        solvers.check_dependent(dependent)
+        super().__init__(
+            units=units,
+            use_bias=use_bias,
+            kernel_regularizer=regularizer,
+            feature_names=feature_names,
+            preprocessor=preprocessor,
+            **{**kwargs, "dtype": kwargs.get("dtype") or "float64"},
+        )
+        self.dependent = dependent
+        self._keep("_l2", l2)
+        self._keep("_moments", None)
+        self._keep("_solution", None)
+        self._keep("_pass", None)
+        self._keep("_primed", False)
+
+    @classmethod
+    def from_moments(cls, moments, kernel_regularizer=None, dependent="drop", use_bias=True, **kwargs):
+        """Return a fitted model of moments, without the data.
+
+        Args:
+            moments: `Moments`, merged or not; `moments.select(...)` for some of the columns or outputs.
+            kernel_regularizer, dependent, use_bias, **kwargs: of the constructor.
+        """
+        if not isinstance(moments, Moments):
+            raise ValueError(f"`moments` must be keras_linreg.Moments. Received: {type(moments).__name__}.")
+        model = cls(
+            units=len(moments.output_names),
+            use_bias=use_bias,
+            kernel_regularizer=kernel_regularizer,
+            dependent=dependent,
+            feature_names=list(moments.feature_names),
+            **kwargs,
+        )
+        solution = moments.solve(model._l2, dependent, model.use_bias)
+        model.build((None, len(moments.feature_names)))
+        if model.preprocessor is not None:
+            model._keep("_schema", None)  # what the preprocessor takes is learned from the first data
+        model._take(moments, solution)
+        return model
+
+    @property
+    def moments(self) -> Moments | None:
+        """What the data of the last finished fit said; `None` before there is one."""
+        return self._moments
+
+    @property
+    def solution(self) -> solvers.Solution | None:
+        """The solution that the weights are; `None` before there is one."""
+        if self._solution is None and self._moments is not None:
+            solution = self._moments.solve(self._l2, self.dependent, self.use_bias, warn=False)  # fit gave them
+            self._keep("_solution", solution)
+        return self._solution
+
+    def call(self, inputs, training=None):
+        """Return `inputs @ kernel + bias`, of shape `(batch, units)`; the preprocessor is not part of it."""
+        if training is True and self._moments is None:
+            raise ValueError(
+                f"{self.name!r} must be fitted before it is called with training=True: an outer model does not train "
+                "it. Call its own `fit` first, or put a LinearRegression in its place."
+            )
+        return super().call(inputs)
+
+    def compile(
+        self,
+        optimizer=None,
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        run_eagerly=False,
+        steps_per_execution=1,
+        jit_compile="auto",
+        auto_scale_loss=True,
+    ):
+        """Choose metrics; there is nothing else to choose, and no need to call this at all.
+
+        Args:
+            optimizer: must be `None`.
+            loss: `None` or a mean squared error.
+            loss_weights: must be `None`.
+            metrics, weighted_metrics, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as in
+                `keras.Model.compile`.
+
+        Raises:
+            ValueError: an optimizer or another loss: least squares has neither.
+        """
+        if optimizer is not None:
+            raise ValueError(
+                f"`optimizer` must be None: the exact solution is computed, not descended to; {BY_DESCENT}. "
+                f"Received: optimizer={optimizer!r}."
+            )
+        if not _is_squared_error(loss) or loss_weights is not None:
+            raise ValueError(
+                f"`loss` must be the mean squared error, without loss weights; any other loss: {BY_DESCENT}. "
+                f"Received: loss={loss!r}, loss_weights={loss_weights!r}."
+            )
+        keras.Model.compile(
+            self,
+            optimizer=None,
+            loss=SquaredError(),
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
+        self._keep("_primed", False)
+        # Keras has no public way to say in which dtype a mean is taken; its own loses half the digits of the loss.
+        self._keep("_loss_tracker", keras.metrics.Mean(name="loss", dtype="float64"))
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        validation_steps=None,
+        validation_batch_size=None,
+        validation_freq=1,
+    ):
+        """Read the data once, and set the weights to the least-squares solution.
+
+        The data are those of the first epoch (with `steps_per_epoch`, its first batches); later epochs change nothing.
+        The loss in the logs is the mean squared error, without the penalty, of the solution of the rows so far.
+        Metrics of the first epoch are taken batch by batch with the solution so far, as Keras takes them with the
+        weights so far; `evaluate` takes them with the final one.
+
+        Args:
+            x: array `(n, p)` or `(n,)`, tensor, sparse tensor or matrix, frame, Series, dict of columns; or a
+                `tf.data.Dataset`, `PyDataset` or generator of `(x, y)` or `(x, y, sample_weight)` batches. float64 is
+                kept; other dtypes are accumulated in float64.
+            y: array, Series or frame of shape `(n,)`, `(n, 1)` or `(n, units)`; `None` for a stream.
+            batch_size: rows that callbacks see at a time; the answer does not depend on it. `None` takes large ones.
+            validation_data: as `x`, or a tuple `(x, y)` or `(x, y, sample_weight)` of arrays.
+            sample_weight: array `(n,)`, finite, not negative, not all zero. Weight 0 is the row left out.
+            class_weight: must be `None`.
+            shuffle: makes no difference.
+            epochs, verbose, callbacks, validation_split, initial_epoch, steps_per_epoch, validation_steps,
+                validation_batch_size, validation_freq: as in `keras.Model.fit`.
+
+        Returns:
+            The `keras.callbacks.History` of losses and metrics.
+
+        Raises:
+            ValueError: on data that cannot be fitted (names, shapes, types, NaN, infinity).
+            MemoryError: the columns are too many for their cross-products.
+
+        Whatever ends it early, an error, Ctrl-C, leaves the model as it was before.
+        """
+        if not self.compiled:
+            self.compile()
+        _check_strategy(self.distribute_strategy)
+        if class_weight is not None:
+            raise ValueError("`class_weight` must be None: a regression has no classes. Give `sample_weight`.")
+        before = self.built, self._schema, self._moments
+        reader = self._reader(fitting=True)
+        data = reader.prepare(x, y, sample_weight, fitting=True)
+        if validation_split and validation_data is None:
+            data, held_out = _split(data, validation_split)
+        else:
+            held_out = None if validation_data is None else _whole(reader, validation_data)
+        if reader.schema is not None:
+            check_memory(len(reader.schema.feature_names) + self.units)
+        try:
+            self._adopt(reader.schema)
+            self._keep("_pass", OnePass(self, data, y, batch_size, callbacks, verbose))
+            if held_out is not None:
+                held_out = self._batched(held_out, validation_batch_size or batch_size)
+            with divergence.naming_bad_batches(data):
+                return keras.Model.fit(
+                    self,
+                    self._pass.batches(),
+                    epochs=epochs,
+                    verbose=verbose,
+                    callbacks=callbacks,
+                    validation_data=None if held_out is None else held_out.x,
+                    shuffle=False,
+                    initial_epoch=initial_epoch,
+                    steps_per_epoch=steps_per_epoch,
+                    validation_steps=validation_steps,
+                    validation_freq=validation_freq,
+                )
+        finally:
+            self._keep("_pass", None)
+            self._initial_epoch = None  # where BackupAndRestore left it, the next fit would begin there too
+            if self._moments is before[2]:
+                self._as_before(*before[:2])
+
+    def make_train_function(self, force=False):
+        """Let the pass take the batches that Keras's loop draws; a graph would gain nothing."""
+        self.train_function = self._train_on_batches
+
+    def _train_on_batches(self, iterator):
+        for count in range(self.steps_per_execution):
+            try:
+                batch = next(iterator)
+            except (StopIteration, tf.errors.OutOfRangeError):
+                if count == 0:
+                    raise
+                break
+            self._pass.take(batch)
+        return self._pass.logs()
+
+    def get_metrics_result(self):
+        """Return loss and metrics; Keras asks at the end of an epoch, which is when the pass ends and is solved."""
+        if self._pass is None or self._pass.aside:
+            return super().get_metrics_result()
+        self._pass.finish()
+        return {**super().get_metrics_result(), "loss": self._pass.loss}
+
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        steps=None,
+        callbacks=None,
+        return_dict=False,
+        **kwargs,
+    ):
+        """Return loss and metrics as `keras.Model.evaluate` does, in float64, for every kind of data."""
+        options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
+        if self._pass is not None:  # fit's own call
+            with self._pass.set_aside():
+                return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
+        self._check_fitted("evaluated")
+        if not self.compiled:
+            self.compile()
+        return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
+
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """Return the predictions, a float64 array of shape `(n, units)`, for every kind of `x` that `fit` takes."""
+        self._check_fitted("asked for predictions")
+        return super().predict(x, batch_size, verbose, steps, callbacks)
+
+    def train_on_batch(self, x=None, y=None, sample_weight=None, class_weight=None, return_dict=False):
+        """Refuse: a batch is no fit.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "ExactLinearRegression has no train_on_batch: its weights are the solution for all the data at once. Give "
+            f"`fit` all batches, add up `Moments` of each, or: {BY_DESCENT}."
+        )
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        """Write the fitted model for serving, as `LinearRegression.export` does."""
+        self._check_fitted("exported")
+        return super().export(filepath, format, verbose, input_signature, **kwargs)
+
+    def get_config(self):
+        """Return the constructor's arguments."""
+        config = super().get_config()
+        del config["kernel_initializer"], config["bias_initializer"]
+        return {**config, "dependent": self.dependent}
+
+    def save_own_variables(self, store):
+        """Write kernel, bias and moments."""
+        super().save_own_variables(store)
+        if self._moments is not None:
+            for key, array in self._moments.to_arrays().items():
+                store[MOMENTS + key] = array
+
+    def load_own_variables(self, store):
+        """Set kernel, bias and moments; weights of another model come without moments."""
+        held = {key.removeprefix(MOMENTS): store[key] for key in list(store.keys()) if key.startswith(MOMENTS)}
+        moments = Moments.from_arrays(held) if held else None
+        super().load_own_variables(store)
+        self._keep("_moments", moments)
+        self._keep("_solution", None)
+        if self._pass is not None:
+            self._pass.was_restored = moments is not None
+
+    def _take(self, moments: Moments, solution: solvers.Solution) -> None:
+        """Become the model of a solution."""
+        self.kernel.assign(solution.kernel)
+        if self.bias is not None:
+            self.bias.assign(solution.bias)
+        self._keep("_moments", moments)
+        self._keep("_solution", solution)
+
+    def _batched(self, data: Prepared, batch_size) -> Prepared:
+        if is_stream(data.x):
+            return data
+        return dataclasses.replace(
+            data, x=as_dataset(data, batch_rows(data, batch_size), "float64"), y=None, sample_weight=None
+        )
+
+    def _check_fitted(self, what: str) -> None:
+        if self._moments is None and not any(weight.numpy().any() for weight in self.weights):
+            raise ValueError(f"The model must be fitted before it is {what}: call `fit` first.")
+
+    def _as_before(self, built: bool, schema) -> None:
+        """Undo what a fit that failed had learned of its inputs; weights are set only where it ends well."""
+        self._keep("_schema", schema)
+        if self.built and not built:
+            del self.kernel
+            if self.use_bias:
+                del self.bias
+                self.bias = None
+            self.built = False
+
+
+def _penalty_of(regularizer) -> float:
+    if regularizer is None:
+        return 0.0
+    kind = type(regularizer)
+    if kind is keras.regularizers.L2 or (kind is keras.regularizers.L1L2 and not float(regularizer.l1)):
+        return solvers.check_penalty(regularizer.l2)
+    raise ValueError(
+        f"`kernel_regularizer` must be keras.regularizers.L2, or None; any other: {BY_DESCENT}. "
+        f"Received: kernel_regularizer={regularizer!r}."
+    )
+
+
+def _is_squared_error(loss) -> bool:
+    if loss is None or isinstance(loss, SquaredError | keras.losses.MeanSquaredError):
+        return loss is None or loss.reduction in ("sum_over_batch_size", "mean")
+    names = ("mse", "MSE", "mean_squared_error", "MeanSquaredError", "squared_error")
+    return loss in names if isinstance(loss, str) else loss is keras.losses.mean_squared_error
+
+
+def _check_strategy(strategy: tf.distribute.Strategy) -> None:
+    carried = (tf.distribute.MirroredStrategy, tf.distribute.OneDeviceStrategy)
+    if tf.distribute.has_strategy() or strategy.num_replicas_in_sync > 1:
+        default = type(strategy).__name__ == "_DefaultDistributionStrategy"
+        if not default and not isinstance(strategy, carried):
+            raise ValueError(
+                "`fit` runs without a strategy or under MirroredStrategy. On several machines, take "
+                "keras_linreg.Moments.from_data of each one's rows, add them up, and call "
+                f"ExactLinearRegression.from_moments. Received: {type(strategy).__name__}."
+            )
+
+
+def _split(data: Prepared, share: float) -> tuple[Prepared, Prepared]:
+    """Return the first rows to fit and the last ones to validate, as Keras splits them."""
+    if is_stream(data.x) or is_sparse(data.x):
+        raise ValueError("`validation_split` takes dense arrays, frames and dicts: give `validation_data` instead.")
+    rows = int(data.x.shape[0])
+    first = math.floor(rows * (1.0 - share))
+    if not 0 < share < 1 or first in (0, rows):
+        raise ValueError(
+            f"`validation_split` must leave rows to fit and rows to validate. Received: {share} of {rows} rows."
+        )
+
+    def part(rows: slice) -> Prepared:
+        weight = data.sample_weight
+        return Prepared(data.x[rows], data.y[rows], None if weight is None else weight[rows])
+
+    return part(slice(first)), part(slice(first, None))
+
+
+def _whole(reader: Reader, validation) -> Prepared:
+    prepared = prepare_validation(reader, validation)
+    if not isinstance(prepared, tuple):
+        return Prepared(prepared)
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(prepared)
+    return Prepared(x, y, weight)

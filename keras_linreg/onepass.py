@@ -1,0 +1,193 @@
+"""The one pass of an exact fit: what is done with each batch that Keras's loop draws, and at the end of the data."""
+
+import contextlib
+import time
+import warnings
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_linreg import solvers
+from keras_linreg.accumulate import Accumulator
+from keras_linreg.data import Prepared, block_size, default_names, dense_batch, is_stream, output_names, parts_of
+from keras_linreg.moments import Moments, naming
+
+BATCH_NUMBERS = 2**22  # of a batch where the user names no size: large, and yet the progress bar moves
+BATCH_HEIGHT = 64
+PROGRESS_SHARE = 0.1  # of the time may go into the loss that the progress bar shows
+
+
+class OnePass:
+    """Takes the batches of the first epoch into an accumulator, and gives the model their solution when it ends.
+
+    The model is not touched before. Arrays in memory do not go through Keras's loop: it counts their batches.
+
+    Args:
+        model: the `ExactLinearRegression`.
+        data: what is fitted.
+        y: the targets as the user gave them, which may have names.
+        batch_size: the user's.
+        callbacks: the user's.
+        verbose: the user's.
+    """
+
+    def __init__(self, model, data: Prepared, y, batch_size, callbacks, verbose):
+        self.model = model
+        self.data = data
+        self.aside = False  # whether the model's metrics are somebody else's for a moment
+        self.was_restored = False  # moments came from a backup while callbacks began
+        self.loss = 0.0
+        self._output_names = output_names(y, model.units)
+        self._rows = None if is_stream(data.x) else batch_rows(data, batch_size)
+        self._part = None if self._rows is None else parts_of(data, self._rows)
+        self._accumulator: Accumulator | None = None
+        self._solution: solvers.Solution | None = None  # the final one
+        self._has_metrics = False
+        self._every_batch = any(_watches_batches(c) for c in _flat(callbacks))
+        self._shown = verbose in ("auto", 1, True)
+        self._next_look = 0.0
+        self._checked = False
+
+    def batches(self):
+        """Return what Keras is to iterate over: a stream itself, of arrays the numbers of the batches."""
+        if self._rows is None:
+            return self.data.x
+        self._prime()
+        numbers = tf.data.Dataset.range(-(-int(self.data.x.shape[0]) // self._rows))
+        return numbers.batch(1) if self.model.distribute_strategy.num_replicas_in_sync > 1 else numbers
+
+    def take(self, batch) -> None:
+        """Take one batch; after the first epoch, for metrics alone."""
+        if not self._checked:
+            self._begin()
+        for part in self._local(batch):
+            x, y, weight = dense_batch(part) if self._part is None else self._part(int(part))
+            if not len(x):
+                continue
+            if self._solution is None:
+                self._add(x, y, weight)
+            if self._has_metrics:
+                self._measure(x, y, weight)
+
+    def logs(self) -> dict:
+        """Return loss and metrics of the rows so far; the loss is looked at only where somebody sees it."""
+        if self._solution is None and self._accumulator is not None:
+            began = time.monotonic()
+            if self._every_batch or (self._shown and began >= self._next_look):
+                self.loss = self._so_far().mean_squared_error
+                now = time.monotonic()
+                self._next_look = now + (now - began) / PROGRESS_SHARE
+        with self.set_aside():
+            return {**self.model.get_metrics_result(), "loss": self.loss}
+
+    def finish(self) -> None:
+        """Solve, and give the model its weights and moments; once."""
+        if self._solution is not None:
+            return
+        if self._accumulator is None:
+            raise ValueError("`x` must hold at least one batch. Received: none.")
+        accumulator = self._accumulator
+        with naming(self.model.feature_names, self._output_names):
+            statistics = accumulator.result()
+        moments = Moments.of(accumulator, statistics, self.model.feature_names, self._output_names)
+        solution = moments.solve(self.model._l2, self.model.dependent, self.model.use_bias)
+        if self.model.stop_training:
+            warnings.warn(
+                f"A callback stopped the fit in its first epoch: it is the fit of the {accumulator.rows} rows so far.",
+                UserWarning,
+                stacklevel=2,
+            )
+        self.model._take(moments, solution)
+        self._accumulator = None
+        self._end(solution)
+
+    @contextlib.contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Leave the model's metrics to somebody else for a moment: an evaluation, an update."""
+        was, self.aside = self.aside, True
+        try:
+            yield
+        finally:
+            self.aside = was
+
+    def _begin(self) -> None:
+        self._checked = True
+        self._has_metrics = len(self.model.metrics) > 1
+        # Only BackupAndRestore sets an epoch to begin with; it has put back what the first epoch left.
+        if self.was_restored and self.model._initial_epoch:
+            self._end(self.model.solution)
+
+    def _end(self, solution) -> None:
+        self._solution, self.loss = solution, solution.mean_squared_error
+
+    def _local(self, batch) -> list:
+        """Return the batches of each replica."""
+        if self.model.distribute_strategy.num_replicas_in_sync == 1:
+            return [batch]
+        local = self.model.distribute_strategy.experimental_local_results
+        if self._part is not None:
+            return [number for replica in local(batch) for number in replica.numpy()]
+        return list(zip(*(local(part) for part in batch), strict=True))
+
+    def _add(self, x, y, weight) -> None:
+        if self._accumulator is None:
+            self._accumulator = Accumulator(x.shape[1], self.model.units)
+        if x.shape[1] != self._accumulator.features or y.shape[1] != self.model.units:
+            raise ValueError(
+                f"Each batch must have {self._accumulator.features} columns of `x` and {self.model.units} of `y`. "
+                f"Received: {x.shape[1]} and {y.shape[1]}."
+            )
+        with naming(self.model.feature_names or default_names(x.shape[1]), self._output_names):
+            self._accumulator.update(x, y, weight)
+
+    def _so_far(self) -> solvers.Solution:
+        model, accumulator = self.model, self._accumulator
+        assert accumulator is not None  # some rows have been added
+        with naming(model.feature_names, self._output_names):
+            statistics = accumulator.so_far()
+        moments = Moments.of(accumulator, statistics, model.feature_names, self._output_names)
+        return moments.solve(model._l2, model.dependent, model.use_bias, warn=False)
+
+    def _measure(self, x, y, weight) -> None:
+        solution = self._solution or self._so_far()
+        y_pred = x.astype(np.float64) @ solution.kernel
+        y_pred = y_pred if solution.bias is None else y_pred + solution.bias
+        with self.set_aside():
+            self.model.compute_metrics(x, y.astype(np.float64), y_pred, weight)
+
+    def _prime(self) -> None:
+        """Build the model's loss and metrics on one row, which Keras would do with what it iterates over."""
+        if self.model._primed:
+            return
+        assert self._part is not None  # only arrays come here
+        _, y, weight = self._part(0)
+        y, weight = y[:1].astype(np.float64), None if weight is None else weight[:1]
+        with self.set_aside():
+            self.model.compute_loss(None, y, y, weight)
+            self.model.compute_metrics(None, y, y, weight)
+        self.model.reset_metrics()
+        self.model._keep("_primed", True)
+
+
+def batch_rows(data: Prepared, batch_size) -> int:
+    """Return the rows of a batch of arrays: the user's number, or a large one."""
+    if batch_size is not None:
+        if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
+            raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}.")
+        return int(batch_size)
+    columns = int(data.x.shape[1])
+    return max(1, min(block_size(data), max(BATCH_NUMBERS // columns, BATCH_HEIGHT * columns)))
+
+
+def _flat(callbacks) -> list:
+    return keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or [])
+
+
+def _watches_batches(callback) -> bool:
+    hooks = ("on_train_batch_end", "on_batch_end")
+    return any(
+        name in vars(callback) or getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name)
+        for name in hooks
+    )

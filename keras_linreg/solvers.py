@@ -1,0 +1,228 @@
+"""From statistics to coefficients: which columns are independent, and least squares with or without a penalty."""
+
+import dataclasses
+import math
+import warnings
+
+import numpy as np
+
+from keras_linreg import doubledouble, factor
+from keras_linreg.accumulate import Statistics
+from keras_linreg.doubledouble import DoubleDouble, as_doubledouble, concatenate
+
+# Of a column's norm, what columns before it must leave of it for it to be independent: more than its own rounding.
+TOLERANCES = {"float64": 1e-10, "float32": 1e-6, "bfloat16": 1e-2, "float16": 1e-2}
+DEPENDENT = ("drop", "min_norm")
+FEW_DIGITS = 6.0
+SHOWN_NAMES = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Solution:
+    """The coefficients that minimise the mean squared error, plus `l2` times the squared kernel.
+
+    Attributes:
+        kernel: float64 `(p, k)`, 0 for a column dropped.
+        bias: float64 `(k,)`, or `None` without an intercept.
+        feature_names: of the p rows of the kernel.
+        output_names: of its k columns.
+        kept: mask `(p,)`: the columns that do not depend on those before them, or on the bias.
+        rank: the number of coefficients that the data determine, the bias included.
+        rss: float64 `(k,)`, the weighted sum of squared residuals.
+        nobs: the number of rows whose weight is not zero.
+        rows: the number of rows given.
+        l2: the penalty.
+        dependent: what was done about dependent columns, `"drop"` or `"min_norm"`.
+        condition_number: of the design, its columns centred (with a bias) and scaled to norm 1, kept ones only.
+        digits: how many decimal digits of the coefficients agree, as far as the arithmetic goes, with the exact
+            solution of the numbers given: a bound for the whole vector in the columns' own scales, at most 15.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray | None
+    feature_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    kept: np.ndarray
+    rank: int
+    rss: np.ndarray
+    nobs: int
+    rows: int
+    l2: float
+    dependent: str
+    condition_number: float
+    digits: float
+
+    @property
+    def mean_squared_error(self) -> float:
+        """The training loss: squared residuals, averaged over all rows given and over the outputs."""
+        return float(self.rss.sum() / (self.rows * len(self.rss)))
+
+    @property
+    def dependent_names(self) -> tuple[str, ...]:
+        """The names of the columns that depend on those before them, or on the bias."""
+        return tuple(name for name, kept in zip(self.feature_names, self.kept, strict=True) if not kept)
+
+
+def check_penalty(l2) -> float:
+    """Return `l2` as a float; refuse what is no penalty."""
+    value = float(l2)
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"`l2` must be a finite number that is not negative. Received: l2={l2!r}.")
+    return value
+
+
+def check_dependent(dependent) -> str:
+    """Return `dependent` where it is a rule that there is."""
+    if dependent not in DEPENDENT:
+        raise ValueError(f"`dependent` must be one of {list(DEPENDENT)}. Received: dependent={dependent!r}.")
+    return dependent
+
+
+def solve(
+    statistics: Statistics,
+    rows: int,
+    feature_names: tuple[str, ...],
+    output_names: tuple[str, ...],
+    dtype: str = "float64",
+    l2: float = 0.0,
+    dependent: str = "drop",
+    use_bias: bool = True,
+) -> Solution:
+    """Return the least-squares solution of the rows that `statistics` are of.
+
+    ```python
+    minimise  sum(weight * square(y - x @ kernel - bias)) / (rows * units) + l2 * sum(square(kernel))
+    ```
+
+    By back substitution in the triangular factor, below which a penalty stands as `p` more rows (Björck 1996, section
+    2.8). A column depends on those before it when no more than a tolerance of its norm is left of it: 1e-10 for data
+    of float64, 1e-6 for float32, 1e-2 for bfloat16.
+
+    Args:
+        statistics: of the rows.
+        rows: how many rows were given, those of weight zero included.
+        feature_names, output_names: p and k names.
+        dtype: the coarsest dtype of x, which the tolerance goes by.
+        l2: the penalty, as in `keras.regularizers.L2`.
+        dependent: `"drop"` gives a dependent column weight 0; `"min_norm"` takes the smallest kernel.
+        use_bias: whether to fit an intercept.
+    """
+    features = len(feature_names)
+    r: DoubleDouble | np.ndarray = statistics.factor
+    mean = statistics.mean
+    constant = statistics.constant[:features] if use_bias else np.zeros(features, bool)
+    if not use_bias:
+        level = doubledouble.sqrt(statistics.weight) * mean
+        r = factor.stacked(r, (level if statistics.exact else level.hi)[None])
+    reduced, kept = r, np.ones(features, bool)
+    if not l2:
+        reduced, kept = _independent(r, features, TOLERANCES[dtype])
+        kept &= ~constant
+    upper, right = reduced[:features, :features], reduced[:features, features:]
+    rest = reduced[features:, features:]
+    plain = as_doubledouble(upper).hi[np.ix_(kept, kept)]
+    if l2:
+        penalty = doubledouble.sqrt(DoubleDouble(rows) * DoubleDouble(len(output_names)) * DoubleDouble(l2))
+        below = np.zeros((features, r.shape[1]))
+        below = DoubleDouble(below) if statistics.exact else below
+        for j in range(features):
+            below[j, j] = penalty if statistics.exact else penalty.hi
+        penalised = factor.stacked(r, below)
+        plain = as_doubledouble(penalised).hi[:features, :features]
+        kernel = factor.back_substitute(penalised[:features, :features], penalised[:features, features:])
+    elif dependent == "min_norm" and not kept.all():
+        used = ~constant  # a constant column can only move the bias: its smallest weight is 0
+        kernel = _like(upper, (features, len(output_names)))
+        kernel[used] = factor.smallest(upper[kept][:, used], right[kept])
+    else:
+        kernel = _like(upper, (features, len(output_names)))
+        kernel[kept] = factor.back_substitute(upper[kept][:, kept], right[kept])
+    exact_kernel = as_doubledouble(kernel)
+    missing = as_doubledouble(upper if not l2 else r[:features, :features])
+    target = as_doubledouble(right if not l2 else r[:features, features:])
+    rss = _squares(as_doubledouble(rest if not l2 else r[features:, features:]))
+    if l2:
+        rss = rss + _squares(_times(missing, exact_kernel) - target)
+    bias = None
+    if use_bias:
+        bias = (mean[features:] - _times(mean[None, :features], exact_kernel)[0]).hi
+    condition = factor.condition_number(plain) if len(plain) else 1.0
+    unexplained = float(np.sqrt(rss.hi.sum() / max(float((target.hi**2).sum()), 1e-300)))
+    return Solution(
+        kernel=exact_kernel.hi,
+        bias=bias,
+        feature_names=feature_names,
+        output_names=output_names,
+        kept=kept,
+        rank=int(kept.sum()) + int(use_bias),
+        rss=rss.hi,
+        nobs=statistics.nobs,
+        rows=rows,
+        l2=l2,
+        dependent=dependent,
+        condition_number=condition,
+        digits=_digits(condition, unexplained, statistics.exact),
+    )
+
+
+def warn(solution: Solution) -> None:
+    """Warn of dependent columns, by name, and of digits that are few."""
+    names = solution.dependent_names
+    if names:
+        shown = ", ".join(repr(name) for name in names[:SHOWN_NAMES])
+        shown += f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+        what = "the bias or " if solution.bias is not None else ""
+        done = (
+            "they have weight 0; the others, and the predictions on these data, do not need them"
+            if solution.dependent == "drop"
+            else "the kernel of smallest norm was taken"
+        )
+        more = solution.rank + len(names) > solution.nobs
+        advice = " There are more coefficients than rows: a penalty, or dependent='min_norm', may suit them." * (
+            more and solution.dependent == "drop"
+        )
+        warnings.warn(
+            f"{len(names)} of {len(solution.kept)} columns depend on {what}columns before them: {shown}; {done}."
+            f"{advice}",
+            UserWarning,
+            stacklevel=3,
+        )
+    if solution.digits < FEW_DIGITS:
+        warnings.warn(
+            f"Only about {max(solution.digits, 0):.0f} digits of the coefficients are sure: the columns are nearly "
+            f"dependent (condition number {solution.condition_number:.1e}). Rescaling does not help; fewer columns do, "
+            "or a penalty.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _independent(r, features: int, tolerance: float):
+    """Return R without directions of columns that depend on those before them, and the mask of the others."""
+    plain = as_doubledouble(r).hi
+    norms = factor.column_norms(plain)
+    if (np.abs(np.diag(plain)) > tolerance * norms)[:features].all():
+        return r, np.ones(features, bool)
+    reduced, kept, _ = factor.gram_schmidt(r.T, tolerance, features)
+    return reduced, kept[:features]
+
+
+def _digits(condition: float, unexplained: float, exact: bool) -> float:
+    """Return the digits that rounding leaves (Wedin's bound of the perturbed least-squares problem)."""
+    roundoff = doubledouble.UNIT_ROUNDOFF if exact else 2.0**-53
+    lost = 8 * roundoff * condition * (1 + condition * unexplained) + 2.0**-53
+    return float(np.clip(-math.log10(lost), 0.0, 15.0)) if math.isfinite(lost) else 0.0
+
+
+def _like(values, shape):
+    return DoubleDouble(np.zeros(shape)) if isinstance(values, DoubleDouble) else np.zeros(shape)
+
+
+def _squares(values: DoubleDouble) -> DoubleDouble:
+    return (values * values).sum(0)
+
+
+def _times(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
+    """Return the matrix product, column by column of `b`."""
+    columns = [(a * b.T[j][None]).sum(-1)[:, None] for j in range(b.shape[1])]
+    return concatenate(columns, axis=1)
