@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 
@@ -12,12 +13,13 @@ import threadpoolctl
 from keras_linreg import factor
 from keras_linreg.doubledouble import DoubleDouble, as_doubledouble, sqrt, two_sum
 
-BLOCK_NUMBERS = 160_000  # of a block of rows: it stays in a core's cache
+BLOCK_NUMBERS = 160000  # of a block of rows: it stays in a core's cache
 CHUNK_NUMBERS = 2**21  # of small batches gathered before they are reduced
 CHUNK_HEIGHT = 16  # so many times as many rows as columns at best: merging factors is work too
 LARGEST_CHUNK = 2**25
 SQUARES = 8  # of the columns are held at once, at the most
 WORTH_THREADS = 200_000
+LANES = 8  # BLAS is up to twice as fast on rows whose length is a multiple of its vectors'
 MAX_THREADS = 16
 # Cross-products lose as many digits as the variance inflation has: two, here, and then Householder takes over.
 LARGEST_INFLATION = 100.0
@@ -144,8 +146,9 @@ class Accumulator:
         if not self._waiting:
             return
         x, y, weights = _gathered(self._waiting)
-        chunk = reduce(x, y, weights, self._first_row)
-        self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
+        with _libraries().limit(limits=1, user_api="blas"):
+            chunk = reduce(x, y, weights, self._first_row)
+            self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
         self._first_row += len(x)
         self._waiting, self._waiting_rows = [], 0
 
@@ -328,7 +331,7 @@ def _over_rows(function, x, y, weights, shift) -> np.ndarray:
     bounds = np.linspace(0, len(x), threads + 1).astype(int)
     # One thread of ours a core, not BLAS's: they also convert, centre and weight.
     with (
-        threadpoolctl.threadpool_limits(limits=1, user_api="blas"),
+        _libraries().limit(limits=1, user_api="blas"),
         concurrent.futures.ThreadPoolExecutor(threads) as pool,
     ):
         shares = [
@@ -339,36 +342,35 @@ def _over_rows(function, x, y, weights, shift) -> np.ndarray:
     return np.sum(parts, axis=0) if function is _cross_products else np.concatenate(parts)
 
 
+@functools.cache
+def _libraries() -> threadpoolctl.ThreadpoolController:
+    """Return the BLAS libraries that are loaded; looking for them takes milliseconds."""
+    return threadpoolctl.ThreadpoolController()
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cross_products(x, y, weights, shift, height: int) -> np.ndarray:
     """Return the cross-products `(q + 1, q + 1)` of `[x y 1]`, shifted and weighted, block by block."""
-    features, outputs = x.shape[1], y.shape[1]
-    products = np.zeros((features + outputs + 1, features + outputs + 1))
+    features, width = x.shape[1], len(shift) + 1
+    padded = -(-width // LANES) * LANES
+    products = np.zeros((padded, padded))
     height = min(height, len(x))
-    flat = np.empty(height * features)
-    rest = np.ones((height, outputs + 1))
-    # One long subtraction is several times as fast as one for each short row.
-    shifts = np.tile(shift[:features], height)
+    rows = np.zeros((height, padded))
+    rows[:, width - 1] = 1.0
     for start in range(0, len(x), height):
-        block = x[start : start + height]
-        n = len(block)
-        left, right = flat[: n * features], rest[:n]
-        np.subtract(block.reshape(-1), shifts[: n * features], out=left)
-        left = left.reshape(n, features)
-        np.subtract(y[start : start + n], shift[features:], out=right[:, :outputs])
+        n = min(height, len(x) - start)
+        block = rows[:n]
+        np.subtract(x[start : start + n], shift[:features], out=block[:, :features])
+        np.subtract(y[start : start + n], shift[features:], out=block[:, features : width - 1])
         if weights is not None:
             root = np.sqrt(weights[start : start + n])[:, None]
-            left *= root
-            right[:, :outputs] *= root
-            right[:, outputs:] = root
-        products[:features, :features] += left.T @ left
-        products[:features, features:] += left.T @ right
-        products[features:, features:] += right.T @ right
-    products[features:, :features] = products[:features, features:].T
-    return products
+            block[:, : width - 1] *= root
+            block[:, width - 1 : width] = root
+        products += block.T @ block
+    return products[:width, :width]
 
 
 def _reflections(x, y, weights, shift, height: int) -> np.ndarray:

@@ -248,17 +248,19 @@ class ExactLinearRegression(LinearModel):
         before = self.built, self._schema, self._moments
         reader = self._reader(fitting=True)
         data = reader.prepare(x, y, sample_weight, fitting=True)
+        held_out: Prepared | None = None
+        validation = None
         if validation_split and validation_data is None:
             data, held_out = _split(data, validation_split)
-        else:
-            held_out = None if validation_data is None else _whole(reader, validation_data)
+        elif validation_data is not None:
+            held_out = _whole(reader, validation_data)
         if reader.schema is not None:
             check_memory(len(reader.schema.feature_names) + self.units)
         try:
             self._adopt(reader.schema)
             self._keep("_pass", OnePass(self, data, y, batch_size, callbacks, verbose))
             if held_out is not None:
-                held_out = self._batched(held_out, validation_batch_size or batch_size)
+                validation = self._batched(held_out, validation_batch_size or batch_size).x
             with divergence.naming_bad_batches(data):
                 return keras.Model.fit(
                     self,
@@ -266,7 +268,7 @@ class ExactLinearRegression(LinearModel):
                     epochs=epochs,
                     verbose=verbose,
                     callbacks=callbacks,
-                    validation_data=None if held_out is None else held_out.x,
+                    validation_data=validation,
                     shuffle=False,
                     initial_epoch=initial_epoch,
                     steps_per_epoch=steps_per_epoch,

@@ -168,7 +168,7 @@ class Moments:
             l2: the penalty, a float that is not negative, as in `keras.regularizers.L2`: the mean squared error plus
                 `l2` times the squared kernel is minimised. It is scikit-learn's `Ridge(alpha=rows * units * l2)`.
             dependent: what to do about a column that depends on those before it, or on the bias: `"drop"` gives it
-                weight 0, `"min_norm"` takes the smallest kernel. Either way a warning names it; a penalty needs neither.
+                weight 0, `"min_norm"` takes the smallest kernel; a warning names it. A penalty needs neither.
             use_bias: whether to fit an intercept.
             warn: whether to warn of dependent columns, and of few digits.
 

@@ -14,7 +14,7 @@ from keras_linreg.accumulate import Accumulator
 from keras_linreg.data import Prepared, block_size, default_names, dense_batch, is_stream, output_names, parts_of
 from keras_linreg.moments import Moments, naming
 
-BATCH_NUMBERS = 2**22  # of a batch where the user names no size: large, and yet the progress bar moves
+BATCH_NUMBERS = 2**24  # of a batch where the user names no size: large, and yet the progress bar moves
 BATCH_HEIGHT = 64
 PROGRESS_SHARE = 0.1  # of the time may go into the loss that the progress bar shows
 
@@ -56,6 +56,9 @@ class OnePass:
             return self.data.x
         self._prime()
         numbers = tf.data.Dataset.range(-(-int(self.data.x.shape[0]) // self._rows))
+        options = tf.data.Options()
+        options.autotune.enabled = False  # a thread that a range does not need, and that takes its time to end
+        numbers = numbers.with_options(options)
         return numbers.batch(1) if self.model.distribute_strategy.num_replicas_in_sync > 1 else numbers
 
     def take(self, batch) -> None:

@@ -114,7 +114,8 @@ def solve(
     if not use_bias:
         level = doubledouble.sqrt(statistics.weight) * mean
         r = factor.stacked(r, (level if statistics.exact else level.hi)[None])
-    reduced, kept = r, np.ones(features, bool)
+    reduced: DoubleDouble | np.ndarray = r
+    kept = np.ones(features, bool)
     if not l2:
         reduced, kept = _independent(r, features, TOLERANCES[dtype])
         kept &= ~constant
