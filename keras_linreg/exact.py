@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+import warnings
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_linreg import divergence, solvers
@@ -261,7 +263,10 @@ class ExactLinearRegression(LinearModel):
             self._keep("_pass", OnePass(self, data, y, batch_size, callbacks, verbose))
             if held_out is not None:
                 validation = self._batched(held_out, validation_batch_size or batch_size).x
-            with divergence.naming_bad_batches(data):
+            self._prime()
+            with divergence.naming_bad_batches(data), warnings.catch_warnings():
+                if steps_per_epoch is None:  # the end of a generator is the end of the data
+                    warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
                 return keras.Model.fit(
                     self,
                     self._pass.batches(),
@@ -284,6 +289,26 @@ class ExactLinearRegression(LinearModel):
     def make_train_function(self, force=False):
         """Let the pass take the batches that Keras's loop draws; a graph would gain nothing."""
         self.train_function = self._train_on_batches
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Return the mean squared error, in float64; Keras's own way casts any loss to floatx."""
+        return SquaredError()(y, y_pred, sample_weight)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Private: under a strategy Keras takes the mean of a batch over the replicas here, to build metrics by, which
+        # fails where they have not the same number of rows. They are built already.
+        if not (self.built and self._primed):
+            super()._maybe_symbolic_build(iterator, data_batch)
+
+    def _prime(self) -> None:
+        """Build loss and metrics, by zeros: Keras would build them by what it iterates over."""
+        if not self._primed:
+            zeros = np.zeros((1, self.units))
+            with self._pass.set_aside():
+                super().compute_loss(None, zeros, zeros, None)
+                self.compute_metrics(None, zeros, zeros, None)
+            self.reset_metrics()
+            self._keep("_primed", True)
 
     def _train_on_batches(self, iterator):
         for count in range(self.steps_per_execution):
@@ -392,6 +417,8 @@ class ExactLinearRegression(LinearModel):
         """Undo what a fit that failed had learned of its inputs; weights are set only where it ends well."""
         self._keep("_schema", schema)
         if self.built and not built:
+            # Keras can only build. Its tracker lets variables go, and takes new ones once it is unlocked.
+            self._tracker.unlock()
             del self.kernel
             if self.use_bias:
                 del self.bias
@@ -420,14 +447,13 @@ def _is_squared_error(loss) -> bool:
 
 def _check_strategy(strategy: tf.distribute.Strategy) -> None:
     carried = (tf.distribute.MirroredStrategy, tf.distribute.OneDeviceStrategy)
-    if tf.distribute.has_strategy() or strategy.num_replicas_in_sync > 1:
-        default = type(strategy).__name__ == "_DefaultDistributionStrategy"
-        if not default and not isinstance(strategy, carried):
-            raise ValueError(
-                "`fit` runs without a strategy or under MirroredStrategy. On several machines, take "
-                "keras_linreg.Moments.from_data of each one's rows, add them up, and call "
-                f"ExactLinearRegression.from_moments. Received: {type(strategy).__name__}."
-            )
+    default = type(strategy).__name__ == "_DefaultDistributionStrategy"
+    if not default and not isinstance(strategy, carried):
+        raise ValueError(
+            "`fit` runs without a strategy or under MirroredStrategy. On several machines, take "
+            "keras_linreg.Moments.from_data of each one's rows, add them up, and call "
+            f"ExactLinearRegression.from_moments. Received: {type(strategy).__name__}."
+        )
 
 
 def _split(data: Prepared, share: float) -> tuple[Prepared, Prepared]:

@@ -9,6 +9,8 @@ from scipy.linalg import lapack
 
 from keras_linreg.doubledouble import DoubleDouble, concatenate, sqrt
 
+Factor = DoubleDouble | np.ndarray
+
 
 def triangularise(rows):
     """Return the square R of `rows`, an array `(n, q)` of float64 (Householder, LAPACK) or of double-doubles."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_linreg import solvers
 from keras_linreg.accumulate import Accumulator
-from keras_linreg.data import Prepared, block_size, default_names, dense_batch, is_stream, output_names, parts_of
+from keras_linreg.data import Prepared, Schema, block_size, dense_batch, is_stream, output_names, parts_of
 from keras_linreg.moments import Moments, naming
 
 BATCH_NUMBERS = 2**24  # of a batch where the user names no size: large, and yet the progress bar moves
@@ -54,12 +54,13 @@ class OnePass:
         """Return what Keras is to iterate over: a stream itself, of arrays the numbers of the batches."""
         if self._rows is None:
             return self.data.x
-        self._prime()
         numbers = tf.data.Dataset.range(-(-int(self.data.x.shape[0]) // self._rows))
         options = tf.data.Options()
         options.autotune.enabled = False  # a thread that a range does not need, and that takes its time to end
         numbers = numbers.with_options(options)
-        return numbers.batch(1) if self.model.distribute_strategy.num_replicas_in_sync > 1 else numbers
+        replicas = self.model.distribute_strategy.num_replicas_in_sync
+        # A strategy cuts a batch into one part for each replica: one of them gets the number.
+        return numbers if replicas == 1 else numbers.map(lambda i: tf.concat([[i], -tf.ones(replicas - 1, i.dtype)], 0))
 
     def take(self, batch) -> None:
         """Take one batch; after the first epoch, for metrics alone."""
@@ -131,18 +132,20 @@ class OnePass:
             return [batch]
         local = self.model.distribute_strategy.experimental_local_results
         if self._part is not None:
-            return [number for replica in local(batch) for number in replica.numpy()]
+            return [number for replica in local(batch) for number in replica.numpy() if number >= 0]
         return list(zip(*(local(part) for part in batch), strict=True))
 
     def _add(self, x, y, weight) -> None:
         if self._accumulator is None:
+            if not self.model.built:  # a dataset that did not tell its width
+                self.model._adopt(Schema.of_matrix(x.shape[1], self.model._given_names))
             self._accumulator = Accumulator(x.shape[1], self.model.units)
         if x.shape[1] != self._accumulator.features or y.shape[1] != self.model.units:
             raise ValueError(
                 f"Each batch must have {self._accumulator.features} columns of `x` and {self.model.units} of `y`. "
                 f"Received: {x.shape[1]} and {y.shape[1]}."
             )
-        with naming(self.model.feature_names or default_names(x.shape[1]), self._output_names):
+        with naming(self.model.feature_names, self._output_names):
             self._accumulator.update(x, y, weight)
 
     def _so_far(self) -> solvers.Solution:
@@ -159,19 +162,6 @@ class OnePass:
         y_pred = y_pred if solution.bias is None else y_pred + solution.bias
         with self.set_aside():
             self.model.compute_metrics(x, y.astype(np.float64), y_pred, weight)
-
-    def _prime(self) -> None:
-        """Build the model's loss and metrics on one row, which Keras would do with what it iterates over."""
-        if self.model._primed:
-            return
-        assert self._part is not None  # only arrays come here
-        _, y, weight = self._part(0)
-        y, weight = y[:1].astype(np.float64), None if weight is None else weight[:1]
-        with self.set_aside():
-            self.model.compute_loss(None, y, y, weight)
-            self.model.compute_metrics(None, y, y, weight)
-        self.model.reset_metrics()
-        self.model._keep("_primed", True)
 
 
 def batch_rows(data: Prepared, batch_size) -> int:

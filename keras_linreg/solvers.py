@@ -9,6 +9,7 @@ import numpy as np
 from keras_linreg import doubledouble, factor
 from keras_linreg.accumulate import Statistics
 from keras_linreg.doubledouble import DoubleDouble, as_doubledouble, concatenate
+from keras_linreg.factor import Factor
 
 # Of a column's norm, what columns before it must leave of it for it to be independent: more than its own rounding.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-6, "bfloat16": 1e-2, "float16": 1e-2}
@@ -108,50 +109,30 @@ def solve(
         use_bias: whether to fit an intercept.
     """
     features = len(feature_names)
-    r: DoubleDouble | np.ndarray = statistics.factor
-    mean = statistics.mean
-    constant = statistics.constant[:features] if use_bias else np.zeros(features, bool)
-    if not use_bias:
-        level = doubledouble.sqrt(statistics.weight) * mean
-        r = factor.stacked(r, (level if statistics.exact else level.hi)[None])
-    reduced: DoubleDouble | np.ndarray = r
+    r = statistics.factor if use_bias else _about_zero(statistics)
+    kernel = _zeros(r, (features, len(output_names)))
     kept = np.ones(features, bool)
-    if not l2:
-        reduced, kept = _independent(r, features, TOLERANCES[dtype])
-        kept &= ~constant
-    upper, right = reduced[:features, :features], reduced[:features, features:]
-    rest = reduced[features:, features:]
-    plain = as_doubledouble(upper).hi[np.ix_(kept, kept)]
     if l2:
-        penalty = doubledouble.sqrt(DoubleDouble(rows) * DoubleDouble(len(output_names)) * DoubleDouble(l2))
-        below = np.zeros((features, r.shape[1]))
-        below = DoubleDouble(below) if statistics.exact else below
-        for j in range(features):
-            below[j, j] = penalty if statistics.exact else penalty.hi
-        penalised = factor.stacked(r, below)
-        plain = as_doubledouble(penalised).hi[:features, :features]
-        kernel = factor.back_substitute(penalised[:features, :features], penalised[:features, features:])
-    elif dependent == "min_norm" and not kept.all():
-        used = ~constant  # a constant column can only move the bias: its smallest weight is 0
-        kernel = _like(upper, (features, len(output_names)))
-        kernel[used] = factor.smallest(upper[kept][:, used], right[kept])
+        system = _penalised(r, features, DoubleDouble(rows) * len(output_names) * l2)
+        kernel = factor.back_substitute(system[:features, :features], system[:features, features:])
     else:
-        kernel = _like(upper, (features, len(output_names)))
-        kernel[kept] = factor.back_substitute(upper[kept][:, kept], right[kept])
-    exact_kernel = as_doubledouble(kernel)
-    missing = as_doubledouble(upper if not l2 else r[:features, :features])
-    target = as_doubledouble(right if not l2 else r[:features, features:])
-    rss = _squares(as_doubledouble(rest if not l2 else r[features:, features:]))
-    if l2:
-        rss = rss + _squares(_times(missing, exact_kernel) - target)
-    bias = None
-    if use_bias:
-        bias = (mean[features:] - _times(mean[None, :features], exact_kernel)[0]).hi
-    condition = factor.condition_number(plain) if len(plain) else 1.0
-    unexplained = float(np.sqrt(rss.hi.sum() / max(float((target.hi**2).sum()), 1e-300)))
+        system, kept = _independent(r, features, TOLERANCES[dtype])
+        usable = ~statistics.constant[:features] if use_bias else np.ones(features, bool)
+        kept &= usable
+        upper, right = system[:features, :features][kept], system[:features, features:][kept]
+        if dependent == "min_norm" and not kept.all():
+            kernel[usable] = factor.smallest(upper[:, usable], right)  # a constant column only moves the bias
+        else:
+            kernel[kept] = factor.back_substitute(upper[:, kept], right)
+    kernel, r = as_doubledouble(kernel), as_doubledouble(r)
+    rss = _squares(_times(r[:, :features], kernel) - r[:, features:])
+    mean = statistics.mean[None]
+    bias = (mean[:, features:] - _times(mean[:, :features], kernel))[0] if use_bias else None
+    condition = factor.condition_number(as_doubledouble(system).hi[:features, :features][np.ix_(kept, kept)])
+    unexplained = math.sqrt(rss.hi.sum() / max(float(_squares(r[:, features:]).hi.sum()), 1e-300))
     return Solution(
-        kernel=exact_kernel.hi,
-        bias=bias,
+        kernel=kernel.hi,
+        bias=None if bias is None else bias.hi,
         feature_names=feature_names,
         output_names=output_names,
         kept=kept,
@@ -198,7 +179,22 @@ def warn(solution: Solution) -> None:
         )
 
 
-def _independent(r, features: int, tolerance: float):
+def _about_zero(statistics: Statistics) -> Factor:
+    """Return R of the columns as they are, not about their means."""
+    level = (doubledouble.sqrt(statistics.weight) * statistics.mean)[None]
+    return factor.stacked(statistics.factor, level if statistics.exact else level.hi)
+
+
+def _penalised(r: Factor, features: int, penalty: DoubleDouble) -> Factor:
+    """Return R with a row more for each feature: what a penalty adds to the sum of squares."""
+    root = doubledouble.sqrt(penalty)
+    below = _zeros(r, (features, r.shape[1]))
+    for j in range(features):
+        below[j, j] = root if isinstance(r, DoubleDouble) else root.hi
+    return factor.stacked(r, below)
+
+
+def _independent(r: Factor, features: int, tolerance: float) -> tuple[Factor, np.ndarray]:
     """Return R without directions of columns that depend on those before them, and the mask of the others."""
     plain = as_doubledouble(r).hi
     norms = factor.column_norms(plain)
@@ -215,8 +211,8 @@ def _digits(condition: float, unexplained: float, exact: bool) -> float:
     return float(np.clip(-math.log10(lost), 0.0, 15.0)) if math.isfinite(lost) else 0.0
 
 
-def _like(values, shape):
-    return DoubleDouble(np.zeros(shape)) if isinstance(values, DoubleDouble) else np.zeros(shape)
+def _zeros(like: Factor, shape: tuple) -> Factor:
+    return DoubleDouble(np.zeros(shape)) if isinstance(like, DoubleDouble) else np.zeros(shape)
 
 
 def _squares(values: DoubleDouble) -> DoubleDouble:

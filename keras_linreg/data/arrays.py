@@ -80,7 +80,7 @@ def to_array(values, what: str, strings: bool = False):
         array = np.asarray(values)
     except ValueError:
         raise ValueError(f"{what} must have rows of one length. Received: {type(values).__name__}.") from None
-    if array.dtype.kind in "fiub":
+    if array.dtype.kind in "fiub" or array.dtype.name == "bfloat16":
         return array.astype(np.float64) if array.dtype.itemsize > 8 else array
     if array.dtype.kind in "OUST":
         flat = array.ravel()
