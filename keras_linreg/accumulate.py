@@ -11,7 +11,7 @@ import numpy as np
 import threadpoolctl
 
 from keras_linreg import factor
-from keras_linreg.doubledouble import DoubleDouble, as_doubledouble, sqrt, two_sum
+from keras_linreg.doubledouble import UNIT_ROUNDOFF, DoubleDouble, as_doubledouble, sqrt, two_sum
 
 BLOCK_NUMBERS = 160000  # of a block of rows: it stays in a core's cache
 CHUNK_NUMBERS = 2**21  # of small batches gathered before they are reduced
@@ -25,8 +25,8 @@ MAX_THREADS = 16
 LARGEST_INFLATION = 100.0
 SMALLEST_UNEXPLAINED = 1e-5  # the residual sum of squares loses as many digits as this has
 FARTHEST_MEAN = 100.0  # squared distance of the mean from the shift, in variances
-ALWAYS_EXACT = 2**18  # rows times squared columns that double-double takes some milliseconds for
-WORTH_EXACT = 2**22  # and some tenths of a second, for data that need it
+ALWAYS_EXACT = 2**18  # what double-double takes some milliseconds for, in the measure of `_work`
+WORTH_EXACT = 2**23  # and some tenths of a second, for data that need it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Statistics:
         mean: double-double `(q,)`.
         factor: upper triangular `(q, q)`, double-double or float64.
         constant: mask `(q,)`: the minimum of a column is its maximum.
+        error: the relative rounding error that the solution sees, with intercept and without penalty.
     """
 
     nobs: int
@@ -50,6 +51,12 @@ class Statistics:
     mean: DoubleDouble
     factor: DoubleDouble | np.ndarray
     constant: np.ndarray
+    error: float = 2.0**-53
+
+    @property
+    def error_elsewhere(self) -> float:
+        """The rounding error that other solutions see: further looks polish for one."""
+        return self.error if self.error <= UNIT_ROUNDOFF else max(self.error, 2.0**-53)
 
     @property
     def exact(self) -> bool:
@@ -76,6 +83,7 @@ def merge(a: Statistics, b: Statistics) -> Statistics:
         mean=a.mean + b.weight / weight * apart,
         factor=factor.stacked(*parts),
         constant=constant,
+        error=max(a.error_elsewhere, b.error_elsewhere),
     )
 
 
@@ -116,7 +124,7 @@ class Accumulator:
         self._waiting_rows += len(x)
         self.rows += len(x)
         if self._kept is not None:
-            if self.rows * (self.features + self.outputs) ** 2 <= WORTH_EXACT:
+            if _work(self.rows, self.features + self.outputs) <= WORTH_EXACT:
                 self._kept.append((x, y, sample_weight))
             else:
                 self._kept = None
@@ -133,13 +141,13 @@ class Accumulator:
         width = self.features + self.outputs
         if not self._kept or not self.rows:
             return self.so_far()
-        if self.rows * width**2 > ALWAYS_EXACT:
+        if _work(self.rows, width) > ALWAYS_EXACT:
             plain = self.so_far()
             if _is_well_conditioned(plain, self.features):
                 return plain
         x, y, weights = _gathered(self._kept)
         _check_finite(x, y, weights, 0)
-        x, y, weights = _without_zeros(x, y, weights)
+        x, y, weights = without_zeros(x, y, weights)
         return exactly(x, y, weights) if len(x) else _nothing(width)
 
     def _reduce(self) -> None:
@@ -151,6 +159,11 @@ class Accumulator:
             self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
         self._first_row += len(x)
         self._waiting, self._waiting_rows = [], 0
+
+
+def _work(rows: int, width: int) -> int:
+    """Return about how many products double-double takes, the passes over the columns counted."""
+    return rows * width * (width + 8)
 
 
 def check_memory(width: int) -> None:
@@ -191,7 +204,7 @@ def _gathered(batches: list[tuple]) -> tuple:
     return np.concatenate(x), np.concatenate(y), np.concatenate(each) if weighted else None
 
 
-def _without_zeros(x, y, weights) -> tuple:
+def without_zeros(x, y, weights) -> tuple:
     """Return the rows whose weight is not zero; weights that are all 1 are none."""
     if weights is None:
         return x, y, None
@@ -233,7 +246,7 @@ def reduce(x, y, weights=None, first_row: int = 0) -> Statistics:
     where they are not.
     """
     given = x, y, weights
-    x, y, weights = _without_zeros(x, y, weights)
+    x, y, weights = without_zeros(x, y, weights)
     width = x.shape[1] + y.shape[1]
     if not len(x):
         _check_finite(*given, first_row)
@@ -325,7 +338,7 @@ def _over_rows(function, x, y, weights, shift) -> np.ndarray:
     """Return what `function` makes of the rows, shared out over the cores: sums are added, factors stacked."""
     width = len(shift) + 1
     height = max(BLOCK_NUMBERS // width, 2 * width)
-    threads = min(_cores(), MAX_THREADS, -(-len(x) // height))
+    threads = min(cores(), MAX_THREADS, -(-len(x) // height))
     if threads == 1 or x.size < WORTH_THREADS:
         return function(x, y, weights, shift, height)
     bounds = np.linspace(0, len(x), threads + 1).astype(int)
@@ -348,7 +361,8 @@ def _libraries() -> threadpoolctl.ThreadpoolController:
     return threadpoolctl.ThreadpoolController()
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -411,6 +425,7 @@ def exactly(x, y, weights=None) -> Statistics:
         mean=mean.scaled(exponents),
         factor=factor.gram_schmidt(centred)[0].scaled(exponents),
         constant=constant,
+        error=UNIT_ROUNDOFF,
     )
 
 

@@ -324,6 +324,12 @@ class LinearModel(keras.Model):
             super().make_train_function(force)
             self.train_function = divergence.watched(self, self.train_function)
 
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Update the metrics and return their results, as `keras.Model.compute_metrics` does, for `y` of any rank."""
+        if getattr(getattr(y, "shape", None), "rank", 0) is None:  # traced for (n,) and (n, 1) alike
+            y = ops.reshape(y, ops.shape(y_pred))
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
     def track_loss(self, loss, rows):
         """Add the loss of a batch of so many rows to the mean that `fit` reports."""
         # A strategy has divided the loss by its replicas, so that their gradients add up.
@@ -356,12 +362,15 @@ class LinearModel(keras.Model):
         """Return what the model learned of its inputs when it was built."""
         if not self.built:
             return None
-        return {"input_shape": [None, self._width], "schema": self._schema.to_config()}
+        return {
+            "input_shape": [None, self._width],
+            "schema": None if self._schema is None else self._schema.to_config(),
+        }
 
     def build_from_config(self, config):
         """Build the model on the inputs that `get_build_config` returned."""
         if config:
-            if "schema" in config:
+            if config.get("schema"):
                 self._keep("_schema", Schema.from_config(config["schema"]))
             self.build(tuple(config["input_shape"]))
             if self.compiled and self.optimizer is not None:
@@ -394,8 +403,10 @@ class LinearModel(keras.Model):
         """
         if format != "tf_saved_model":
             return super().export(filepath, format, verbose, input_signature, **kwargs)
-        if not self.built:
-            raise ValueError("The model must be built before it is exported: fit it first, or call it on some data.")
+        if not self.built or self._schema is None:
+            raise ValueError(
+                "The model must have seen data before it is exported: fit it, or predict some rows, first."
+            )
         if input_signature is not None or kwargs:
             raise ValueError(
                 "`input_signature` and further arguments do not apply to format='tf_saved_model': the signature is "

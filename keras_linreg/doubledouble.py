@@ -82,6 +82,11 @@ class DoubleDouble:
         rest = rest - other * second
         return first + second + DoubleDouble(rest.hi / other.hi)
 
+    def times(self, other) -> "DoubleDouble":
+        """Return the product with float64 numbers."""
+        product, error = two_product(self.hi, other)
+        return DoubleDouble(*fast_two_sum(product, error + self.lo * other))
+
     def scaled(self, exponent) -> "DoubleDouble":
         """Return the numbers times `2**exponent`, exactly."""
         return DoubleDouble(np.ldexp(self.hi, exponent), np.ldexp(self.lo, exponent))

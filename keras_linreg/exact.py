@@ -1,5 +1,6 @@
 """ExactLinearRegression: fit reads the data once, and solves."""
 
+import contextlib
 import dataclasses
 import math
 import warnings
@@ -11,7 +12,17 @@ import tensorflow as tf
 from keras_linreg import divergence, solvers
 from keras_linreg.accumulate import check_memory
 from keras_linreg.base import MOMENTS, LinearModel, prepare_validation
-from keras_linreg.data import Prepared, Reader, as_dataset, is_sparse, is_stream
+from keras_linreg.data import (
+    Column,
+    Prepared,
+    Reader,
+    Schema,
+    as_dataset,
+    default_names,
+    is_sparse,
+    is_stream,
+    preprocessing,
+)
 from keras_linreg.losses import SquaredError
 from keras_linreg.moments import Moments
 from keras_linreg.onepass import OnePass, batch_rows
@@ -91,6 +102,8 @@ class ExactLinearRegression(LinearModel):
             preprocessor=preprocessor,
             **{**kwargs, "dtype": kwargs.get("dtype") or "float64"},
         )
+        if (self.compute_dtype, self.variable_dtype) not in (("float64", "float64"), ("float32", "float32")):
+            raise ValueError(f"`dtype` must be 'float64' or 'float32'. Received: dtype={kwargs['dtype']!r}.")
         self.dependent = dependent
         self._keep("_l2", l2)
         self._keep("_moments", None)
@@ -108,6 +121,11 @@ class ExactLinearRegression(LinearModel):
         """
         if not isinstance(moments, Moments):
             raise ValueError(f"`moments` must be keras_linreg.Moments. Received: {type(moments).__name__}.")
+        given = sorted({"units", "feature_names"} & set(kwargs))
+        if given:
+            raise ValueError(
+                f"Units and feature names are those of `moments`: `select` others there. Received: {given}."
+            )
         model = cls(
             units=len(moments.output_names),
             use_bias=use_bias,
@@ -117,8 +135,9 @@ class ExactLinearRegression(LinearModel):
             **kwargs,
         )
         solution = moments.solve(model._l2, dependent, model.use_bias)
+        model._keep("_schema", _schema_of(moments, model.preprocessor))
         model.build((None, len(moments.feature_names)))
-        if model.preprocessor is not None:
+        if model.preprocessor is not None and not model.schema.named:
             model._keep("_schema", None)  # what the preprocessor takes is learned from the first data
         model._take(moments, solution)
         return model
@@ -130,7 +149,7 @@ class ExactLinearRegression(LinearModel):
 
     @property
     def solution(self) -> solvers.Solution | None:
-        """The solution that the weights are; `None` before there is one."""
+        """The solution of the moments under this model's penalty and rule; `None` where there are no moments."""
         if self._solution is None and self._moments is not None:
             solution = self._moments.solve(self._l2, self.dependent, self.use_bias, warn=False)  # fit gave them
             self._keep("_solution", solution)
@@ -242,6 +261,8 @@ class ExactLinearRegression(LinearModel):
 
         Whatever ends it early, an error, Ctrl-C, leaves the model as it was before.
         """
+        if self._pass is not None:
+            raise RuntimeError("`fit` is running: it cannot be called from its own callbacks.")
         if not self.compiled:
             self.compile()
         _check_strategy(self.distribute_strategy)
@@ -260,7 +281,8 @@ class ExactLinearRegression(LinearModel):
             check_memory(len(reader.schema.feature_names) + self.units)
         try:
             self._adopt(reader.schema)
-            self._keep("_pass", OnePass(self, data, y, batch_size, callbacks, verbose))
+            run = OnePass(self, data, y, batch_size, callbacks, verbose)
+            self._keep("_pass", run)
             if held_out is not None:
                 validation = self._batched(held_out, validation_batch_size or batch_size).x
             self._prime()
@@ -269,7 +291,7 @@ class ExactLinearRegression(LinearModel):
                     warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
                 return keras.Model.fit(
                     self,
-                    self._pass.batches(),
+                    run.batches(),
                     epochs=epochs,
                     verbose=verbose,
                     callbacks=callbacks,
@@ -342,13 +364,32 @@ class ExactLinearRegression(LinearModel):
     ):
         """Return loss and metrics as `keras.Model.evaluate` does, in float64, for every kind of data."""
         options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
-        if self._pass is not None:  # fit's own call
+        if kwargs.get("_use_cached_eval_dataset"):  # fit's own call
             with self._pass.set_aside():
                 return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
         self._check_fitted("evaluated")
         if not self.compiled:
             self.compile()
-        return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
+        with contextlib.nullcontext() if self._pass is None else self._pass.set_aside():
+            return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
+
+    def predict_on_batch(self, x):
+        """Return the predictions for one batch, a float64 array of shape `(n, units)`."""
+        self._check_fitted("asked for predictions")
+        return super().predict_on_batch(x)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
+        """Return loss and metrics of one batch, as `keras.Model.test_on_batch` does."""
+        self._check_fitted("evaluated")
+        if not self.compiled:
+            self.compile()
+        return super().test_on_batch(x, y, sample_weight, return_dict)
+
+    def set_weights(self, weights):
+        """Set kernel and bias; moments that they are not the solution of are dropped."""
+        super().set_weights(weights)
+        self._keep("_moments", None)
+        self._keep("_solution", None)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """Return the predictions, a float64 array of shape `(n, units)`, for every kind of `x` that `fit` takes."""
@@ -402,6 +443,10 @@ class ExactLinearRegression(LinearModel):
         self._keep("_moments", moments)
         self._keep("_solution", solution)
 
+    @property
+    def _array_dtype(self) -> str:
+        return "float64"
+
     def _batched(self, data: Prepared, batch_size) -> Prepared:
         if is_stream(data.x):
             return data
@@ -424,6 +469,18 @@ class ExactLinearRegression(LinearModel):
                 del self.bias
                 self.bias = None
             self.built = False
+
+
+def _schema_of(moments: Moments, preprocessor) -> Schema:
+    """Return the inputs of a model that has seen no data: what a preprocessor declares, or columns with names."""
+    names = moments.feature_names
+    declared = preprocessing.input_names(preprocessor)
+    if declared:
+        dtypes = preprocessing.input_dtypes(preprocessor)
+        return Schema(tuple(Column(name, dtypes[name]) for name in declared), True, names)
+    if preprocessor is not None or names == default_names(len(names)):
+        return Schema.of_matrix(len(names), names)
+    return Schema(tuple(Column(name, "float32") for name in names), True, names)
 
 
 def _penalty_of(regularizer) -> float:

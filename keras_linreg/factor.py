@@ -72,10 +72,13 @@ def gram_schmidt(columns, tolerance=None, candidates: int = 0):
     return _scaled(factor, exponents), kept, directions
 
 
-def back_substitute(factor, right):
-    """Return the solution of `factor @ solution = right`: `(r, r)` upper triangular, `(r, k)`."""
+def back_substitute(factor, right, transposed: bool = False):
+    """Return the solution of `factor @ solution = right`: `(r, r)` upper triangular, `(r, k)`.
+
+    In float64 also of the `transposed` factor.
+    """
     if not isinstance(factor, DoubleDouble):
-        return scipy.linalg.solve_triangular(factor, right, check_finite=False)
+        return scipy.linalg.solve_triangular(factor, right, trans="T" if transposed else "N", check_finite=False)
     solution = DoubleDouble(np.zeros(right.shape))
     for i in reversed(range(len(factor))):
         known = (factor[i, i + 1 :][:, None] * solution[i + 1 :]).sum(0)

@@ -63,6 +63,8 @@ def _at_least_float32(dtype) -> str:
 
 def _same_rank(y_true, y_pred):
     """Give both the rank of the larger, where they differ by a trailing dimension of 1; refuse to broadcast."""
+    if getattr(y_true.shape, "rank", 0) is None:  # Keras has seen (n,) and (n, 1), and traced for any shape
+        y_true = ops.reshape(y_true, ops.shape(y_pred))
     true_shape, pred_shape = tuple(y_true.shape), tuple(y_pred.shape)
     if len(true_shape) + 1 == len(pred_shape) and pred_shape[-1] == 1:
         y_true = ops.expand_dims(y_true, -1)

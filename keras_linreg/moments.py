@@ -152,6 +152,7 @@ class Moments:
             mean=old.mean[columns],
             factor=factor.triangularise(old.factor[:, columns]),
             constant=old.constant[columns],
+            error=old.error_elsewhere,
         )
         return Moments(
             tuple(self.feature_names[j] for j in chosen),
@@ -214,8 +215,9 @@ class Moments:
             with open(filepath, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 return cls.from_arrays(dict(archive))
         except (ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+            reason = f" ({error})" if str(error).startswith("These moments") else ""
             raise ValueError(
-                f"`filepath` must be a file that Moments.save wrote. Received: {filepath} ({error})."
+                f"`filepath` must be a file that Moments.save wrote. Received: {filepath}{reason}."
             ) from None
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -229,6 +231,7 @@ class Moments:
             "nobs": held.nobs,
             "dtype": self.dtype,
             "log_weight": held.log_weight,
+            "error": held.error,
         }
         r = held.factor
         both: list = [r.hi, r.lo] if isinstance(r, DoubleDouble) else [r]
@@ -254,6 +257,7 @@ class Moments:
             mean=DoubleDouble(*np.asarray(arrays["mean"])),
             factor=DoubleDouble(*held) if len(held) == 2 else held[0],
             constant=np.asarray(arrays["constant"]).astype(bool),
+            error=header["error"],
         )
         names = tuple(header["feature_names"]), tuple(header["output_names"])
         return cls(*names, header["rows"], header["dtype"], statistics)

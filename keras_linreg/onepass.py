@@ -1,6 +1,8 @@
 """The one pass of an exact fit: what is done with each batch that Keras's loop draws, and at the end of the data."""
 
 import contextlib
+import dataclasses
+import itertools
 import time
 import warnings
 from collections.abc import Iterator
@@ -9,13 +11,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg import solvers
-from keras_linreg.accumulate import Accumulator
+from keras_linreg import polish, solvers
+from keras_linreg.accumulate import Accumulator, Statistics
 from keras_linreg.data import Prepared, Schema, block_size, dense_batch, is_stream, output_names, parts_of
 from keras_linreg.moments import Moments, naming
 
 BATCH_NUMBERS = 2**24  # of a batch where the user names no size: large, and yet the progress bar moves
 BATCH_HEIGHT = 64
+ENOUGH_DIGITS = 13.0
+FURTHER_LOOKS = 2
 PROGRESS_SHARE = 0.1  # of the time may go into the loss that the progress bar shows
 
 
@@ -48,6 +52,7 @@ class OnePass:
         self._every_batch = any(_watches_batches(c) for c in _flat(callbacks))
         self._shown = verbose in ("auto", 1, True)
         self._next_look = 0.0
+        self._batches = 0
         self._checked = False
 
     def batches(self):
@@ -66,6 +71,7 @@ class OnePass:
         """Take one batch; after the first epoch, for metrics alone."""
         if not self._checked:
             self._begin()
+        self._batches += self._solution is None
         for part in self._local(batch):
             x, y, weight = dense_batch(part) if self._part is None else self._part(int(part))
             if not len(x):
@@ -80,7 +86,8 @@ class OnePass:
         if self._solution is None and self._accumulator is not None:
             began = time.monotonic()
             if self._every_batch or (self._shown and began >= self._next_look):
-                self.loss = self._so_far().mean_squared_error
+                so_far = self._so_far()
+                self.loss = so_far.mean_squared_error if so_far else 0.0
                 now = time.monotonic()
                 self._next_look = now + (now - began) / PROGRESS_SHARE
         with self.set_aside():
@@ -95,9 +102,11 @@ class OnePass:
         accumulator = self._accumulator
         with naming(self.model.feature_names, self._output_names):
             statistics = accumulator.result()
+            statistics = self._polished(accumulator, statistics)
         moments = Moments.of(accumulator, statistics, self.model.feature_names, self._output_names)
-        solution = moments.solve(self.model._l2, self.model.dependent, self.model.use_bias)
-        if self.model.stop_training:
+        solution = self._solve(moments, warn=True)
+        everything = self._part is not None and accumulator.rows == int(self.data.x.shape[0])
+        if self.model.stop_training and not everything:
             warnings.warn(
                 f"A callback stopped the fit in its first epoch: it is the fit of the {accumulator.rows} rows so far.",
                 UserWarning,
@@ -148,16 +157,58 @@ class OnePass:
         with naming(self.model.feature_names, self._output_names):
             self._accumulator.update(x, y, weight)
 
-    def _so_far(self) -> solvers.Solution:
+    def _so_far(self) -> solvers.Solution | None:
+        """Return the solution of the rows so far, `None` while all their weights are 0."""
         model, accumulator = self.model, self._accumulator
         assert accumulator is not None  # some rows have been added
         with naming(model.feature_names, self._output_names):
             statistics = accumulator.so_far()
-        moments = Moments.of(accumulator, statistics, model.feature_names, self._output_names)
-        return moments.solve(model._l2, model.dependent, model.use_bias, warn=False)
+        if not statistics.nobs:
+            return None
+        return self._solve(Moments.of(accumulator, statistics, model.feature_names, self._output_names))
+
+    def _solve(self, moments: Moments, warn: bool = False) -> solvers.Solution:
+        return moments.solve(self.model._l2, self.model.dependent, self.model.use_bias, warn=warn)
+
+    def _polished(self, accumulator: Accumulator, statistics: Statistics) -> Statistics:
+        """Return the statistics after as many further looks at the data as pay, where they can be read again."""
+        reads_once = self._part is None and not isinstance(self.data.x, tf.data.Dataset | keras.utils.PyDataset)
+        if reads_once or self.model._l2 or not self.model.use_bias or statistics.exact or not statistics.nobs:
+            return statistics
+        last = 1.0
+        for _ in range(FURTHER_LOOKS):
+            moments = Moments.of(accumulator, statistics, self.model.feature_names, self._output_names)
+            solution = self._solve(moments)
+            if solution.digits >= ENOUGH_DIGITS or (~solution.kept & ~statistics.constant[: len(solution.kept)]).any():
+                break
+            try:
+                found, step = polish.look(statistics, solution, self._again())
+            except polish.OtherData:
+                warnings.warn(
+                    "A second look at the data, for the last digits, did not bring back the same rows (are they "
+                    "augmented, or shuffled under steps_per_epoch?); it was discarded.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+                break
+            amplified = solvers.amplified(solution.condition_number, solution.unexplained)
+            shrinks = step / last if last < 1.0 else min(1.0, 2.0**-53 * amplified)
+            error = min(max(step * shrinks, 2.0**-53), step) / amplified
+            statistics, last = dataclasses.replace(found, error=min(error, statistics.error)), step
+        return statistics
+
+    def _again(self) -> Iterator[tuple]:
+        """Yield the batches of the first epoch once more."""
+        if self._part is not None:
+            yield from (self._part(number) for number in range(self._batches))
+        else:
+            for _, *batch in itertools.islice(self.data.again(), self._batches):
+                yield dense_batch(tuple(batch))
 
     def _measure(self, x, y, weight) -> None:
         solution = self._solution or self._so_far()
+        if solution is None:
+            return
         y_pred = x.astype(np.float64) @ solution.kernel
         y_pred = y_pred if solution.bias is None else y_pred + solution.bias
         with self.set_aside():

@@ -35,6 +35,7 @@ class Solution:
         l2: the penalty.
         dependent: what was done about dependent columns, `"drop"` or `"min_norm"`.
         condition_number: of the design, its columns centred (with a bias) and scaled to norm 1, kept ones only.
+        unexplained: the norm of the residuals, as a part of that of the (centred) outputs.
         digits: how many decimal digits of the coefficients agree, as far as the arithmetic goes, with the exact
             solution of the numbers given: a bound for the whole vector in the columns' own scales, at most 15.
     """
@@ -51,6 +52,7 @@ class Solution:
     l2: float
     dependent: str
     condition_number: float
+    unexplained: float
     digits: float
 
     @property
@@ -66,7 +68,10 @@ class Solution:
 
 def check_penalty(l2) -> float:
     """Return `l2` as a float; refuse what is no penalty."""
-    value = float(l2)
+    try:
+        value = float(l2)
+    except (TypeError, ValueError):
+        value = math.nan
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"`l2` must be a finite number that is not negative. Received: l2={l2!r}.")
     return value
@@ -143,7 +148,8 @@ def solve(
         l2=l2,
         dependent=dependent,
         condition_number=condition,
-        digits=_digits(condition, unexplained, statistics.exact),
+        unexplained=unexplained,
+        digits=digits(condition, unexplained, statistics.error_elsewhere if l2 or not use_bias else statistics.error),
     )
 
 
@@ -204,10 +210,14 @@ def _independent(r: Factor, features: int, tolerance: float) -> tuple[Factor, np
     return reduced, kept[:features]
 
 
-def _digits(condition: float, unexplained: float, exact: bool) -> float:
-    """Return the digits that rounding leaves (Wedin's bound of the perturbed least-squares problem)."""
-    roundoff = doubledouble.UNIT_ROUNDOFF if exact else 2.0**-53
-    lost = 8 * roundoff * condition * (1 + condition * unexplained) + 2.0**-53
+def amplified(condition: float, unexplained: float) -> float:
+    """Return how much of a rounding error of the factor the coefficients see, at most (Wedin 1973)."""
+    return 8 * condition * (1 + condition * unexplained)
+
+
+def digits(condition: float, unexplained: float, error: float) -> float:
+    """Return the digits that rounding of that size leaves."""
+    lost = error * amplified(condition, unexplained) + 2.0**-53
     return float(np.clip(-math.log10(lost), 0.0, 15.0)) if math.isfinite(lost) else 0.0
 
 

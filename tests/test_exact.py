@@ -1,3 +1,4 @@
+import cpp_loader
 import keras
 import numpy as np
 import pandas as pd
@@ -330,7 +331,7 @@ def spoiled(x):
 FAILURES = {
     "Ctrl-C": lambda x, y: (
         (x, y),
-        {"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: stop())]},
+        {"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: stop())]},
     ),
     "generator": lambda x, y: ((bad_generator(x, y),), {}),
     "NaN in arrays": lambda x, y: ((spoiled(x), y), {}),
@@ -354,6 +355,8 @@ def test_a_fit_that_fails_leaves_the_last_finished_one_or_nothing(failure, fitte
         monkeypatch.setattr(accumulate, "memory", lambda: 1000)
     with pytest.raises(BaseException) as error:
         model.fit(*arguments, verbose=0, **options)
+    if failure == "Ctrl-C":
+        assert error.type is KeyboardInterrupt
     if failure.startswith("NaN"):
         assert error.type is ValueError and "Column 'x2' of `x` must be finite" in str(error.value)
         assert "row 77" in str(error.value)
@@ -553,7 +556,7 @@ def test_few_digits_are_told_of(monkeypatch):
     x = rng.normal(size=(400, 1))
     x = np.hstack([x, x + 3e-9 * rng.normal(size=(400, 1))])
     with pytest.warns(UserWarning, match="digits of the coefficients are sure"):
-        model = fitted(x, rng.normal(size=400))
+        model = fitted(generator(cut(x, rng.normal(size=400), size=50)))  # which is read once
     assert model.solution.digits < 6
 
 
@@ -577,3 +580,115 @@ def test_bad_arguments_are_refused(options, word, table):
 def test_dependent_must_be_a_rule_that_there_is():
     with pytest.raises(ValueError, match=r"`dependent` must be one of \['drop', 'min_norm'\]"):
         klr.ExactLinearRegression(dependent="remove")
+
+
+@pytest.mark.parametrize("scope", [False, True], ids=["plain", "two replicas"])
+def test_evaluate_takes_arrays_and_datasets_in_turn(scope, table):
+    x, y, _ = table
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(9)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]) if scope else tf.distribute.get_strategy()
+    with strategy.scope():
+        model = klr.ExactLinearRegression()
+        model.compile(metrics=["mae"])
+    model.fit(data, validation_data=data, verbose=0)
+    losses = [model.evaluate(*given, verbose=0)[0] for given in [(x, y), (data,), (x, y), (x, y[:, None])]]
+    np.testing.assert_allclose(losses, model.solution.mean_squared_error, rtol=1e-9)
+
+
+@pytest.mark.parametrize("how", ["arrays", "dataset"])
+def test_rows_of_weight_zero_may_come_first_whoever_looks(how, table, capsys):
+    x, y, w = table
+    w = np.where(np.arange(90) < 40, 0.0, w)
+    model = klr.ExactLinearRegression()
+    model.compile(metrics=["mae"])
+    if how == "arrays":
+        model.fit(x, y, sample_weight=w, batch_size=10, verbose=1)
+    else:
+        model.fit(tf.data.Dataset.from_tensor_slices((x, y, w)).batch(10), verbose=1)
+    np.testing.assert_allclose(coefficients(model), ols(x[40:], y[40:], w[40:]), rtol=1e-11)
+    assert (model.moments.nobs, model.moments.rows) == (50, 90)
+
+
+def test_a_model_of_moments_has_the_inputs_that_a_fitted_one_has(penguins, penguin_space, tmp_path):
+    frame, target = penguins
+    with pytest.warns(UserWarning, match="depend on the bias"):
+        fit = fitted(frame, target, model=klr.ExactLinearRegression(preprocessor=penguin_space))
+        made = klr.ExactLinearRegression.from_moments(fit.moments, preprocessor=penguin_space)
+    assert made.feature_names == fit.feature_names
+    made.save(tmp_path / "made.keras")
+    loaded = keras.models.load_model(tmp_path / "made.keras")
+    np.testing.assert_array_equal(loaded.predict(frame, verbose=0), fit.predict(frame, verbose=0))
+    for name, model in (("made", made), ("fit", fit)):
+        model.export(tmp_path / name, verbose=False)
+    signatures = [cpp_loader.describe(tmp_path / name) for name in ("made", "fit")]
+    assert signatures[0] == signatures[1]
+
+
+def test_the_exported_graph_gives_the_predictions(table, tmp_path):
+    frame = pd.DataFrame(table[0], columns=["a", "fixed acidity", "c", "größe"])
+    model = fitted(frame, table[1])
+    model.export(tmp_path / "served", verbose=False)
+    inputs = {name: frame[name].to_numpy("float32") for name in frame}
+    served = cpp_loader.serve(tmp_path / "served", "serving_default", inputs)
+    np.testing.assert_allclose(served["predictions"], model.predict(frame, verbose=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "shapes, word",
+    [(None, "known rank"), ("rows", r"dataset of batches: call `\.batch")],
+    ids=["unknown rank", "unbatched"],
+)
+def test_a_dataset_that_is_no_batches_is_refused(shapes, word, table):
+    x, y, _ = table
+    data = tf.data.Dataset.from_tensor_slices((x, y))
+    if shapes is None:
+        specs = (tf.TensorSpec(None, "float64"), tf.TensorSpec(None, "float64"))
+        data = tf.data.Dataset.from_generator(lambda: iter(cut(x, y)), output_signature=specs)
+    for fit in (klr.ExactLinearRegression().fit, klr.Moments.from_data):
+        with pytest.raises(ValueError, match=word):
+            fit(data)
+
+
+def test_integers_that_float64_holds_are_no_matter(table):
+    _, y, _ = table
+    x = np.arange(90) + 2**40
+    np.testing.assert_allclose(fitted(x, y).kernel.numpy().ravel(), np.polyfit(x - 2**40, y, 1)[:1], rtol=1e-10)
+
+
+def test_a_preprocessor_in_float32_is_taken_for_what_it_is(table):
+    x, y, _ = table
+    rescaled = keras.Sequential([keras.Input((4,)), keras.layers.Rescaling(1.0)])
+    assert fitted(x, y, model=klr.ExactLinearRegression(preprocessor=rescaled)).moments.dtype == "float32"
+
+
+def test_fit_does_not_run_inside_its_own_callbacks(table):
+    x, y, _ = table
+    model = klr.ExactLinearRegression()
+    again = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_, **__: model.fit(x, y, verbose=0))
+    with pytest.raises(RuntimeError, match="`fit` is running"):
+        model.fit(x, y, verbose=0, callbacks=[again])
+    look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: model.evaluate(x, y, verbose=0))
+    np.testing.assert_allclose(coefficients(fitted(x, y, model=model, callbacks=[look])), ols(x, y), rtol=1e-11)
+
+
+def test_weights_set_by_hand_have_no_moments(table):
+    x, y, _ = table
+    model = fitted(x, y)
+    model.set_weights([np.zeros((4, 1)), np.ones(1)])
+    assert model.moments is None and model.solution is None
+
+
+@pytest.mark.parametrize(
+    "make, word",
+    [
+        (lambda moments: klr.ExactLinearRegression(dtype="mixed_float16"), "`dtype` must be 'float64' or 'float32'"),
+        (lambda moments: klr.ExactLinearRegression.from_moments(moments, units=2), r"Received: \['units'\]"),
+        (lambda moments: klr.ExactLinearRegression.from_moments("moments"), "`moments` must be"),
+        (lambda moments: moments.solve(l2="a lot"), "`l2` must be a finite number"),
+        (lambda moments: moments.solve(l2=-1.0), "`l2` must be a finite number"),
+    ],
+)
+def test_what_cannot_be_made_of_moments_is_refused(make, word, table):
+    moments = klr.Moments.from_data(*table[:2])
+    with pytest.raises(ValueError, match=word):
+        make(moments)

@@ -167,6 +167,17 @@ class Reader:
             raise values.no_targets(type(dataset.element_spec))
         if int(dataset.cardinality()) == 0:
             raise ValueError("`x` must hold at least one batch. Received: an empty dataset.")
+        for name, part in x.items() if isinstance(x, Mapping) else [(None, x)]:
+            if part.shape.rank is None:
+                what = "`x`" if name is None else f"Column {name!r} of `x`"
+                raise ValueError(
+                    f"{what} must be of known rank: map the dataset through tf.ensure_shape. "
+                    "Received: a dataset of tensors of unknown rank."
+                )
+        if y is not None and y.shape.rank == 0:
+            raise ValueError(
+                "`x` must be a dataset of batches: call `.batch(...)` on it. Received: elements that are single rows."
+            )
         if y is not None and y.shape.rank is not None:
             arrays.check_units(tuple(y.shape) or (None,), self.units)
         schema = self.schema or self._inputs_of(x)
