@@ -70,7 +70,10 @@ def merge(a: Statistics, b: Statistics) -> Statistics:
         return a if a.nobs else b
     weight = a.weight + b.weight
     apart = b.mean - a.mean
-    between = sqrt(a.weight * b.weight / weight) * apart
+    # Weights may be of any size, their products not: by an even power of two they come near 1.
+    power = 2 * (int(np.frexp(weight.hi)[1]) // 2)
+    near = [total.scaled(-power) for total in (a.weight, b.weight, weight)]
+    between = (sqrt(near[0] * near[1] / near[2]) * apart).scaled(power // 2)
     if a.exact and b.exact:
         parts = [a.factor, b.factor, between[None]]
     else:
@@ -80,7 +83,7 @@ def merge(a: Statistics, b: Statistics) -> Statistics:
         nobs=a.nobs + b.nobs,
         weight=weight,
         log_weight=a.log_weight + b.log_weight,
-        mean=a.mean + b.weight / weight * apart,
+        mean=a.mean + near[1] / near[2] * apart,
         factor=factor.stacked(*parts),
         constant=constant,
         error=max(a.error_elsewhere, b.error_elsewhere),
@@ -115,8 +118,20 @@ class Accumulator:
         """Add a batch: `x` `(n, p)`, `y` `(n, k)`, any float dtype, and finite weights `(n,)` that are not negative.
 
         Raises:
-            ValueError: a number of x or y is not finite: it names column and row. It may show in a later call.
+            ValueError: the batch is of other widths or lengths; or a number of x or y is not finite, which may show
+                in a later call: it names column and row.
         """
+        if (x.shape[1], y.shape[1]) != (self.features, self.outputs):
+            raise ValueError(
+                f"Each batch must have {self.features} columns of `x` and {self.outputs} of `y`. "
+                f"Received: {x.shape[1]} and {y.shape[1]}."
+            )
+        lengths = {len(part) for part in (x, y, sample_weight) if part is not None}
+        if len(lengths) > 1:
+            raise ValueError(
+                "`x`, `y` and `sample_weight` of a batch must have the same number of rows. "
+                f"Received: {len(x)}, {len(y)}" + ("." if sample_weight is None else f" and {len(sample_weight)}.")
+            )
         self.coarsest = coarser(self.coarsest, x.dtype.name)
         if self._waiting_rows + len(x) > self._chunk:
             self._reduce()
@@ -341,6 +356,8 @@ def _over_rows(function, x, y, weights, shift) -> np.ndarray:
     threads = min(cores(), MAX_THREADS, -(-len(x) // height))
     if threads == 1 or x.size < WORTH_THREADS:
         return function(x, y, weights, shift, height)
+    # A thread does not know how its caller has set NumPy's warnings.
+    quietly = np.errstate(over="ignore", invalid="ignore")(function)
     bounds = np.linspace(0, len(x), threads + 1).astype(int)
     # One thread of ours a core, not BLAS's: they also convert, centre and weight.
     with (
@@ -348,7 +365,7 @@ def _over_rows(function, x, y, weights, shift) -> np.ndarray:
         concurrent.futures.ThreadPoolExecutor(threads) as pool,
     ):
         shares = [
-            pool.submit(function, x[a:b], y[a:b], None if weights is None else weights[a:b], shift, height)
+            pool.submit(quietly, x[a:b], y[a:b], None if weights is None else weights[a:b], shift, height)
             for a, b in itertools.pairwise(bounds)
         ]
         parts = [share.result() for share in shares]

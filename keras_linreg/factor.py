@@ -47,7 +47,7 @@ def gram_schmidt(columns, tolerance=None, candidates: int = 0):
     width = len(columns)
     size = np.abs(columns.hi if exact else columns).max(axis=1, initial=0.0)
     exponents = np.frexp(np.where(size > 0, size, 1.0))[1]  # a square must neither overflow nor vanish
-    columns = _scaled(columns, -exponents[:, None])
+    columns = scaled(columns, -exponents[:, None])
     whole = sqrt((columns * columns).sum(-1))
     whole = whole.hi if exact else whole
     factor = DoubleDouble(np.zeros((width, width))) if exact else np.zeros((width, width))
@@ -69,7 +69,7 @@ def gram_schmidt(columns, tolerance=None, candidates: int = 0):
             shares = (columns[j + 1 :] * directions[j]).sum(-1)
             factor[j, j + 1 :] = shares
             columns[j + 1 :] = columns[j + 1 :] - shares[:, None] * directions[j]
-    return _scaled(factor, exponents), kept, directions
+    return scaled(factor, exponents), kept, directions
 
 
 def back_substitute(factor, right, transposed: bool = False):
@@ -129,5 +129,6 @@ def stacked(*parts):
     return triangularise(concatenate(parts))
 
 
-def _scaled(values, exponents):
+def scaled(values: Factor, exponents) -> Factor:
+    """Return the numbers times `2**exponents`, exactly."""
     return values.scaled(exponents) if isinstance(values, DoubleDouble) else np.ldexp(values, exponents)

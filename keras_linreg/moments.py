@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
-import zipfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -211,10 +211,12 @@ class Moments:
             ValueError: the file is not one of moments.
         """
         filepath = os.path.expanduser(os.fspath(filepath))
+        with open(filepath, "rb") as file:
+            content = io.BytesIO(file.read())
         try:
-            with open(filepath, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            with np.load(content, allow_pickle=False) as archive:
                 return cls.from_arrays(dict(archive))
-        except (ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        except Exception as error:  # what a broken archive raises depends on where it is broken
             reason = f" ({error})" if str(error).startswith("These moments") else ""
             raise ValueError(
                 f"`filepath` must be a file that Moments.save wrote. Received: {filepath}{reason}."
@@ -249,7 +251,12 @@ class Moments:
         header = json.loads(np.asarray(arrays["header"]).tobytes().decode())
         if header["format"] != FORMAT:
             raise ValueError(f"These moments are of format {header['format']}; this version reads format {FORMAT}")
-        held = np.asarray(arrays["factor"])
+        names = tuple(header["feature_names"]), tuple(header["output_names"])
+        held, width = np.asarray(arrays["factor"]), sum(map(len, names))
+        shapes = {"factor": ((1, width, width), (2, width, width)), "mean": ((2, width),), "constant": ((width,),)}
+        for key, allowed in {**shapes, "weight": ((2,),)}.items():
+            if arrays[key].shape not in allowed or not np.isfinite(arrays[key]).all():
+                raise ValueError(f"These moments of {width} columns cannot have a {key} of {arrays[key].shape}")
         statistics = Statistics(
             nobs=header["nobs"],
             weight=DoubleDouble(*np.asarray(arrays["weight"])),
@@ -259,7 +266,6 @@ class Moments:
             constant=np.asarray(arrays["constant"]).astype(bool),
             error=header["error"],
         )
-        names = tuple(header["feature_names"]), tuple(header["output_names"])
         return cls(*names, header["rows"], header["dtype"], statistics)
 
 

@@ -149,11 +149,6 @@ class OnePass:
             if not self.model.built:  # a dataset that did not tell its width
                 self.model._adopt(Schema.of_matrix(x.shape[1], self.model._given_names))
             self._accumulator = Accumulator(x.shape[1], self.model.units)
-        if x.shape[1] != self._accumulator.features or y.shape[1] != self.model.units:
-            raise ValueError(
-                f"Each batch must have {self._accumulator.features} columns of `x` and {self.model.units} of `y`. "
-                f"Received: {x.shape[1]} and {y.shape[1]}."
-            )
         with naming(self.model.feature_names, self._output_names):
             self._accumulator.update(x, y, weight)
 

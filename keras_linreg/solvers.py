@@ -35,7 +35,7 @@ class Solution:
         l2: the penalty.
         dependent: what was done about dependent columns, `"drop"` or `"min_norm"`.
         condition_number: of the design, its columns centred (with a bias) and scaled to norm 1, kept ones only.
-        unexplained: the norm of the residuals, as a part of that of the (centred) outputs.
+        unexplained: the norm of the residuals beside that of what the (centred) columns explain, the penalty counted.
         digits: how many decimal digits of the coefficients agree, as far as the arithmetic goes, with the exact
             solution of the numbers given: a bound for the whole vector in the columns' own scales, at most 15.
     """
@@ -115,10 +115,17 @@ def solve(
     """
     features = len(feature_names)
     r = statistics.factor if use_bias else _about_zero(statistics)
+    # In units of each column's own size no square overflows, and the outputs' unit makes no difference.
+    units = np.frexp(factor.column_norms(as_doubledouble(r).hi))[1]
+    x_units, y_units = units[:features], units[features:]
+    r = factor.scaled(r, -units)
     kernel = _zeros(r, (features, len(output_names)))
     kept = np.ones(features, bool)
+    penalty = DoubleDouble(np.zeros(features))
     if l2:
-        system = _penalised(r, features, DoubleDouble(rows) * len(output_names) * l2)
+        root = doubledouble.sqrt(DoubleDouble(rows) * len(output_names) * l2)
+        penalty = DoubleDouble(np.full(features, root.hi), np.full(features, root.lo)).scaled(-x_units)
+        system = _penalised(r, penalty)
         kernel = factor.back_substitute(system[:features, :features], system[:features, features:])
     else:
         system, kept = _independent(r, features, TOLERANCES[dtype])
@@ -126,15 +133,21 @@ def solve(
         kept &= usable
         upper, right = system[:features, :features][kept], system[:features, features:][kept]
         if dependent == "min_norm" and not kept.all():
-            kernel[usable] = factor.smallest(upper[:, usable], right)  # a constant column only moves the bias
+            own = factor.scaled(upper, x_units)[:, usable]  # the smallest kernel in the user's units
+            kernel[usable] = factor.scaled(factor.smallest(own, right), x_units[usable, None])
         else:
             kernel[kept] = factor.back_substitute(upper[:, kept], right)
     kernel, r = as_doubledouble(kernel), as_doubledouble(r)
-    rss = _squares(_times(r[:, :features], kernel) - r[:, features:])
+    explained = _times(r[:, :features], kernel)
+    rss = _squares(explained - r[:, features:])
+    pulled = _squares(kernel * penalty[:, None]).hi
+    condition = factor.condition_number(as_doubledouble(system).hi[:features, :features][np.ix_(kept, kept)])
+    unexplained = _largest_root(rss.hi + pulled, _squares(explained).hi + pulled)
+    kernel = kernel.scaled(y_units - x_units[:, None])
     mean = statistics.mean[None]
     bias = (mean[:, features:] - _times(mean[:, :features], kernel))[0] if use_bias else None
-    condition = factor.condition_number(as_doubledouble(system).hi[:features, :features][np.ix_(kept, kept)])
-    unexplained = math.sqrt(rss.hi.sum() / max(float(_squares(r[:, features:]).hi.sum()), 1e-300))
+    with np.errstate(over="ignore"):
+        rss = rss.scaled(2 * y_units)
     return Solution(
         kernel=kernel.hi,
         bias=None if bias is None else bias.hi,
@@ -191,13 +204,19 @@ def _about_zero(statistics: Statistics) -> Factor:
     return factor.stacked(statistics.factor, level if statistics.exact else level.hi)
 
 
-def _penalised(r: Factor, features: int, penalty: DoubleDouble) -> Factor:
+def _penalised(r: Factor, penalty: DoubleDouble) -> Factor:
     """Return R with a row more for each feature: what a penalty adds to the sum of squares."""
-    root = doubledouble.sqrt(penalty)
-    below = _zeros(r, (features, r.shape[1]))
-    for j in range(features):
-        below[j, j] = root if isinstance(r, DoubleDouble) else root.hi
-    return factor.stacked(r, below)
+    rows = _zeros(r, (len(penalty), r.shape[1]))
+    for j in range(len(penalty)):
+        rows[j, j] = penalty[j] if isinstance(r, DoubleDouble) else penalty.hi[j]
+    # Reflections lose small rows below which large ones stand.
+    return factor.stacked(rows, r) if penalty.hi.max() > 1 else factor.stacked(r, rows)
+
+
+def _largest_root(over: np.ndarray, under: np.ndarray) -> float:
+    """Return the root of the largest of the ratios; 0 over 0 is 0."""
+    ratios = np.divide(over, under, out=np.where(over > 0, np.inf, 0.0), where=under > 0)
+    return math.sqrt(ratios.max(initial=0.0))
 
 
 def _independent(r: Factor, features: int, tolerance: float) -> tuple[Factor, np.ndarray]:

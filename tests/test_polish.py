@@ -70,6 +70,7 @@ def test_data_that_can_be_read_again_give_13_digits(kind, apart, weighted, outpu
     assert model.solution.digits >= 13
 
 
+@pytest.mark.filterwarnings("ignore:Only about .* digits")
 @pytest.mark.parametrize("apart", [1e-3, 1e-6])
 def test_a_stream_that_is_read_once_gives_what_lapack_gives(apart, large):
     x, y, _ = problem(apart, False)
@@ -121,6 +122,7 @@ def drying(x, y):
     )
 
 
+@pytest.mark.filterwarnings("ignore:Only about .* digits")
 @pytest.mark.parametrize("source", [changing, drying])
 def test_a_look_at_other_rows_is_thrown_away(source, large):
     x, y, _ = problem(1e-5, False)
