@@ -404,9 +404,7 @@ class LinearModel(keras.Model):
         if format != "tf_saved_model":
             return super().export(filepath, format, verbose, input_signature, **kwargs)
         if not self.built or self._schema is None:
-            raise ValueError(
-                "The model must have seen data before it is exported: fit it, or predict some rows, first."
-            )
+            raise ValueError("The model must be built before it is exported: fit it first, or call it on some data.")
         if input_signature is not None or kwargs:
             raise ValueError(
                 "`input_signature` and further arguments do not apply to format='tf_saved_model': the signature is "

@@ -324,7 +324,7 @@ class ExactLinearRegression(LinearModel):
 
     def _prime(self) -> None:
         """Build loss and metrics, by zeros: Keras would build them by what it iterates over."""
-        if not self._primed:
+        if not self._primed and (len(self.metrics) > 1 or self.distribute_strategy.num_replicas_in_sync > 1):
             zeros = np.zeros((1, self.units))
             with self._pass.set_aside():
                 super().compute_loss(None, zeros, zeros, None)

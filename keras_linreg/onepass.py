@@ -16,7 +16,7 @@ from keras_linreg.accumulate import Accumulator, Statistics
 from keras_linreg.data import Prepared, Schema, block_size, dense_batch, is_stream, output_names, parts_of
 from keras_linreg.moments import Moments, naming
 
-BATCH_NUMBERS = 2**24  # of a batch where the user names no size: large, and yet the progress bar moves
+BATCH_NUMBERS = 2**25  # of a batch where the user names no size: large, and yet the progress bar moves
 BATCH_HEIGHT = 64
 ENOUGH_DIGITS = 13.0
 FURTHER_LOOKS = 2
