@@ -291,11 +291,12 @@ def _constant(values) -> np.ndarray:
 
 
 def _typical(values) -> np.ndarray:
-    """Return a number near each column's mean to subtract; of a constant column, the constant."""
+    """Return a number near each column's mean to subtract: 0 where that is near enough, the constant of a constant."""
     first = np.asarray(values[:64], np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = first.mean(axis=0)
-    return np.where((first == first[0]).all(axis=0), first[0], mean)
+        near = np.where(np.abs(mean) <= first.std(axis=0), 0.0, mean)
+    return np.where((first == first[0]).all(axis=0), first[0], near)
 
 
 def _by_cross_products(x, y, weights, shift, constant):
@@ -390,11 +391,15 @@ def _cross_products(x, y, weights, shift, height: int) -> np.ndarray:
     products = np.zeros((padded, padded))
     height = min(height, len(x))
     rows = np.zeros((height, padded))
+    moved = shift[:features].any()
     rows[:, width - 1] = 1.0
     for start in range(0, len(x), height):
         n = min(height, len(x) - start)
         block = rows[:n]
-        np.subtract(x[start : start + n], shift[:features], out=block[:, :features])
+        if moved:
+            np.subtract(x[start : start + n], shift[:features], out=block[:, :features])
+        else:  # a copy is faster
+            block[:, :features] = x[start : start + n]
         np.subtract(y[start : start + n], shift[features:], out=block[:, features : width - 1])
         if weights is not None:
             root = np.sqrt(weights[start : start + n])[:, None]

@@ -101,10 +101,9 @@ class OnePass:
             raise ValueError("`x` must hold at least one batch. Received: none.")
         accumulator = self._accumulator
         with naming(self.model.feature_names, self._output_names):
-            statistics = accumulator.result()
-            statistics = self._polished(accumulator, statistics)
-        moments = Moments.of(accumulator, statistics, self.model.feature_names, self._output_names)
-        solution = self._solve(moments, warn=True)
+            moments = self._moments_of(accumulator.result())
+            moments, solution = self._polished(moments, self._solve(moments))
+        solvers.warn(solution)
         everything = self._part is not None and accumulator.rows == int(self.data.x.shape[0])
         if self.model.stop_training and not everything:
             warnings.warn(
@@ -154,26 +153,26 @@ class OnePass:
 
     def _so_far(self) -> solvers.Solution | None:
         """Return the solution of the rows so far, `None` while all their weights are 0."""
-        model, accumulator = self.model, self._accumulator
-        assert accumulator is not None  # some rows have been added
-        with naming(model.feature_names, self._output_names):
-            statistics = accumulator.so_far()
-        if not statistics.nobs:
-            return None
-        return self._solve(Moments.of(accumulator, statistics, model.feature_names, self._output_names))
+        assert self._accumulator is not None  # some rows have been added
+        with naming(self.model.feature_names, self._output_names):
+            statistics = self._accumulator.so_far()
+        return self._solve(self._moments_of(statistics)) if statistics.nobs else None
 
-    def _solve(self, moments: Moments, warn: bool = False) -> solvers.Solution:
-        return moments.solve(self.model._l2, self.model.dependent, self.model.use_bias, warn=warn)
+    def _moments_of(self, statistics: Statistics) -> Moments:
+        assert self._accumulator is not None
+        return Moments.of(self._accumulator, statistics, self.model.feature_names, self._output_names)
 
-    def _polished(self, accumulator: Accumulator, statistics: Statistics) -> Statistics:
-        """Return the statistics after as many further looks at the data as pay, where they can be read again."""
+    def _solve(self, moments: Moments) -> solvers.Solution:
+        return moments.solve(self.model._l2, self.model.dependent, self.model.use_bias, warn=False)
+
+    def _polished(self, moments: Moments, solution: solvers.Solution) -> tuple[Moments, solvers.Solution]:
+        """Return both after as many further looks at the data as pay, where they can be read again."""
         reads_once = self._part is None and not isinstance(self.data.x, tf.data.Dataset | keras.utils.PyDataset)
-        if reads_once or self.model._l2 or not self.model.use_bias or statistics.exact or not statistics.nobs:
-            return statistics
+        if reads_once or self.model._l2 or not self.model.use_bias or moments.statistics.exact:
+            return moments, solution
         last = 1.0
         for _ in range(FURTHER_LOOKS):
-            moments = Moments.of(accumulator, statistics, self.model.feature_names, self._output_names)
-            solution = self._solve(moments)
+            statistics = moments.statistics
             if solution.digits >= ENOUGH_DIGITS or (~solution.kept & ~statistics.constant[: len(solution.kept)]).any():
                 break
             try:
@@ -189,8 +188,9 @@ class OnePass:
             amplified = solvers.amplified(solution.condition_number, solution.unexplained)
             shrinks = step / last if last < 1.0 else min(1.0, 2.0**-53 * amplified)
             error = min(max(step * shrinks, 2.0**-53), step) / amplified
-            statistics, last = dataclasses.replace(found, error=min(error, statistics.error)), step
-        return statistics
+            moments = self._moments_of(dataclasses.replace(found, error=min(error, statistics.error)))
+            solution, last = self._solve(moments), step
+        return moments, solution
 
     def _again(self) -> Iterator[tuple]:
         """Yield the batches of the first epoch once more."""
