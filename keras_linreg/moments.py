@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_linreg import accumulate, factor, solvers
-from keras_linreg.accumulate import Accumulator, NotFinite, Statistics
+from keras_linreg.accumulate import Accumulator
 from keras_linreg.data import Reader, checked_names, default_names, dense_batches, output_names
 from keras_linreg.doubledouble import DoubleDouble, as_doubledouble
+from keras_linreg.reduction import NotFinite, Statistics
 from keras_linreg.solvers import Solution
 
 FORMAT = 1
@@ -31,7 +32,7 @@ class Moments:
         output_names: k names.
         rows: the number of rows given.
         dtype: the coarsest floating dtype that the features came in.
-        statistics: the numbers themselves (`keras_linreg.accumulate.Statistics`).
+        statistics: the numbers themselves (`keras_linreg.reduction.Statistics`).
 
     Example:
     >>> import numpy as np

@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_linreg import polish, solvers
-from keras_linreg.accumulate import Accumulator, Statistics
+from keras_linreg.accumulate import Accumulator
 from keras_linreg.data import Prepared, Schema, block_size, dense_batch, is_stream, output_names, parts_of
 from keras_linreg.moments import Moments, naming
+from keras_linreg.reduction import Statistics
 
 BATCH_NUMBERS = 2**25  # of a batch where the user names no size: large, and yet the progress bar moves
 BATCH_HEIGHT = 64

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from keras_linreg import factor
-from keras_linreg.accumulate import Statistics, cores, without_zeros
 from keras_linreg.doubledouble import DoubleDouble, as_doubledouble, concatenate, two_sum
+from keras_linreg.reduction import Statistics, cores, without_zeros
 from keras_linreg.solvers import Solution
 
 BLOCK_NUMBERS = 2**17

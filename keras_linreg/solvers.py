@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 
 from keras_linreg import doubledouble, factor
-from keras_linreg.accumulate import Statistics
 from keras_linreg.doubledouble import DoubleDouble, as_doubledouble, concatenate
 from keras_linreg.factor import Factor
+from keras_linreg.reduction import Statistics
 
 # Of a column's norm, what columns before it must leave of it for it to be independent: more than its own rounding.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-6, "bfloat16": 1e-2, "float16": 1e-2}

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from exact import cross_products, fractions, weighted_means
 
-from keras_linreg import accumulate
-from keras_linreg.accumulate import Accumulator, Statistics, merge, reduce
+from keras_linreg import accumulate, reduction
+from keras_linreg.accumulate import Accumulator, merge
 from keras_linreg.doubledouble import DoubleDouble, as_doubledouble
+from keras_linreg.reduction import Statistics, reduce
 
 RNG = np.random.default_rng(8)
 N = 5000
@@ -43,12 +44,12 @@ def check(statistics, x, y, w=None, rtol=1e-12):
 
 @pytest.fixture
 def only_reflections(monkeypatch):
-    monkeypatch.setattr(accumulate, "_by_cross_products", lambda *_: None)
+    monkeypatch.setattr(reduction, "_by_cross_products", lambda *_: None)
 
 
 @pytest.fixture
 def no_reflections(monkeypatch):
-    monkeypatch.setattr(accumulate, "_by_reflections", lambda *_: pytest.fail("well conditioned"))
+    monkeypatch.setattr(reduction, "_by_reflections", lambda *_: pytest.fail("well conditioned"))
 
 
 WEIGHTS = pytest.mark.parametrize("w", [None, W, np.where(np.arange(N) % 3, W, 0)], ids=["none", "weights", "zeros"])
@@ -94,12 +95,12 @@ def test_threads_give_what_one_thread_gives(request, monkeypatch, path):
     rng = np.random.default_rng(1)
     x, w = rng.normal(size=(90000, 4)) + 5, rng.uniform(1, 2, 90000)
     y = x[:, :1] + rng.normal(size=(90000, 1))
-    assert x.size > accumulate.WORTH_THREADS
+    assert x.size > reduction.WORTH_THREADS
     if path == "reflections":
         request.getfixturevalue("only_reflections")
-    monkeypatch.setattr(accumulate, "cores", lambda: 4)
+    monkeypatch.setattr(reduction, "cores", lambda: 4)
     threads = reduce(x, y, w)
-    monkeypatch.setattr(accumulate, "cores", lambda: 1)
+    monkeypatch.setattr(reduction, "cores", lambda: 1)
     alone = reduce(x, y, w)
     np.testing.assert_allclose(gram(threads), gram(alone), rtol=1e-11, atol=1e-9)
     np.testing.assert_allclose(threads.mean.hi, alone.mean.hi, rtol=1e-14)
@@ -109,7 +110,7 @@ def test_threads_give_what_one_thread_gives(request, monkeypatch, path):
 @pytest.mark.parametrize("cores", [1, 4], ids=["one thread", "threads"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_not_finite_is_found_in_many_rows(monkeypatch, cores, value):
-    monkeypatch.setattr(accumulate, "cores", lambda: cores)
+    monkeypatch.setattr(reduction, "cores", lambda: cores)
     x = np.random.default_rng(1).normal(size=(90000, 4))
     y = x[:, :1] * 2
     x[70001, 2] = value
@@ -132,7 +133,7 @@ def test_a_number_that_is_not_finite_is_found_in_many_rows(monkeypatch, cores, v
 def test_the_layout_in_memory_makes_no_difference(request, layout, path):
     if path == "reflections":
         request.getfixturevalue("only_reflections")
-    function = accumulate.exactly if path == "exactly" else reduce
+    function = reduction.exactly if path == "exactly" else reduce
     x, y = layout(X), layout(Y)
     before = x.copy()
     found, expected = function(x, y, W), function(X, Y, W)
@@ -156,7 +157,7 @@ def test_a_constant_column_is_known_exactly(request, constant, path, w):
     if path == "reflections":
         request.getfixturevalue("only_reflections")
     x = np.column_stack([X[:, 0], np.full(N, constant), X[:, 1]])
-    statistics = reduce(x, Y, w) if path != "exactly" else accumulate.exactly(x, Y, None if w is None else w + 1e-9)
+    statistics = reduce(x, Y, w) if path != "exactly" else reduction.exactly(x, Y, None if w is None else w + 1e-9)
     assert statistics.constant.tolist() == [False, True, False, False, False]
     assert not as_doubledouble(statistics.factor).hi[:, 1].any()
     assert statistics.mean.hi[1] == constant
@@ -167,11 +168,11 @@ def test_a_column_that_varies_once_is_not_constant():
     x = np.full((N, 1), 0.1)
     x[-1] = np.nextafter(0.1, 1)
     assert not reduce(x, Y).constant[0]
-    assert not accumulate.exactly(x, Y).constant[0]
+    assert not reduction.exactly(x, Y).constant[0]
     assert reduce(x, Y, np.r_[np.ones(N - 1), 0.0]).constant[0]
 
 
-@pytest.mark.parametrize("function", [reduce, accumulate.exactly])
+@pytest.mark.parametrize("function", [reduce, reduction.exactly])
 def test_shards_with_different_constants_make_a_column_that_varies(function):
     a, b = np.full((20, 1), 0.1), np.full((30, 1), 0.3)
     same = merge(function(a, Y[:20]), function(a[:10], Y[20:30]))
@@ -187,8 +188,8 @@ def test_double_double_statistics_lose_only_the_digits_of_the_offset():
     rows = np.concatenate([x, y], axis=1)
     whole = cross_products(np.concatenate([np.ones((50, 1)), rows], axis=1), w)
     expected = whole[1:, 1:] - np.outer(whole[0, 1:], whole[0, 1:]) / whole[0, 0]
-    parts = [accumulate.exactly(x[i::3], y[i::3], w[i::3]) for i in range(3)]
-    for statistics in (accumulate.exactly(x, y, w), merge(merge(*parts[:2]), parts[2])):
+    parts = [reduction.exactly(x[i::3], y[i::3], w[i::3]) for i in range(3)]
+    for statistics in (reduction.exactly(x, y, w), merge(merge(*parts[:2]), parts[2])):
         assert statistics.exact
         r = fractions(statistics.factor.hi) + fractions(statistics.factor.lo)
         size = fractions(np.sqrt(np.diag(expected).astype(float)))
@@ -198,7 +199,7 @@ def test_double_double_statistics_lose_only_the_digits_of_the_offset():
         assert (abs(mean - exact) * 10**27 <= abs(exact) + size).all()
 
 
-@pytest.mark.parametrize("function", [reduce, accumulate.exactly])
+@pytest.mark.parametrize("function", [reduce, reduction.exactly])
 @pytest.mark.parametrize("unit", [1e-200, 1e-100, 1.0, 1e100, 1e200])
 def test_the_unit_of_the_weights_makes_no_difference_to_a_merge(function, unit):
     exponent = round(np.log2(unit))
@@ -211,7 +212,7 @@ def test_the_unit_of_the_weights_makes_no_difference_to_a_merge(function, unit):
 
 
 def test_a_merge_with_no_rows_changes_nothing():
-    full = accumulate.exactly(X[:9], Y[:9])
+    full = reduction.exactly(X[:9], Y[:9])
     none = reduce(X[:9], Y[:9], np.zeros(9))
     assert none.nobs == 0
     assert merge(full, none) is full
@@ -220,7 +221,7 @@ def test_a_merge_with_no_rows_changes_nothing():
 
 
 def test_a_merge_of_double_double_and_float64_is_float64():
-    merged = merge(accumulate.exactly(X[:50], Y[:50]), reduce(X[50:90], Y[50:90]))
+    merged = merge(reduction.exactly(X[:50], Y[:50]), reduce(X[50:90], Y[50:90]))
     assert not merged.exact
     check(merged, X[:90], Y[:90])
 

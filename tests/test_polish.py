@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_linreg as klr
-from keras_linreg import accumulate
+from keras_linreg import accumulate, reduction
 from keras_linreg.moments import Moments
 
 
@@ -27,7 +27,7 @@ def problem(apart, weighted, outputs=1, rows=600):
 
 
 def truth(x, y, w):
-    held = accumulate.exactly(x, y, w)
+    held = reduction.exactly(x, y, w)
     names = tuple(f"x{i}" for i in range(x.shape[1])), tuple(f"y{i}" for i in range(y.shape[1]))
     return Moments(*names, len(x), "float64", held).solve(warn=False)
 
