@@ -143,6 +143,22 @@ def test_the_tuning_example_runs(tmp_path):
     assert drawn(tmp_path / "tuned.png")
 
 
+def test_the_benchmark_of_exact_fits_prints_its_tables_and_draws_its_chart(tmp_path, monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location("exact_fit", ROOT / "examples" / "benchmarks" / "exact_fit.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "SIZES", [(3000, 4), (2000, 6), (1000, 8)])
+    monkeypatch.setattr(module, "SMALL_RUNS", 2)
+    arguments = ["exact_fit.py", "--output", str(tmp_path), "--repeats", "1", "--skip-stream"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    module.main()
+    printed = capsys.readouterr().out
+    assert re.search(r"1,000 x 8 float64", printed) and "Ratios of these medians" in printed
+    assert drawn(tmp_path / "exact_fit.png")
+    module.fit_stream(120_000)
+    assert '"peak"' in capsys.readouterr().out
+
+
 # README
 
 
