@@ -1,9 +1,11 @@
 """From rows to statistics in one pass: means and the triangular factor, whatever the number of rows."""
 
 import contextlib
+import functools
 import os
 
 import numpy as np
+import threadpoolctl
 
 from keras_linreg import factor
 from keras_linreg.doubledouble import as_doubledouble, sqrt
@@ -13,7 +15,6 @@ from keras_linreg.reduction import (
     Statistics,
     check_finite,
     exactly,
-    libraries,
     norms_of_rest,
     nothing,
     reduce,
@@ -133,11 +134,18 @@ class Accumulator:
         if not self._waiting:
             return
         x, y, weights = _gathered(self._waiting)
-        with libraries().limit(limits=1, user_api="blas"):
+        # Our threads, one a core, also convert, centre and weight: BLAS's own would be in their way.
+        with _libraries().limit(limits=1, user_api="blas"):
             chunk = reduce(x, y, weights, self._first_row)
             self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
         self._first_row += len(x)
         self._waiting, self._waiting_rows = [], 0
+
+
+@functools.cache
+def _libraries() -> threadpoolctl.ThreadpoolController:
+    """Return the BLAS libraries that are loaded; looking for them takes milliseconds."""
+    return threadpoolctl.ThreadpoolController()
 
 
 def _work(rows: int, width: int) -> int:

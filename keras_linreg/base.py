@@ -202,7 +202,10 @@ class LinearModel(keras.Model):
         reader = self._reader(fitting=True)
         data = reader.prepare(x, y, sample_weight, fitting=True)
         if validation_data is not None:
-            validation_data = prepare_validation(reader, validation_data)
+            held_out = prepare_validation(reader, validation_data)
+            validation_data = held_out.x
+            if held_out.y is not None:
+                validation_data = keras.utils.pack_x_y_sample_weight(held_out.x, held_out.y, held_out.sample_weight)
         if not self.built and reader.schema is not None and data.y is not None:
             # Once built, a model cannot be unbuilt when the loss tells.
             divergence.refuse_bad_numbers(data, self.compute_dtype, reader.schema.feature_names)
@@ -413,8 +416,8 @@ class LinearModel(keras.Model):
         export.write(self, filepath, verbose=verbose is None or bool(verbose))
 
 
-def prepare_validation(reader: Reader, data):
-    """Return `validation_data` in the form in which Keras's `fit` takes it."""
+def prepare_validation(reader: Reader, data) -> Prepared:
+    """Return the user's `validation_data`, a stream or a tuple, prepared."""
     if isinstance(data, (tuple, list)) and len(data) == 1 and is_stream(data[0]):
         data = data[0]
     if isinstance(data, (tuple, list)):
@@ -422,6 +425,5 @@ def prepare_validation(reader: Reader, data):
             raise ValueError(
                 f"`validation_data` must be (x, y) or (x, y, sample_weight). Received: {len(data)} elements."
             )
-        prepared = reader.prepare(*data)
-        return keras.utils.pack_x_y_sample_weight(prepared.x, prepared.y, prepared.sample_weight)
-    return reader.prepare(data).x
+        return reader.prepare(*data)
+    return reader.prepare(data)

@@ -15,7 +15,6 @@ from keras_linreg.base import MOMENTS, LinearModel, prepare_validation
 from keras_linreg.data import (
     Column,
     Prepared,
-    Reader,
     Schema,
     as_dataset,
     default_names,
@@ -276,7 +275,7 @@ class ExactLinearRegression(LinearModel):
         if validation_split and validation_data is None:
             data, held_out = _split(data, validation_split)
         elif validation_data is not None:
-            held_out = _whole(reader, validation_data)
+            held_out = prepare_validation(reader, validation_data)
         if reader.schema is not None:
             check_memory(len(reader.schema.feature_names) + self.units)
         try:
@@ -387,9 +386,11 @@ class ExactLinearRegression(LinearModel):
 
     def set_weights(self, weights):
         """Set kernel and bias; moments that they are not the solution of are dropped."""
+        before = self.get_weights()
         super().set_weights(weights)
-        self._keep("_moments", None)
-        self._keep("_solution", None)
+        if not all(np.array_equal(old, new) for old, new in zip(before, self.get_weights(), strict=True)):
+            self._keep("_moments", None)
+            self._keep("_solution", None)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """Return the predictions, a float64 array of shape `(n, units)`, for every kind of `x` that `fit` takes."""
@@ -529,11 +530,3 @@ def _split(data: Prepared, share: float) -> tuple[Prepared, Prepared]:
         return Prepared(data.x[rows], data.y[rows], None if weight is None else weight[rows])
 
     return part(slice(first)), part(slice(first, None))
-
-
-def _whole(reader: Reader, validation) -> Prepared:
-    prepared = prepare_validation(reader, validation)
-    if not isinstance(prepared, tuple):
-        return Prepared(prepared)
-    x, y, weight = keras.utils.unpack_x_y_sample_weight(prepared)
-    return Prepared(x, y, weight)

@@ -20,8 +20,14 @@ def triangularise(rows):
 
 
 def householder(rows: np.ndarray) -> np.ndarray:
-    """Return the square R of an `(n, q)` array in Fortran order, which is overwritten."""
+    """Return the square R of an `(n, q)` array in Fortran order, which is overwritten; a column of zeros has no row."""
     width = rows.shape[1]
+    there = rows.any(axis=0)
+    if not there.all():
+        # LAPACK would leave in that row what belongs to the columns after it.
+        factor = np.zeros((width, width))
+        factor[np.ix_(there, there)] = householder(np.asfortranarray(rows[:, there]))
+        return factor
     reduced = lapack.dgeqrf(rows, overwrite_a=1)[0]
     factor = np.zeros((width, width))
     height = min(width, rows.shape[0])

@@ -91,6 +91,8 @@ class OnePass:
                 self.loss = so_far.mean_squared_error if so_far else 0.0
                 now = time.monotonic()
                 self._next_look = now + (now - began) / PROGRESS_SHARE
+        if not self._has_metrics:
+            return {"loss": self.loss}
         with self.set_aside():
             return {**self.model.get_metrics_result(), "loss": self.loss}
 

@@ -2,17 +2,15 @@
 
 import concurrent.futures
 import dataclasses
-import functools
 import itertools
 import os
 
 import numpy as np
-import threadpoolctl
 
 from keras_linreg import factor
 from keras_linreg.doubledouble import UNIT_ROUNDOFF, DoubleDouble, as_doubledouble, sqrt, two_sum
 
-BLOCK_NUMBERS = 160000  # of a block of rows: it stays in a core's cache
+BLOCK_NUMBERS = 160_000  # of a block of rows: it stays in a core's cache
 WORTH_THREADS = 200_000
 LANES = 8  # BLAS is up to twice as fast on rows whose length is a multiple of its vectors'
 MAX_THREADS = 16
@@ -185,23 +183,13 @@ def _over_rows(function, x, y, weights, shift) -> np.ndarray:
     # A thread does not know how its caller has set NumPy's warnings.
     quietly = np.errstate(over="ignore", invalid="ignore")(function)
     bounds = np.linspace(0, len(x), threads + 1).astype(int)
-    # One thread of ours a core, not BLAS's: they also convert, centre and weight.
-    with (
-        libraries().limit(limits=1, user_api="blas"),
-        concurrent.futures.ThreadPoolExecutor(threads) as pool,
-    ):
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         shares = [
             pool.submit(quietly, x[a:b], y[a:b], None if weights is None else weights[a:b], shift, height)
             for a, b in itertools.pairwise(bounds)
         ]
         parts = [share.result() for share in shares]
     return np.sum(parts, axis=0) if function is _cross_products else np.concatenate(parts)
-
-
-@functools.cache
-def libraries() -> threadpoolctl.ThreadpoolController:
-    """Return the BLAS libraries that are loaded; looking for them takes milliseconds."""
-    return threadpoolctl.ThreadpoolController()
 
 
 def cores() -> int:

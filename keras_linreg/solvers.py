@@ -36,8 +36,9 @@ class Solution:
         dependent: what was done about dependent columns, `"drop"` or `"min_norm"`.
         condition_number: of the design, its columns centred (with a bias) and scaled to norm 1, kept ones only.
         unexplained: the norm of the residuals beside that of what the (centred) columns explain, the penalty counted.
-        digits: how many decimal digits of the coefficients agree, as far as the arithmetic goes, with the exact
-            solution of the numbers given: a bound for the whole vector in the columns' own scales, at most 15.
+        digits: how many decimal digits of the kernel agree, as far as the arithmetic goes, with the exact solution of
+            the numbers given: a bound for the whole kernel in the columns' own scales (or, where that is larger, for
+            its standard error), at most 15.
     """
 
     kernel: np.ndarray
@@ -142,7 +143,8 @@ def solve(
     rss = _squares(explained - r[:, features:])
     pulled = _squares(kernel * penalty[:, None]).hi
     condition = factor.condition_number(as_doubledouble(system).hi[:features, :features][np.ix_(kept, kept)])
-    unexplained = _largest_root(rss.hi + pulled, _squares(explained).hi + pulled)
+    noise = rss.hi / max(statistics.nobs, 1)  # what is explained by chance: a kernel of nothing has no digits to lose
+    unexplained = _largest_root(rss.hi + pulled, _squares(explained).hi + pulled + noise)
     kernel = kernel.scaled(y_units - x_units[:, None])
     mean = statistics.mean[None]
     bias = (mean[:, features:] - _times(mean[:, :features], kernel))[0] if use_bias else None

@@ -357,6 +357,10 @@ def test_a_fit_that_fails_leaves_the_last_finished_one_or_nothing(failure, fitte
         model.fit(*arguments, verbose=0, **options)
     if failure == "Ctrl-C":
         assert error.type is KeyboardInterrupt
+    if failure == "generator":
+        assert "the disk is gone" in str(error.value)
+    if failure == "weights of zero":
+        assert error.type is ValueError and "at least one row whose weight is not zero" in str(error.value)
     if failure.startswith("NaN"):
         assert error.type is ValueError and "Column 'x2' of `x` must be finite" in str(error.value)
         assert "row 77" in str(error.value)
@@ -692,3 +696,15 @@ def test_what_cannot_be_made_of_moments_is_refused(make, word, table):
     moments = klr.Moments.from_data(*table[:2])
     with pytest.raises(ValueError, match=word):
         make(moments)
+
+
+def test_early_stopping_puts_back_the_weights_and_keeps_the_moments(table):
+    x, y, _ = table
+    stop = keras.callbacks.EarlyStopping(patience=1, restore_best_weights=True)
+    model = fitted(x, y, epochs=4, validation_data=(x, y), callbacks=[stop])
+    assert model.moments.rows == 90 and stop.stopped_epoch == 1
+
+
+def test_a_design_that_explains_nothing_is_no_matter_of_digits():
+    model = fitted(np.array([-1.0, 1.0, -1.0, 1.0]), np.array([0.0, 0.0, 1.0, 1.0]))
+    assert model.kernel.numpy().item() == 0.0 and model.solution.digits >= 13

@@ -184,6 +184,27 @@ def test_the_readmes_ten_lines_run(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "served" / "saved_model.pb").exists()
 
 
+def test_the_readmes_lines_on_the_exact_answer_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    first, moments = re.search(
+        r"## The exact answer, in one pass\n\n```python\n(.*?)```.*?```python\n(.*?)```", readme(), flags=re.DOTALL
+    ).groups()
+    x = np.linspace(0, 10, 100)
+    names = {"klr": importlib.import_module("keras_linreg"), "x": x, "y": x + rng.normal(size=100)}
+    exec(compile(first, "README.md", "exec"), names)
+    stated = re.search(r"# (\S+), (\S+):", first).groups()
+    np.testing.assert_allclose(
+        [names["exact"].kernel.numpy().item(), names["exact"].bias.numpy().item()],
+        [float(number) for number in stated],
+        atol=5e-5,
+    )
+    frames = [pd.DataFrame(rng.normal(size=(30, 3)), columns=["age", "bmi", "bp"]) for _ in range(3)]
+    names["days"] = [(frame, frame["age"] + rng.normal(size=30)) for frame in frames]
+    exec(compile(moments, "README.md", "exec"), names)
+    assert names["model"].moments.rows == 90
+
+
 def test_every_file_that_the_readme_names_is_there():
     for path in re.findall(r"\]\(([^)]+)\)|`(examples/[\w./]+)`", readme()):
         assert (ROOT / (path[0] or path[1])).exists(), path

@@ -116,3 +116,11 @@ def test_stacked_factors_are_the_factor_of_all_rows(kind):
     expected = value(factor.triangularise(wrap(TALL)))
     found, expected = found.astype(float), expected.astype(float)
     np.testing.assert_allclose(found.T @ found, expected.T @ expected, rtol=1e-13, atol=1e-13)
+
+
+def test_a_column_of_zeros_takes_nothing_from_those_after_it():
+    rows = np.random.default_rng(2).normal(size=(9, 4))
+    rows[:, 1] = 0.0
+    r = factor.triangularise(rows)
+    np.testing.assert_array_equal(r[1], 0.0)
+    np.testing.assert_allclose(r.T @ r, rows.T @ rows, atol=1e-13)

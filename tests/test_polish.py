@@ -148,3 +148,14 @@ def test_other_solutions_of_polished_moments_promise_no_more_than_they_have(larg
     assert model.moments.solve(use_bias=False, warn=False).digits < 10
     assert model.moments.select(["x3", "x0"]).solve(warn=False).digits < 10
     assert (model.moments + model.moments).solve(warn=False).digits < 10
+
+
+@pytest.mark.filterwarnings("ignore:1 of 5 columns depend on the bias")
+@pytest.mark.parametrize("position", [0, 1, 4])
+@pytest.mark.parametrize("batch_size", [None, 70])
+def test_a_constant_column_is_no_hindrance(position, batch_size, large):
+    x, y, _ = problem(1e-5, False)
+    model = klr.ExactLinearRegression()
+    model.fit(np.insert(x, position, 7.3, axis=1), y, batch_size=batch_size, verbose=0)
+    kernel = np.delete(model.solution.kernel, position, axis=0)
+    np.testing.assert_allclose(kernel, truth(x, y, None).kernel, rtol=1e-13)
