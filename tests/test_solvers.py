@@ -127,13 +127,21 @@ def test_a_penalised_weighted_solution_has_13_digits_whatever_the_rank():
 
 @BOTH_BIASES
 @ALL_WEIGHTS
-@ALL_PROBLEMS
-def test_float64_alone_is_no_worse_than_lapacks_least_squares(only_float64, name, decades, use_bias):
-    x, y, w, expected = problem(name, decades, use_bias)
-    theirs = norm_digits(lstsq(x, y, w, use_bias), expected.kernel, x, w, use_bias)
-    for shards in (1, 2):
-        ours = norm_digits(solved(x, y, w, shards, use_bias).kernel, expected.kernel, x, w, use_bias)
-        assert ours >= theirs - 1.5
+def test_float64_alone_is_no_worse_than_lapacks_least_squares(only_float64, decades, use_bias):
+    differences = []
+    for name in PROBLEMS:
+        x, y, w, expected = problem(name, decades, use_bias)
+        scores = []
+        for seed in range(5):  # one order of the rows is one draw of the rounding errors
+            rows = np.random.default_rng(seed).permutation(len(x))
+            parts = x[rows], y[rows], None if w is None else w[rows]
+            kernels = [lstsq(*parts, use_bias), *(solved(*parts, shards, use_bias).kernel for shards in (1, 2))]
+            scores.append([norm_digits(kernel, expected.kernel, x, w, use_bias) for kernel in kernels])
+        theirs, *ours = np.minimum(np.median(scores, axis=0), 13)  # more are not promised of one look at float64
+        differences.append(np.subtract(ours, theirs))
+    # A single problem may go either way: LAPACK's own score varies by two digits with the order of the rows.
+    assert np.mean(differences, axis=0).min() >= -0.25
+    assert np.min(differences) >= -2.5
 
 
 @BOTH_BIASES
