@@ -1,11 +1,9 @@
 """From rows to statistics in one pass: means and the triangular factor, whatever the number of rows."""
 
 import contextlib
-import functools
 import os
 
 import numpy as np
-import threadpoolctl
 
 from keras_linreg import factor
 from keras_linreg.doubledouble import as_doubledouble, sqrt
@@ -20,6 +18,7 @@ from keras_linreg.reduction import (
     reduce,
     without_zeros,
 )
+from keras_linreg.threads import one_blas_thread
 
 CHUNK_NUMBERS = 2**21  # of small batches gathered before they are reduced
 CHUNK_HEIGHT = 16  # so many times as many rows as columns at best: merging factors is work too
@@ -134,18 +133,11 @@ class Accumulator:
         if not self._waiting:
             return
         x, y, weights = _gathered(self._waiting)
-        # Our threads, one a core, also convert, centre and weight: BLAS's own would be in their way.
-        with _libraries().limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             chunk = reduce(x, y, weights, self._first_row)
             self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
         self._first_row += len(x)
         self._waiting, self._waiting_rows = [], 0
-
-
-@functools.cache
-def _libraries() -> threadpoolctl.ThreadpoolController:
-    """Return the BLAS libraries that are loaded; looking for them takes milliseconds."""
-    return threadpoolctl.ThreadpoolController()
 
 
 def _work(rows: int, width: int) -> int:

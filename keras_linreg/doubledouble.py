@@ -150,6 +150,14 @@ def sqrt(a):
     return DoubleDouble(*fast_two_sum(root, np.where(root > 0, correction, 0.0)))
 
 
+def matmul(a, b) -> DoubleDouble:
+    """Return the matrix product of double-doubles, column by column of `b`."""
+    product = DoubleDouble(np.zeros((a.shape[0], b.shape[1])))
+    for j in range(b.shape[1]):
+        product[:, j] = (a * b.T[j][None]).sum(-1)
+    return product
+
+
 def concatenate(parts, axis: int = 0):
     """Return arrays of one kind, float64 or double-double, one after the other."""
     if not any(isinstance(part, DoubleDouble) for part in parts):

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import lapack
 
-from keras_linreg.doubledouble import DoubleDouble, concatenate, sqrt
+from keras_linreg.doubledouble import DoubleDouble, as_doubledouble, concatenate, sqrt
 
 Factor = DoubleDouble | np.ndarray
 
@@ -85,6 +85,7 @@ def back_substitute(factor, right, transposed: bool = False):
     """
     if not isinstance(factor, DoubleDouble):
         return scipy.linalg.solve_triangular(factor, right, trans="T" if transposed else "N", check_finite=False)
+    right = as_doubledouble(right)
     solution = DoubleDouble(np.zeros(right.shape))
     for i in reversed(range(len(factor))):
         known = (factor[i, i + 1 :][:, None] * solution[i + 1 :]).sum(0)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import time
 import warnings
@@ -60,10 +61,7 @@ class OnePass:
         """Return what Keras is to iterate over: a stream itself, of arrays the numbers of the batches."""
         if self._rows is None:
             return self.data.x
-        numbers = tf.data.Dataset.range(-(-int(self.data.x.shape[0]) // self._rows))
-        options = tf.data.Options()
-        options.autotune.enabled = False  # a thread that a range does not need, and that takes its time to end
-        numbers = numbers.with_options(options)
+        numbers = _counting(-(-int(self.data.x.shape[0]) // self._rows))
         replicas = self.model.distribute_strategy.num_replicas_in_sync
         # A strategy cuts a batch into one part for each replica: one of them gets the number.
         return numbers if replicas == 1 else numbers.map(lambda i: tf.concat([[i], -tf.ones(replicas - 1, i.dtype)], 0))
@@ -201,7 +199,8 @@ class OnePass:
             yield from (self._part(number) for number in range(self._batches))
         else:
             for _, *batch in itertools.islice(self.data.again(), self._batches):
-                yield dense_batch(tuple(batch))
+                # What a PyDataset hands out may be one array again and again, and blocks are read ahead.
+                yield tuple(None if part is None else part.copy() for part in dense_batch(tuple(batch)))
 
     def _measure(self, x, y, weight) -> None:
         solution = self._solution or self._so_far()
@@ -211,6 +210,14 @@ class OnePass:
         y_pred = y_pred if solution.bias is None else y_pred + solution.bias
         with self.set_aside():
             self.model.compute_metrics(x, y.astype(np.float64), y_pred, weight)
+
+
+@functools.lru_cache(maxsize=8)
+def _counting(end: int) -> tf.data.Dataset:
+    """Return the dataset of the numbers below `end`; to make one takes as long as to reduce some 50,000 rows."""
+    options = tf.data.Options()
+    options.autotune.enabled = False  # a thread that a range does not need, and that takes its time to end
+    return tf.data.Dataset.range(end).with_options(options)
 
 
 def batch_rows(data: Prepared, batch_size) -> int:

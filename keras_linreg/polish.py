@@ -1,6 +1,5 @@
 """A further look at data that can be read again: the last digits of coefficients of nearly dependent columns."""
 
-import concurrent.futures
 import dataclasses
 import math
 from collections.abc import Iterable
@@ -8,9 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from keras_linreg import factor
-from keras_linreg.doubledouble import DoubleDouble, as_doubledouble, concatenate, two_sum
-from keras_linreg.reduction import Statistics, cores, without_zeros
+from keras_linreg.doubledouble import DoubleDouble, as_doubledouble, matmul, two_sum
+from keras_linreg.reduction import Statistics, blocks, without_zeros
 from keras_linreg.solvers import Solution
+from keras_linreg.threads import in_order
 
 BLOCK_NUMBERS = 2**17
 SAME_MEAN = 1e-9  # of a standard deviation: how far the mean of a second look may be off
@@ -43,19 +43,13 @@ def look(statistics: Statistics, solution: Solution, batches: Iterable[tuple]) -
     spread = factor.column_norms(r.hi) / math.sqrt(float(statistics.weight.hi))
     sums = DoubleDouble(np.zeros((features + len(solution.rss), len(solution.rss) + 1)))
     rows = 0
-    with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
-        for batch in batches:
-            x, y, weights = without_zeros(*batch)
-            rows += len(x)
-            height = max(1, BLOCK_NUMBERS // x.shape[1])
-            blocks = [slice(start, start + height) for start in range(0, len(x), height)]
 
-            def of_block(rows: slice, x=x, y=y, weights=weights) -> DoubleDouble:
-                weight = None if weights is None else weights[rows]
-                return _sums(x[rows], y[rows], weight, statistics.mean, solution.kernel)
+    def of_block(block: tuple) -> tuple[int, DoubleDouble]:
+        x, y, weights = without_zeros(*block)
+        return len(x), _sums(x, y, weights, statistics.mean, solution.kernel)
 
-            for found in pool.map(of_block, blocks):
-                sums = sums + found
+    for count, found in in_order(of_block, blocks(batches, BLOCK_NUMBERS)):
+        rows, sums = rows + count, sums + found
     apart = sums[:, -1] / statistics.weight
     if rows != statistics.nobs or not (np.abs(apart.hi) <= SAME_MEAN * spread).all():
         raise OtherData
@@ -66,9 +60,8 @@ def look(statistics: Statistics, solution: Solution, batches: Iterable[tuple]) -
     step = np.zeros_like(solution.kernel)
     step[kept] = factor.back_substitute(upper, factor.back_substitute(upper, gradient.hi[kept], transposed=True))
     kernel = DoubleDouble(*two_sum(solution.kernel, step))
-    projected = concatenate([(r[:features, :features] * kernel.T[j]).sum(-1)[:, None] for j in range(step.shape[1])], 1)
     held = r.copy()
-    held[:features, features:] = projected
+    held[:features, features:] = matmul(r[:features, :features], kernel)
     scale = spread[:features, None]
     size = float(np.linalg.norm(step * scale)) / max(float(np.linalg.norm(solution.kernel * scale)), 1e-300)
     return dataclasses.replace(statistics, mean=statistics.mean + apart, factor=held), size

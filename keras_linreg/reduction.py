@@ -3,12 +3,13 @@
 import concurrent.futures
 import dataclasses
 import itertools
-import os
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from keras_linreg import factor
 from keras_linreg.doubledouble import UNIT_ROUNDOFF, DoubleDouble, as_doubledouble, sqrt, two_sum
+from keras_linreg.threads import cores
 
 BLOCK_NUMBERS = 160_000  # of a block of rows: it stays in a core's cache
 WORTH_THREADS = 200_000
@@ -64,6 +65,15 @@ def without_zeros(x, y, weights) -> tuple:
         used = weights != 0
         x, y, weights = x[used], y[used], weights[used]
     return x, y, None if (weights == 1).all() else weights
+
+
+def blocks(batches: Iterable[tuple], numbers: int) -> Iterator[tuple]:
+    """Yield `(x, y, weights)` in parts whose x has about so many numbers."""
+    for x, y, weights in batches:
+        height = max(1, numbers // x.shape[1])
+        for start in range(0, len(x), height):
+            rows = slice(start, start + height)
+            yield x[rows], y[rows], None if weights is None else weights[rows]
 
 
 def nothing(width: int) -> Statistics:
@@ -190,11 +200,6 @@ def _over_rows(function, x, y, weights, shift) -> np.ndarray:
         ]
         parts = [share.result() for share in shares]
     return np.sum(parts, axis=0) if function is _cross_products else np.concatenate(parts)
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cross_products(x, y, weights, shift, height: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from keras_linreg import doubledouble, factor
-from keras_linreg.doubledouble import DoubleDouble, as_doubledouble, concatenate
+from keras_linreg.doubledouble import DoubleDouble, as_doubledouble, matmul
 from keras_linreg.factor import Factor
 from keras_linreg.reduction import Statistics
 
@@ -115,7 +115,7 @@ def solve(
         use_bias: whether to fit an intercept.
     """
     features = len(feature_names)
-    r = statistics.factor if use_bias else _about_zero(statistics)
+    r = statistics.factor if use_bias else about_zero(statistics)
     # In units of each column's own size no square overflows, and the outputs' unit makes no difference.
     units = np.frexp(factor.column_norms(as_doubledouble(r).hi))[1]
     x_units, y_units = units[:features], units[features:]
@@ -139,7 +139,7 @@ def solve(
         else:
             kernel[kept] = factor.back_substitute(upper[:, kept], right)
     kernel, r = as_doubledouble(kernel), as_doubledouble(r)
-    explained = _times(r[:, :features], kernel)
+    explained = matmul(r[:, :features], kernel)
     rss = _squares(explained - r[:, features:])
     pulled = _squares(kernel * penalty[:, None]).hi
     condition = factor.condition_number(as_doubledouble(system).hi[:features, :features][np.ix_(kept, kept)])
@@ -147,7 +147,7 @@ def solve(
     unexplained = _largest_root(rss.hi + pulled, _squares(explained).hi + pulled + noise)
     kernel = kernel.scaled(y_units - x_units[:, None])
     mean = statistics.mean[None]
-    bias = (mean[:, features:] - _times(mean[:, :features], kernel))[0] if use_bias else None
+    bias = (mean[:, features:] - matmul(mean[:, :features], kernel))[0] if use_bias else None
     with np.errstate(over="ignore"):
         rss = rss.scaled(2 * y_units)
     return Solution(
@@ -200,7 +200,7 @@ def warn(solution: Solution) -> None:
         )
 
 
-def _about_zero(statistics: Statistics) -> Factor:
+def about_zero(statistics: Statistics) -> Factor:
     """Return R of the columns as they are, not about their means."""
     level = (doubledouble.sqrt(statistics.weight) * statistics.mean)[None]
     return factor.stacked(statistics.factor, level if statistics.exact else level.hi)
@@ -248,9 +248,3 @@ def _zeros(like: Factor, shape: tuple) -> Factor:
 
 def _squares(values: DoubleDouble) -> DoubleDouble:
     return (values * values).sum(0)
-
-
-def _times(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
-    """Return the matrix product, column by column of `b`."""
-    columns = [(a * b.T[j][None]).sum(-1)[:, None] for j in range(b.shape[1])]
-    return concatenate(columns, axis=1)
