@@ -15,6 +15,7 @@ from keras_linreg.exact import ExactLinearRegression
 from keras_linreg.losses import SquaredError
 from keras_linreg.model import LinearRegression
 from keras_linreg.moments import Moments
+from keras_linreg.report import RegressionReport
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ __all__ = [
     "HyperLinearRegression",
     "LinearRegression",
     "Moments",
+    "RegressionReport",
     "SquaredError",
     "callbacks",
     "plots",

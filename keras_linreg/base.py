@@ -202,7 +202,7 @@ class LinearModel(keras.Model):
         reader = self._reader(fitting=True)
         data = reader.prepare(x, y, sample_weight, fitting=True)
         if validation_data is not None:
-            held_out = prepare_validation(reader, validation_data)
+            held_out = prepare_data(reader, validation_data)
             validation_data = held_out.x
             if held_out.y is not None:
                 validation_data = keras.utils.pack_x_y_sample_weight(held_out.x, held_out.y, held_out.sample_weight)
@@ -416,14 +416,14 @@ class LinearModel(keras.Model):
         export.write(self, filepath, verbose=verbose is None or bool(verbose))
 
 
-def prepare_validation(reader: Reader, data) -> Prepared:
-    """Return the user's `validation_data`, a stream or a tuple, prepared."""
+def prepare_data(reader: Reader, data, argument: str = "validation_data") -> Prepared:
+    """Return the user's data, a stream or a tuple, prepared."""
     if isinstance(data, (tuple, list)) and len(data) == 1 and is_stream(data[0]):
         data = data[0]
     if isinstance(data, (tuple, list)):
         if len(data) not in (2, 3):
             raise ValueError(
-                f"`validation_data` must be (x, y) or (x, y, sample_weight). Received: {len(data)} elements."
+                f"`{argument}` must be (x, y), (x, y, sample_weight) or a stream. Received: {len(data)} elements."
             )
         return reader.prepare(*data)
     return reader.prepare(data)

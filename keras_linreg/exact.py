@@ -4,27 +4,31 @@ import contextlib
 import dataclasses
 import math
 import warnings
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg import divergence, solvers
+from keras_linreg import diagnostics, divergence, inference, report, residuals, robust, solvers
 from keras_linreg.accumulate import check_memory
-from keras_linreg.base import MOMENTS, LinearModel, prepare_validation
+from keras_linreg.base import MOMENTS, LinearModel, prepare_data
 from keras_linreg.data import (
     Column,
     Prepared,
     Schema,
     as_dataset,
     default_names,
+    dense_batches,
     is_sparse,
     is_stream,
     preprocessing,
 )
+from keras_linreg.diagnostics import Diagnostics
 from keras_linreg.losses import SquaredError
 from keras_linreg.moments import Moments
 from keras_linreg.onepass import OnePass, batch_rows
+from keras_linreg.report import RegressionReport
 
 BY_DESCENT = "LinearRegression, trained by gradient descent, takes it"
 
@@ -107,6 +111,7 @@ class ExactLinearRegression(LinearModel):
         self._keep("_l2", l2)
         self._keep("_moments", None)
         self._keep("_solution", None)
+        self._keep("_estimate", None)
         self._keep("_pass", None)
         self._keep("_primed", False)
 
@@ -209,8 +214,6 @@ class ExactLinearRegression(LinearModel):
             auto_scale_loss=auto_scale_loss,
         )
         self._keep("_primed", False)
-        # Keras has no public way to say in which dtype a mean is taken; its own loses half the digits of the loss.
-        self._keep("_loss_tracker", keras.metrics.Mean(name="loss", dtype="float64"))
 
     def fit(
         self,
@@ -275,7 +278,7 @@ class ExactLinearRegression(LinearModel):
         if validation_split and validation_data is None:
             data, held_out = _split(data, validation_split)
         elif validation_data is not None:
-            held_out = prepare_validation(reader, validation_data)
+            held_out = prepare_data(reader, validation_data)
         if reader.schema is not None:
             check_memory(len(reader.schema.feature_names) + self.units)
         try:
@@ -363,12 +366,9 @@ class ExactLinearRegression(LinearModel):
     ):
         """Return loss and metrics as `keras.Model.evaluate` does, in float64, for every kind of data."""
         options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
-        if kwargs.get("_use_cached_eval_dataset"):  # fit's own call
-            with self._pass.set_aside():
-                return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
-        self._check_fitted("evaluated")
-        if not self.compiled:
-            self.compile()
+        if not kwargs.get("_use_cached_eval_dataset"):  # fit's own call
+            self._check_fitted("evaluated")
+        self._take_losses_in_float64()
         with contextlib.nullcontext() if self._pass is None else self._pass.set_aside():
             return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
 
@@ -380,8 +380,7 @@ class ExactLinearRegression(LinearModel):
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """Return loss and metrics of one batch, as `keras.Model.test_on_batch` does."""
         self._check_fitted("evaluated")
-        if not self.compiled:
-            self.compile()
+        self._take_losses_in_float64()
         return super().test_on_batch(x, y, sample_weight, return_dict)
 
     def set_weights(self, weights):
@@ -396,6 +395,75 @@ class ExactLinearRegression(LinearModel):
         """Return the predictions, a float64 array of shape `(n, units)`, for every kind of `x` that `fit` takes."""
         self._check_fitted("asked for predictions")
         return super().predict(x, batch_size, verbose, steps, callbacks)
+
+    def report(self, level=0.95, cov_type="nonrobust", data=None, groups=None, maxlags=None) -> RegressionReport:
+        """Return what the data said of the coefficients, and how surely; from the moments, without the data.
+
+        Args:
+            level: the coverage of the intervals, between 0 and 1.
+            cov_type: `"nonrobust"`; or, from a second pass over `data`, `"HC0"` to `"HC3"` (unequal variances),
+                `"cluster"` (rows that belong together), `"HAC"` (autocorrelation up to `maxlags` rows).
+            data: what the model was fitted on, for a `cov_type` that needs it: `(x, y)`, `(x, y, sample_weight)` or a
+                stream, read once in bounded memory, and refused where its rows are others.
+            groups: a label for each row of `data`, `(n,)`, or an iterable of batches of labels; for `"cluster"`.
+            maxlags: integer, for `"HAC"`.
+
+        Raises:
+            ValueError: the model is not fitted, or the data are not those of the fit.
+        """
+        level = report.check_level(level)
+        robust.check(cov_type, data, groups, maxlags)
+        found, meat, count = self._estimated(), None, None
+        if data is not None:
+            meat, count = robust.meat(self._with_errors(), self._rows_of(data), self._slack, cov_type, groups, maxlags)
+        return RegressionReport(found, level, cov_type, meat, count, maxlags)
+
+    def diagnose(self, data, k=10) -> Diagnostics:
+        """Return what the rows say of the fit: residuals, tests of what was assumed, influential rows.
+
+        Args:
+            data: what the model was fitted on, as in `report`: read once, in bounded memory.
+            k: how many of the most influential rows to name.
+
+        Raises:
+            ValueError: the model is not fitted or is penalised, no degrees of freedom are left, or the data are not
+                those of the fit.
+        """
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise ValueError(f"`k` must be a positive integer. Received: k={k!r}.")
+        found = self._with_errors()
+        return diagnostics.diagnose(found, self._rows_of(data), self._slack, int(k))
+
+    def predict_interval(self, x, level=0.95) -> dict[str, np.ndarray]:
+        """Return predictions with their standard errors and limits, in float64, for every `x` that `predict` takes.
+
+        Args:
+            x: as in `predict`.
+            level: the coverage, between 0 and 1.
+
+        Returns:
+            A dict of arrays `(n,)`, of several outputs `(n, units)`: `mean`, `mean_se` (its standard error),
+            `mean_ci_lower` and `mean_ci_upper` (confidence limits of the mean), `obs_ci_lower` and `obs_ci_upper`
+            (prediction limits of an observation of weight 1); and `leverage`, always `(n,)`. Rows in which columns do
+            not depend on each other as they do in the data of the fit have NaN for all but the mean, with a warning.
+
+        Raises:
+            ValueError: the model is not fitted or is penalised, or no degrees of freedom are left.
+        """
+        level, found = report.check_level(level), self._with_errors()
+        data = self._prepare(x, targets=False)
+        with divergence.naming_bad_batches(data):
+            parts = [inference.intervals(found, batch[0], level) for batch in dense_batches(data)]
+        whole = {key: np.concatenate([part[key] for part in parts]) for key in inference.KEYS}
+        undetermined = int(np.isnan(whole["leverage"]).sum())
+        if undetermined:
+            warnings.warn(
+                f"{undetermined} rows of `x` have no interval: in the data of the fit, columns depend on others, or on "
+                "the intercept, and in these rows they do not.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return {key: part[:, 0] if part.ndim > 1 and self.units == 1 else part for key, part in whole.items()}
 
     def train_on_batch(self, x=None, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """Refuse: a batch is no fit.
@@ -444,6 +512,36 @@ class ExactLinearRegression(LinearModel):
         self._keep("_moments", moments)
         self._keep("_solution", solution)
 
+    def _estimated(self) -> inference.Estimate:
+        solution = self.solution
+        if solution is None or self._moments is None:
+            raise ValueError("The model must be fitted before it can say how sure it is: call `fit` first.")
+        if self._estimate is None or self._estimate[0] is not solution:
+            found = inference.estimate(self._moments.statistics, solution, self._moments.dtype)
+            self._keep("_estimate", (solution, found))
+        return self._estimate[1]
+
+    def _with_errors(self) -> inference.Estimate:
+        """Return the estimate where the data tell what the errors are like; refuse others."""
+        found = self._estimated()
+        inference.refuse_penalty(found)
+        if found.df_resid <= 0:
+            raise ValueError(
+                "There must be more rows than coefficients: what the errors are like, these data do not tell. "
+                f"Received: {found.nobs} rows, {found.rank} coefficients."
+            )
+        return found
+
+    @property
+    def _slack(self) -> float:
+        return residuals.slack_of(self._moments.dtype, self._estimated().scaled_condition_number)
+
+    def _rows_of(self, data) -> Iterator[tuple]:
+        """Yield the batches of the data of the fit, given once more."""
+        prepared = prepare_data(self._reader(), data, "data")
+        with divergence.naming_bad_batches(prepared):
+            yield from dense_batches(prepared)
+
     @property
     def _array_dtype(self) -> str:
         return "float64"
@@ -458,6 +556,15 @@ class ExactLinearRegression(LinearModel):
     def _check_fitted(self, what: str) -> None:
         if self._moments is None and not any(weight.numpy().any() for weight in self.weights):
             raise ValueError(f"The model must be fitted before it is {what}: call `fit` first.")
+
+    def _take_losses_in_float64(self) -> None:
+        """Have `evaluate` take the mean of the losses of its batches in float64; a fit has no need of it."""
+        if not self.compiled:
+            self.compile()
+        if self._loss_tracker.dtype != "float64":
+            # Private: Keras has no way to say in which dtype this mean is taken; its own loses half the digits.
+            with self.distribute_strategy.scope():
+                self._keep("_loss_tracker", keras.metrics.Mean(name="loss", dtype="float64"))
 
     def _as_before(self, built: bool, schema) -> None:
         """Undo what a fit that failed had learned of its inputs; weights are set only where it ends well."""

@@ -1,0 +1,411 @@
+"""Diagnostics of a fit, from one more pass over its rows: residuals, tests of what was assumed, influential rows."""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import special
+
+from keras_linreg import inference, solvers, tables
+from keras_linreg.accumulate import Accumulator
+from keras_linreg.inference import Estimate
+from keras_linreg.quantiles import Quantiles
+from keras_linreg.residuals import Block, read
+from keras_linreg.robust import FITTED_EXACTLY
+
+PROBABILITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
+SAMPLE_ROWS = 5000
+QQ_POINTS = 1000
+MOST_WHITE_TERMS = 300
+
+
+class LagrangeMultiplierTest(NamedTuple):
+    """Whether the squared residuals depend on the columns: of one output floats, of k outputs arrays `(k,)`."""
+
+    lm: Any
+    lm_pvalue: Any
+    fvalue: Any
+    f_pvalue: Any
+    df: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Diagnostics:
+    """What the rows of a fit say of it. Residuals are weighted: times the root of the row's weight.
+
+    For one output, figures are floats and arrays are `(m,)`; for k outputs, `(k,)` and `(m, k)`, and
+    `diagnostics.output(name)` has those of one.
+
+    Attributes:
+        output_names: k names.
+        nobs, rank: rows with a weight, and parameters.
+        scale: the variance of the residuals.
+        mean, std: of the residuals.
+        quantiles: their minimum, quartiles and maximum, `(5,)`: see `keras_linreg.quantiles.Quantiles`.
+        durbin_watson: near 2 where residuals do not depend on the row before them.
+        skew, kurtosis: of the residuals; of a normal distribution 0 and 3.
+        jarque_bera, jarque_bera_pvalue: whether they could be normal.
+        breusch_pagan: whether squared residuals depend on the columns (Koenker's form).
+        white: whether they depend on the columns, their squares and products; `None` where those are too many.
+        rows: the rows of largest Cook's distance, `(m,)`, counted from 0 in the order of the data.
+        cooks_distance, resid_studentized, leverage, residuals: of those rows; studentised externally.
+        sample: rows drawn at random for the pictures, all of them where they are not many: arrays `rows`, `fitted`,
+            `residuals`, `standardized` (internally studentised residuals) and `leverage`.
+        qq: `(theoretical, standardized)` quantiles, of all rows.
+        exact_rows: how many rows have leverage 1: a coefficient fits each of them exactly.
+        notes: what is missing, and why.
+
+    References:
+        Durbin, Watson (1950); Jarque, Bera (1980); Breusch, Pagan (1979); Koenker (1981); White (1980); Cook (1977).
+    """
+
+    output_names: tuple[str, ...]
+    nobs: int
+    rank: int
+    scale: Any
+    mean: Any
+    std: Any
+    quantiles: np.ndarray
+    durbin_watson: Any
+    skew: Any
+    kurtosis: Any
+    jarque_bera: Any
+    jarque_bera_pvalue: Any
+    breusch_pagan: LagrangeMultiplierTest | None
+    white: LagrangeMultiplierTest | None
+    rows: np.ndarray
+    cooks_distance: np.ndarray
+    resid_studentized: np.ndarray
+    leverage: np.ndarray
+    residuals: np.ndarray
+    sample: dict[str, np.ndarray]
+    qq: tuple[np.ndarray, np.ndarray]
+    exact_rows: int
+    notes: tuple[str, ...]
+
+    def output(self, name) -> "Diagnostics":
+        """Return the diagnostics of one output, by its name or number."""
+        names = self.output_names
+        if name not in names and name not in range(len(names)):
+            raise ValueError(f"`name` must be one of the outputs {list(names)}. Received: {name!r}.")
+        if len(names) == 1:
+            return self
+        j = names.index(name) if name in names else int(name)
+
+        def one(value):
+            if isinstance(value, LagrangeMultiplierTest):
+                return LagrangeMultiplierTest._make([*(float(part[j]) for part in value[:4]), value.df])
+            return value[..., j] if isinstance(value, np.ndarray) and value.shape[-1:] == (len(names),) else value
+
+        shared = {"output_names", "nobs", "rank", "sample", "qq", "exact_rows", "notes"}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        changed = {key: one(value) for key, value in fields.items() if key not in shared}
+        sample = {key: value if value.ndim == 1 else value[:, j] for key, value in self.sample.items()}
+        return dataclasses.replace(
+            self, output_names=(names[j],), sample=sample, qq=(self.qq[0], self.qq[1][:, j]), **changed
+        )
+
+    def to_frame(self):
+        """Return the influential rows of one output as a `pandas.DataFrame`, the most influential first."""
+        import pandas  # slow to import
+
+        if len(self.output_names) > 1:
+            return pandas.concat({name: self.output(name).to_frame() for name in self.output_names}, names=["output"])
+        columns = {
+            "cooks_distance": self.cooks_distance,
+            "resid_studentized": self.resid_studentized,
+            "leverage": self.leverage,
+            "residual": self.residuals,
+        }
+        return pandas.DataFrame(columns, index=pandas.Index(self.rows, name="row"))
+
+    def plot(self, axes=None):
+        """Draw the four panels that R draws of a fit, of one output; return the Matplotlib Figure.
+
+        Args:
+            axes: four Axes; `None` makes a figure.
+        """
+        from keras_linreg import plots  # matplotlib is slow to import
+
+        one = self._only()
+        axes = plots.figure(rows=2, columns=2)[1] if axes is None else list(np.ravel(axes))
+        place = {row: i for i, row in enumerate(one.sample["rows"].tolist())}
+        labels = {place[row]: str(row) for row in one.rows[:3].tolist() if row in place}
+        parts = [one.sample[key] for key in ("fitted", "residuals", "standardized", "leverage")]
+        plots.diagnostics(axes, *parts, one.rank, quantiles=one.qq, labels=labels)
+        return axes[0].figure
+
+    def plot_actual_vs_predicted(self, ax=None):
+        """Draw what was observed against what is predicted, of one output; return the Matplotlib Figure."""
+        from keras_linreg import plots
+
+        one = self._only()
+        ax = plots.figure()[1][0] if ax is None else ax
+        plots.actual_vs_predicted(ax, one.sample["y"], one.sample["fitted"], unit=one.output_names[0])
+        return ax.figure
+
+    def __str__(self) -> str:
+        return tables.text_of_diagnostics(self)
+
+    def __repr__(self) -> str:
+        return tables.text_of_diagnostics(self)
+
+    def _only(self) -> "Diagnostics":
+        if len(self.output_names) > 1:
+            raise ValueError(
+                f"One output at a time can be drawn: call `.output(name)` first. Received: {list(self.output_names)}."
+            )
+        return self
+
+
+def diagnose(found: Estimate, batches: Iterable[tuple], slack: float, most_rows: int) -> Diagnostics:
+    """Return the diagnostics of a fit, by one more pass over its rows; memory does not depend on how many there are.
+
+    Args:
+        found: the estimate of the fit.
+        batches: `(x, y, sample_weight)` of its rows once more.
+        slack: see `residuals.read`.
+        most_rows: how many influential rows to name.
+    """
+    residuals, influence = _Residuals(found), _Influence(found, most_rows)
+    sample, auxiliary = _Sample(found), _Auxiliary(found)
+    read(found, batches, [residuals, influence, sample, auxiliary], slack)
+    outputs = len(found.ssr)
+
+    def each(values):
+        values = np.asarray(values)
+        return values if outputs > 1 else values[..., 0] if values.ndim > 1 else float(values[0])
+
+    def test(values) -> LagrangeMultiplierTest | None:
+        return None if values is None else LagrangeMultiplierTest._make([*map(each, values[:4]), values[4]])
+
+    n, (skew, kurtosis) = found.nobs, residuals.shape()
+    jarque_bera = n / 6 * (skew**2 + (kurtosis - 3) ** 2 / 4)
+    notes = []
+    if auxiliary.terms is None and auxiliary.width:
+        notes.append(
+            f"White's test is left out: its squares and products are {auxiliary.white_terms:,}, and at the most "
+            f"{MOST_WHITE_TERMS} are taken, or one less than there are rows."
+        )
+    if influence.exact_rows:
+        notes.append(
+            f"{influence.exact_rows:,} rows have leverage 1: a coefficient serves each of them alone, and neither "
+            "Cook's distance nor a studentised residual is defined."
+        )
+    if len(sample.kept["rows"]) < n:
+        notes.append(f"Pictures show {len(sample.kept['rows']):,} rows, drawn at random.")
+    return Diagnostics(
+        output_names=found.output_names,
+        nobs=n,
+        rank=found.rank,
+        scale=each(found.scale),
+        mean=each(residuals.mean()),
+        std=each(residuals.std()),
+        quantiles=each(np.stack([q.at(PROBABILITIES) for q in residuals.quantiles], axis=-1)),
+        durbin_watson=each(residuals.durbin_watson()),
+        skew=each(skew),
+        kurtosis=each(kurtosis),
+        jarque_bera=each(jarque_bera),
+        jarque_bera_pvalue=each(inference.p_of_chi2(jarque_bera, 2)),
+        breusch_pagan=test(auxiliary.breusch_pagan()),
+        white=test(auxiliary.white()),
+        **{key: each(part) for key, part in influence.result().items()},
+        sample={key: value if value.ndim == 1 else each(value) for key, value in sample.kept.items()},
+        qq=_normal_quantiles(residuals.standardized, each),
+        exact_rows=influence.exact_rows,
+        notes=tuple(notes),
+    )
+
+
+def standardized(found: Estimate, block: Block) -> np.ndarray:
+    """Return the internally studentised residuals `(n, k)`; NaN where a row has leverage 1."""
+    left = 1 - block.leverage
+    left = np.where(left < FITTED_EXACTLY, np.nan, left)
+    return block.residuals / np.sqrt(found.scale * left[:, None])
+
+
+class _Residuals:
+    """Moments, order and quantiles of the residuals."""
+
+    def __init__(self, found: Estimate):
+        self.found = found
+        self.unit = np.where(found.scale > 0, np.sqrt(found.scale), 1.0)
+        outputs = len(found.ssr)
+        self.powers = np.zeros((4, outputs))
+        self.steps = np.zeros(outputs)
+        self.last: np.ndarray | None = None
+        self.quantiles = [Quantiles(unit) for unit in self.unit]
+        self.standardized = [Quantiles(1.0) for _ in self.unit]
+
+    def of(self, block: Block) -> tuple:
+        u = block.residuals / self.unit
+        powers = np.stack([u.sum(axis=0), (u**2).sum(axis=0), (u**3).sum(axis=0), (u**4).sum(axis=0)])
+        return block.residuals, standardized(self.found, block), powers, (np.diff(u, axis=0) ** 2).sum(axis=0)
+
+    def add(self, found: tuple) -> None:
+        residuals, standard, powers, steps = found
+        if not len(residuals):
+            return
+        self.powers += powers
+        self.steps += steps
+        if self.last is not None:
+            self.steps += ((residuals[0] - self.last) / self.unit) ** 2
+        self.last = residuals[-1]
+        for j in range(len(self.unit)):
+            self.quantiles[j].add(residuals[:, j])
+            self.standardized[j].add(standard[:, j][np.isfinite(standard[:, j])])
+
+    def mean(self) -> np.ndarray:
+        return self.powers[0] / self.found.nobs * self.unit
+
+    def std(self) -> np.ndarray:
+        first, second = self.powers[:2] / self.found.nobs
+        return np.sqrt((second - first**2) * self.found.nobs / (self.found.nobs - 1)) * self.unit
+
+    def durbin_watson(self) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.steps / self.powers[1]
+
+    def shape(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return skewness and kurtosis."""
+        a, b, c, d = self.powers / self.found.nobs
+        with np.errstate(invalid="ignore", divide="ignore"):
+            variance = b - a**2
+            skew = (c - 3 * a * b + 2 * a**3) / variance**1.5
+            kurtosis = (d - 4 * a * c + 6 * a**2 * b - 3 * a**4) / variance**2
+        return skew, kurtosis
+
+
+class _Influence:
+    """The rows of largest Cook's distance, of each output."""
+
+    def __init__(self, found: Estimate, most: int):
+        self.estimate, self.most = found, most
+        self.exact_rows = 0
+        self.kept = [np.zeros((5, 0)) for _ in found.ssr]  # row, distance, studentised, leverage, residual
+
+    def of(self, block: Block) -> tuple:
+        """Return how many rows have leverage 1, and the candidates among the others."""
+        found, h = self.estimate, block.leverage
+        inner = standardized(found, block)
+        distance = inner**2 / found.rank * (h / (1 - h))[:, None]
+        df = found.df_resid
+        outer = inner * np.sqrt((df - 1) / (df - inner**2))
+        good = np.isfinite(inner[:, 0])
+        rows = block.rows
+        each = []
+        for j in range(len(found.ssr)):
+            columns = [rows, distance[:, j], outer[:, j], h, block.residuals[:, j]]
+            each.append(self._largest(np.stack(columns)[:, good]))
+        return int((~good).sum()), each
+
+    def add(self, found: tuple) -> None:
+        self.exact_rows += found[0]
+        self.kept = [self._largest(np.concatenate(both, axis=1)) for both in zip(self.kept, found[1], strict=True)]
+
+    def result(self) -> dict[str, np.ndarray]:
+        """Return arrays `(m, k)`, the most influential rows first."""
+        stacked = np.stack(self.kept, axis=-1)
+        names = ("rows", "cooks_distance", "resid_studentized", "leverage", "residuals")
+        result = dict(zip(names, stacked, strict=True))
+        return {**result, "rows": result["rows"].astype(int)}
+
+    def _largest(self, columns: np.ndarray) -> np.ndarray:
+        order = np.lexsort((columns[0], -columns[1]))  # of equals the first
+        return columns[:, order[: self.most]]
+
+
+class _Sample:
+    """Rows drawn at random, each as likely as any other, and the same ones each time."""
+
+    def __init__(self, found: Estimate):
+        self.estimate = found
+        self.random = np.random.default_rng(0)
+        self.keys = np.zeros(0)
+        self.kept: dict[str, np.ndarray] = {}
+
+    def of(self, block: Block) -> dict[str, np.ndarray]:
+        plain = block.residuals if block.root_weight is None else block.residuals / block.root_weight
+        return {
+            "rows": block.rows,
+            "y": block.fitted + plain,
+            "fitted": block.fitted,
+            "residuals": block.residuals,
+            "standardized": standardized(self.estimate, block),
+            "leverage": block.leverage,
+        }
+
+    def add(self, found: dict[str, np.ndarray]) -> None:
+        keys = self.random.random(len(found["rows"]))
+        if len(self.keys) == SAMPLE_ROWS:
+            chosen = keys < self.keys.max()
+            keys, found = keys[chosen], {name: part[chosen] for name, part in found.items()}
+        if self.kept:
+            found = {name: np.concatenate([part, found[name]]) for name, part in self.kept.items()}
+        keys = np.concatenate([self.keys, keys])
+        chosen = np.sort(np.argsort(keys, kind="stable")[:SAMPLE_ROWS])
+        self.keys, self.kept = keys[chosen], {name: part[chosen] for name, part in found.items()}
+
+
+class _Auxiliary:
+    """Regressions of the squared residuals on the columns, and on their squares and products, as any other fit."""
+
+    def __init__(self, found: Estimate):
+        self.estimate = found
+        self.start = int(found.has_intercept)
+        self.width = found.rank - self.start
+        self.white_terms = self.width * (self.width + 3) // 2
+        outputs = len(found.ssr)
+        few = self.white_terms <= MOST_WHITE_TERMS and self.white_terms < found.nobs - 1
+        self.columns = Accumulator(self.width, outputs) if self.width else None
+        self.terms = Accumulator(self.white_terms, outputs) if few and self.width else None
+
+    def of(self, block: Block) -> tuple:
+        # Orthonormal columns span what the columns span, and their products what the columns' products do.
+        z = block.z if block.root_weight is None else block.z / block.root_weight
+        z = z[:, self.start :] * math.sqrt(self.estimate.nobs)
+        squares = block.residuals**2 / np.where(self.estimate.scale > 0, self.estimate.scale, 1.0)
+        if self.terms is None:
+            return z, None, squares
+        first, second = np.triu_indices(self.width)
+        return z, np.concatenate([z, z[:, first] * z[:, second]], axis=1), squares
+
+    def add(self, found: tuple) -> None:
+        columns, terms, squares = found
+        if self.columns is not None and len(squares):
+            self.columns.update(columns, squares)
+        if self.terms is not None and len(squares):
+            self.terms.update(terms, squares)
+
+    def breusch_pagan(self) -> tuple | None:
+        return _explained(self.columns)
+
+    def white(self) -> tuple | None:
+        return _explained(self.terms)
+
+
+def _explained(accumulator: Accumulator | None) -> tuple | None:
+    """Return the Lagrange multiplier and F statistics of a regression, with their p-values and degrees of freedom."""
+    if accumulator is None:
+        return None
+    statistics = accumulator.result()
+    names = tuple(str(j) for j in range(accumulator.features)), tuple(str(j) for j in range(accumulator.outputs))
+    solution = solvers.solve(statistics, accumulator.rows, *names)
+    found = inference.estimate(statistics, solution)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        lm, df = found.nobs * found.ess / found.tss, found.df_model
+        f = found.ess / df / found.scale
+    return lm, inference.p_of_chi2(lm, df), f, inference.p_of_f(f, df, found.df_resid), df
+
+
+def _normal_quantiles(quantiles: list[Quantiles], each) -> tuple[np.ndarray, np.ndarray]:
+    """Return normal quantiles, and those of the standardised residuals beside them."""
+    count = max(quantiles[0].count, 1)
+    points = min(count, QQ_POINTS)
+    probabilities = (np.arange(points) + 0.5) / points
+    if count > points:  # and the ends, which such pictures are looked at for
+        probabilities = np.concatenate([[0.5 / count], probabilities, [1 - 0.5 / count]])
+    found = np.stack([q.at_plotting_positions(probabilities) for q in quantiles], axis=-1)
+    return special.ndtri(probabilities), each(found)

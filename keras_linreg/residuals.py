@@ -1,0 +1,153 @@
+"""A second pass over the rows of a fit: residuals and leverages, block by block, and whether the rows are the same."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from keras_linreg.inference import Estimate
+from keras_linreg.reduction import blocks, without_zeros
+from keras_linreg.threads import in_order, one_blas_thread
+
+BLOCK_NUMBERS = 2**17  # of a block of rows: it stays in a core's cache
+SAME = {"float64": 1e-8, "float32": 1e-5, "bfloat16": 1e-2, "float16": 1e-2}  # of moments, beside what rounding does
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Some rows of the second pass, those of weight zero left out; `root_weight` is the root of a row's weight.
+
+    Attributes:
+        first: the number of the first row, among all that were given.
+        given: how many rows were given.
+        used: mask `(given,)` of the rows whose weight is not zero, `None`: all.
+        x: `(n, p)`.
+        z: `(n, m)`, float64: the coordinates of the rows, times `root_weight`.
+        residuals: `(n, k)`, float64: `(y - x @ kernel - bias) * root_weight`.
+        fitted: `(n, k)`, float64.
+        leverage: `(n,)`.
+        root_weight: `(n, 1)`, or `None`.
+    """
+
+    first: int
+    given: int
+    used: np.ndarray | None
+    x: np.ndarray
+    z: np.ndarray
+    residuals: np.ndarray
+    fitted: np.ndarray
+    leverage: np.ndarray
+    root_weight: np.ndarray | None
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The numbers `(n,)` of the rows, among all that were given."""
+        return self.first + (np.arange(self.given) if self.used is None else np.flatnonzero(self.used))
+
+
+class Reading(Protocol):
+    """What is read off the blocks of a second pass."""
+
+    def of(self, block: Block) -> Any:
+        """Return what a block says; on any thread."""
+
+    def add(self, found: Any) -> None:
+        """Take what `of` returned, in the order of the rows."""
+
+
+def read(found: Estimate, batches: Iterable[tuple], readings: Sequence[Reading], slack: float) -> None:
+    """Read the rows of the fit once more, in bounded memory.
+
+    Args:
+        found: the estimate of the fit, without a penalty.
+        batches: `(x, y, sample_weight)` of the same rows.
+        readings: what takes the blocks.
+        slack: how far their moments may be off, as part of their size.
+
+    Raises:
+        ValueError: they are not the rows of the fit.
+    """
+    start = int(found.has_intercept)
+    kernel = found.params[start:]
+    coordinates = found.coordinates
+    assert coordinates is not None
+    middle = found.params[0] + coordinates.centre.sum(axis=0) @ kernel if start else np.zeros(kernel.shape[1])
+    check = _Check(found, slack)
+
+    def of_block(numbered: tuple) -> list:
+        first, (x, y, weights) = numbered
+        given, used = len(x), None
+        if weights is not None and (np.asarray(weights) == 0).any():
+            used = np.asarray(weights) != 0
+        x, y, weights = without_zeros(x, y, weights)
+        root = None if weights is None else np.sqrt(weights)[:, None]
+        z = coordinates.of(x)
+        # About the means, so that an offset of the columns takes no digits.
+        explained = coordinates.centred(x) @ kernel
+        residuals = np.asarray(y, np.float64) - middle - explained
+        if root is not None:
+            z, residuals = z * root, residuals * root
+        leverage = np.einsum("ij,ij->i", z, z)
+        block = Block(first, given, used, x, z, residuals, middle + explained, leverage, root)
+        return [reading.of(block) for reading in (check, *readings)]
+
+    # A thread does not know how its caller has set NumPy's warnings.
+    quietly = np.errstate(all="ignore")(of_block)
+    with one_blas_thread(), np.errstate(all="ignore"):
+        for each in in_order(quietly, _numbered(batches)):
+            for reading, what in zip((check, *readings), each, strict=True):
+                reading.add(what)
+    check.refuse_others()
+
+
+def slack_of(dtype: str, condition_number: float) -> float:
+    """Return how far moments may be off that are taken from the same data twice."""
+    return max(SAME[dtype], 1e3 * 2.0**-53 * condition_number)
+
+
+class _Check:
+    """Compares rows with those of the fit: in its coordinates their cross-products are the identity."""
+
+    def __init__(self, found: Estimate, slack: float):
+        self.found, self.slack = found, slack
+        width = found.rank
+        self.nobs = 0
+        self.sums: list = [
+            np.zeros(width),
+            np.zeros(width),
+            np.zeros((width, len(found.ssr))),
+            np.zeros(len(found.ssr)),
+        ]
+
+    def of(self, block: Block) -> tuple:
+        z, u = block.z, block.residuals
+        across = z.T @ z[:, 0] if self.found.has_intercept else np.zeros(z.shape[1])
+        return len(z), [across, np.einsum("ij,ij->j", z, z), z.T @ u, np.einsum("ij,ij->j", u, u)]
+
+    def add(self, found: tuple) -> None:
+        self.nobs += found[0]
+        self.sums = [total + part for total, part in zip(self.sums, found[1], strict=True)]
+
+    def refuse_others(self) -> None:
+        found, slack = self.found, self.slack
+        across, norms, gradient, ssr = self.sums
+        rule = "`data` must be what the model was fitted on: the same rows, with the same weights."
+        if self.nobs != found.nobs:
+            raise ValueError(f"{rule} Received: {self.nobs} rows with a weight, and the fit was of {found.nobs}.")
+        size = np.sqrt(np.maximum(found.tss, 1e-300))
+        same = (
+            (np.abs(norms - 1) <= slack).all()
+            and (np.abs(across[1:]) <= slack).all()
+            and (np.abs(gradient) <= slack * size).all()
+            and (np.abs(ssr - found.ssr) <= slack * found.ssr + slack**2 * found.tss).all()
+        )
+        if not same:
+            raise ValueError(f"{rule} Received: as many rows, with other moments.")
+
+
+def _numbered(batches: Iterable[tuple]):
+    first = 0
+    for block in blocks(batches, BLOCK_NUMBERS):
+        yield first, block
+        first += len(block[0])
