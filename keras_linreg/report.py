@@ -10,7 +10,7 @@ import numpy as np
 from keras_linreg import inference, tables
 from keras_linreg.inference import Estimate
 from keras_linreg.moments import Moments
-from keras_linreg.restrictions import restrictions
+from keras_linreg.restrictions import parse
 from keras_linreg.solvers import FEW_DIGITS
 
 PERFECT = 1e-13  # of the sum of squares: what rounding alone leaves as residuals
@@ -253,11 +253,11 @@ class RegressionReport:
 
     # Tests
 
-    def t_test(self, restrictions_) -> "TTest":
+    def t_test(self, restrictions) -> "TTest":
         """Test linear restrictions one by one.
 
         Args:
-            restrictions_: text in the parameters' names, "age = 0", "a = b, 2*c - d = 1", or a list of such; or an
+            restrictions: text in the parameters' names, "age = 0", "a = b, 2*c - d = 1", or a list of such; or an
                 array `(P,)` or `(q, P)`; or a tuple of that and the values `(q,)`.
 
         Raises:
@@ -268,7 +268,7 @@ class RegressionReport:
         report.t_test("bmi = s5")
         ```
         """
-        matrix, value, texts = restrictions(restrictions_, self.names)
+        matrix, value, texts = parse(restrictions, self.names)
         roots = inference.combinations(self.estimate, matrix)
         effect = inference.of_combinations(self.estimate, matrix)
         middle = np.eye(roots.shape[1])[:, :, None] * self.estimate.scale if self.meat is None else self.meat
@@ -278,18 +278,18 @@ class RegressionReport:
         effect, sd, t, p = (self._each(part) for part in (effect, sd, t, inference.p_of_t(t, self._df)))
         return TTest(texts, effect, sd, t, p, self._df, self.level)
 
-    def f_test(self, restrictions_) -> "WaldTest":
+    def f_test(self, restrictions) -> "WaldTest":
         """Test linear restrictions all at once, by F; they are given as in `t_test`."""
-        return self.wald_test(restrictions_, use_f=True)
+        return self.wald_test(restrictions, use_f=True)
 
-    def wald_test(self, restrictions_, use_f=None) -> "WaldTest":
+    def wald_test(self, restrictions, use_f=None) -> "WaldTest":
         """Test linear restrictions all at once.
 
         Args:
-            restrictions_: as in `t_test`; they must be independent.
+            restrictions: as in `t_test`; they must be independent.
             use_f: by F, or by chi-squared; `None`: by F where the covariance is not robust, as in statsmodels.
         """
-        matrix, value, texts = restrictions(restrictions_, self.names)
+        matrix, value, texts = parse(restrictions, self.names)
         count = len(matrix)
         chi2 = inference.wald(self.estimate, matrix, value, self.meat)
         if self.meat is None if use_f is None else use_f:

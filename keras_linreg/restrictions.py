@@ -10,7 +10,7 @@ QUOTED = re.compile(r"`([^`]*)`|\"([^\"]*)\"|'([^']*)'")
 SIGNS = "+-*/()=,"
 
 
-def restrictions(given, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def parse(given, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Return `matrix` and `value` of `matrix @ params == value`, `(q, P)` and `(q,)`, and what each row is called.
 
     Args:
