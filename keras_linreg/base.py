@@ -278,6 +278,26 @@ class LinearModel(keras.Model):
         """Return the predictions for one batch, an array of shape `(n, units)`."""
         return super().predict_on_batch(self._prepare(x, targets=False).x)
 
+    def report(self, *args, **kwargs):
+        """Refuse: weights that were descended to have no standard errors."""
+        raise self._has_no_errors("report")
+
+    def predict_interval(self, *args, **kwargs):
+        """Refuse: weights that were descended to have no standard errors."""
+        raise self._has_no_errors("predict_interval")
+
+    def diagnose(self, *args, **kwargs):
+        """Refuse: weights that were descended to have no standard errors."""
+        raise self._has_no_errors("diagnose")
+
+    def _has_no_errors(self, method: str) -> ValueError:
+        return ValueError(
+            f"`{method}` must be called on a model that was fitted exactly: weights that gradient descent has stopped "
+            "at have no standard errors. Fit keras_linreg.ExactLinearRegression on the same data, or take "
+            "keras_linreg.RegressionReport.from_moments(keras_linreg.Moments.from_data(x, y)). "
+            f"Received: a {type(self).__name__}."
+        )
+
     def _reader(self, fitting: bool = False) -> Reader:
         # A model of nameless columns learns their names from the data that it is fitted on, built already or not.
         known = None if fitting and self._is_nameless else self._schema

@@ -453,7 +453,7 @@ class ExactLinearRegression(LinearModel):
         level, found = report.check_level(level), self._with_errors()
         data = self._prepare(x, targets=False)
         with divergence.naming_bad_batches(data):
-            parts = [inference.intervals(found, batch[0], level) for batch in dense_batches(data)]
+            parts = list(inference.intervals_by_block(found, dense_batches(data), level))
         whole = {key: np.concatenate([part[key] for part in parts]) for key in inference.KEYS}
         undetermined = int(np.isnan(whole["leverage"]).sum())
         if undetermined:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from scipy import special
 
 from keras_linreg import factor
 from keras_linreg.doubledouble import as_doubledouble, matmul
-from keras_linreg.reduction import Statistics
+from keras_linreg.reduction import Statistics, blocks
 from keras_linreg.solvers import TOLERANCES, Solution, about_zero
+from keras_linreg.threads import in_order, one_blas_thread
 
+BLOCK_NUMBERS = 2**17  # of a block of rows: it stays in a core's cache
 INTERCEPT = "Intercept"
 KEYS = ("mean", "mean_se", "mean_ci_lower", "mean_ci_upper", "obs_ci_lower", "obs_ci_upper", "leverage")
 
@@ -355,6 +358,19 @@ def intervals(found: Estimate, x: np.ndarray, level: float) -> dict[str, np.ndar
     obs_reach = quantile * np.sqrt(found.scale * (1 + leverage[:, None]))
     values = (mean, mean_se, mean - reach, mean + reach, mean - obs_reach, mean + obs_reach, leverage)
     return dict(zip(KEYS, values, strict=True))
+
+
+def intervals_by_block(found: Estimate, batches: Iterable[tuple], level: float) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the `intervals` of batches `(x, ...)`, block by block, on all cores."""
+    with one_blas_thread():
+        yield from in_order(lambda block: intervals(found, block[0], level), blocks(batches, BLOCK_NUMBERS))
+
+
+def typical_rows(found: Estimate, reach: float = 2.5, count: int = 200) -> np.ndarray:
+    """Return rows `(count, 1)` of a single feature, that many standard deviations each way of its mean (or of 0)."""
+    assert found.coordinates is not None
+    spread = (found.coordinates.level or 1 / math.sqrt(found.nobs)) / abs(found.coordinates.inverse[0, 0])
+    return (found.coordinates.centre[0] + np.linspace(-reach, reach, count) * spread)[:, None]
 
 
 def two_sided(level: float, df: float | None) -> float:

@@ -68,12 +68,12 @@ def without_zeros(x, y, weights) -> tuple:
 
 
 def blocks(batches: Iterable[tuple], numbers: int) -> Iterator[tuple]:
-    """Yield `(x, y, weights)` in parts whose x has about so many numbers."""
+    """Yield `(x, y, weights)`, of which the last ones may be `None`, in parts whose x has about so many numbers."""
     for x, y, weights in batches:
         height = max(1, numbers // x.shape[1])
         for start in range(0, len(x), height):
             rows = slice(start, start + height)
-            yield x[rows], y[rows], None if weights is None else weights[rows]
+            yield tuple(None if part is None else part[rows] for part in (x, y, weights))
 
 
 def nothing(width: int) -> Statistics:

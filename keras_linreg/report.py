@@ -13,6 +13,7 @@ from keras_linreg.moments import Moments
 from keras_linreg.restrictions import parse
 from keras_linreg.solvers import FEW_DIGITS
 
+GRID = 200  # points of a band
 PERFECT = 1e-13  # of the sum of squares: what rounding alone leaves as residuals
 
 
@@ -409,7 +410,32 @@ class RegressionReport:
             x, y: points to draw, `(n,)` and `(n,)` or `(n, k)`; `None` draws the line alone.
             ax: the Axes to draw on; `None` makes a figure.
         """
-        raise NotImplementedError
+        from keras_linreg import plots
+
+        found = self.estimate
+        inference.refuse_penalty(found)
+        start = int(found.has_intercept)
+        if len(self.names) != 1 + start:
+            raise ValueError(f"`plot_line` draws a fit of one feature. Received: {len(self.names) - start} features.")
+        if not found.estimable[-1]:
+            raise ValueError(f"`plot_line` needs a feature that varies. Received: {self.names[-1]}, which is constant.")
+        if x is None:
+            x, y = [np.nan], np.full((1, len(self.output_names)), np.nan)
+            grid = inference.typical_rows(found)
+        else:
+            x = np.asarray(x, np.float64).ravel()
+            grid = np.linspace(x.min(), x.max(), GRID)[:, None]
+        line = inference.intervals(found, grid, self.level)
+        ax = plots.figure()[1][0] if ax is None else ax
+        one = self.output_names[0] if len(self.output_names) == 1 else None
+        plots.fitted_line(
+            *(ax, x, y, grid, line["mean"]),
+            xlabel=self.names[-1],
+            ylabel=one or "y",
+            label=None if one else self.output_names,
+            bands=line,
+        )
+        return ax.figure
 
     def __str__(self) -> str:
         return tables.text(self)

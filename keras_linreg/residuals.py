@@ -1,16 +1,15 @@
 """A second pass over the rows of a fit: residuals and leverages, block by block, and whether the rows are the same."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from keras_linreg.inference import Estimate
+from keras_linreg.inference import BLOCK_NUMBERS, Estimate
 from keras_linreg.reduction import blocks, without_zeros
 from keras_linreg.threads import in_order, one_blas_thread
 
-BLOCK_NUMBERS = 2**17  # of a block of rows: it stays in a core's cache
 SAME = {"float64": 1e-8, "float32": 1e-5, "bfloat16": 1e-2, "float16": 1e-2}  # of moments, beside what rounding does
 
 
@@ -146,7 +145,7 @@ class _Check:
             raise ValueError(f"{rule} Received: as many rows, with other moments.")
 
 
-def _numbered(batches: Iterable[tuple]):
+def _numbered(batches: Iterable[tuple]) -> Iterator[tuple]:
     first = 0
     for block in blocks(batches, BLOCK_NUMBERS):
         yield first, block

@@ -1,13 +1,13 @@
 """FitPlot: the fit drawn while the model trains, and left as a picture."""
 
+import dataclasses
 import io
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.callbacks.drawing import animate, picture
+from keras_linreg.callbacks.drawing import Frame, animate, picture
 from keras_linreg.callbacks.output import (
     SCREEN_DPI,
     Screen,
@@ -75,7 +75,7 @@ class FitPlot(keras.callbacks.Callback):
     """
 
     _frames: list
-    _last: Any  # the newest (epoch, predictions)
+    _last: Frame | None  # the newest
     _kept: int | None
     _start: int | None
     _due: int
@@ -102,8 +102,7 @@ class FitPlot(keras.callbacks.Callback):
         """Return a new Matplotlib Figure of the last epoch that was drawn; nothing here keeps it."""
         if self._last is None:
             raise ValueError("`figure` needs a fit with this callback. Received: no epoch yet.")
-        epoch, predicted = self._last
-        return picture(self._sample, epoch, predicted, self._history())
+        return picture(self._sample, self._last, self._history())
 
     def on_train_begin(self, logs=None):
         """Check that everything can be written, before time is spent on what cannot be kept."""
@@ -125,7 +124,7 @@ class FitPlot(keras.callbacks.Callback):
         """Note the loss; predict and draw if a frame, the log or the screen is due."""
         if self._start is None:
             self._start = epoch
-            self._frames = [(epoch, predicted) for _, predicted in self._frames]
+            self._frames = [dataclasses.replace(frame, epoch=epoch) for frame in self._frames]
         self._epoch = epoch + 1
         for name, losses in self._losses.items():
             if (logs or {}).get(name) is not None:
@@ -160,7 +159,7 @@ class FitPlot(keras.callbacks.Callback):
 
     def _start_over(self):
         self._losses = {name: Thinned(MOST_LOSSES) for name in ("loss", "val_loss")}
-        # (epoch, predictions), drawn only at the end, on axes that have to hold them all.
+        # Drawn only at the end, on axes that have to hold them all.
         self._frames = []
         self._last = self._kept = self._start = None
         self._epoch, self._due = 0, 1
@@ -172,7 +171,7 @@ class FitPlot(keras.callbacks.Callback):
 
     def _look(self, epoch):
         """Predict the line's grid, or the sample, unless that is done for this epoch."""
-        if self._last is not None and self._last[0] == epoch > 0:
+        if self._last is not None and self._last.epoch == epoch > 0:
             return
         rows, outputs = self._sample.rows, self._sample.y.shape[1]
         predicted = np.asarray(self.model.predict(self._sample.inputs, batch_size=rows, verbose=0), dtype="float64")
@@ -182,7 +181,16 @@ class FitPlot(keras.callbacks.Callback):
                 f"for each row. Received: y with {outputs} column(s), and predictions of shape "
                 f"{predicted.shape} for {rows} rows."
             )
-        self._last = (epoch, predicted.reshape(rows, outputs))
+        self._last = Frame(epoch, predicted.reshape(rows, outputs), self._bands())
+
+    def _bands(self):
+        """Return the limits of the line and of observations, where an exact model knows them."""
+        if self._sample.grid is None or getattr(self.model, "moments", None) is None:
+            return None
+        if not np.isfinite(self.model.report().scale).all():  # a penalty, or no degrees of freedom
+            return None
+        found = self.model.predict_interval(self._sample.inputs)
+        return {key: np.reshape(part, (self._sample.rows, -1)) for key, part in found.items()}
 
     def _keep(self):
         """Make the newest predictions a frame, and log their picture."""
