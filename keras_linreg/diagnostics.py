@@ -130,11 +130,13 @@ class Diagnostics:
         from keras_linreg import plots  # matplotlib is slow to import
 
         one = self._only()
-        axes = plots.figure(rows=2, columns=2)[1] if axes is None else list(np.ravel(axes))
+        axes = plots.figure(panels=4, columns=2)[1] if axes is None else list(np.ravel(axes))
         place = {row: i for i, row in enumerate(one.sample["rows"].tolist())}
         labels = {place[row]: str(row) for row in one.rows[:3].tolist() if row in place}
-        parts = [one.sample[key] for key in ("fitted", "residuals", "standardized", "leverage")]
-        plots.diagnostics(axes, *parts, one.rank, quantiles=one.qq, labels=labels)
+        fitted, residuals, standard, leverage = (
+            one.sample[key] for key in ("fitted", "residuals", "standardized", "leverage")
+        )
+        plots.diagnostics(axes, fitted, residuals, standard, leverage, one.rank, quantiles=one.qq, labels=labels)
         return axes[0].figure
 
     def plot_actual_vs_predicted(self, ax=None):

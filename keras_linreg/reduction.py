@@ -223,7 +223,7 @@ def _cross_products(x, y, weights, shift, height: int) -> np.ndarray:
             root = np.sqrt(weights[start : start + n])[:, None]
             block[:, : width - 1] *= root
             block[:, width - 1 : width] = root
-        products += block.T @ block
+        products += block.T @ block  # SciPy's dsyrk would be faster, but keeps all other threads waiting
     return products[:width, :width]
 
 

@@ -397,7 +397,7 @@ class RegressionReport:
         from keras_linreg import plots  # matplotlib is slow to import
 
         outputs = [self.output(j) for j in range(len(self.output_names))]
-        axes = [ax] if ax is not None else plots.figure(panels=len(outputs), rows=len(self.names))[1]
+        axes = [ax] if ax is not None else plots.figure(len(outputs), height=max(4.5, 0.3 * len(self.names) + 1))[1]
         for panel, one in zip(axes, outputs, strict=True):
             plots.coefficients(panel, one.names, one.params, one.conf_int(), level=one.level)
             plots.title(panel, one.output_names[0])

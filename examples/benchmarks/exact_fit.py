@@ -37,7 +37,6 @@ SMALL, SMALL_RUNS = (1_000, 10), 30
 STREAM_ROWS, QUICK_STREAM_ROWS, STREAM_COLUMNS, STREAM_BATCH = 1_000_000, 5_000_000, 20, 50_000
 STATSMODELS_ROUNDS = 3  # it takes many seconds a fit
 BLOCK_NUMBERS = 160_000
-PAUSE_SECONDS = 0.3
 
 TIMES_LINEAR_REGRESSION = 10.0
 OF_INCREMENTAL = 1.1
@@ -120,7 +119,6 @@ def contestants() -> dict:
 
 def timed(function, *arguments) -> tuple[float, np.ndarray]:
     gc.collect()  # what the one before left is not this one's to clear away
-    time.sleep(PAUSE_SECONDS)  # OpenMP's threads, of whoever ran before, keep a core busy for a while after their work
     start = time.perf_counter()
     result = function(*arguments)
     return time.perf_counter() - start, result

@@ -1,0 +1,108 @@
+"""What a picture is drawn on, and how it is kept: figures, titles, limits, animations."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from keras_linreg.plots import style
+from keras_linreg.plots.style import INK, finite
+
+
+def figure(panels: int = 1, *, columns: int | None = None, height: float | None = None) -> tuple[Figure, list[Axes]]:
+    """Make a Figure, outside of `pyplot`, with Axes side by side or in a grid: `(figure, [ax, ...])`.
+
+    Args:
+        panels: the number of Axes.
+        columns: how many of them stand side by side before the next row begins; `None` (default): all.
+        height: of one of them, in inches; `None` (default): 4.5, and 4 where there are several rows.
+
+    Example:
+    >>> from keras_linreg import plots
+    >>> picture, (left, right) = plots.figure(panels=2)
+    >>> ax = plots.loss_curve(right, [1, 2], [0.5, 0.4])
+    >>> picture, axes = plots.figure(panels=4, columns=2)
+    >>> len(axes)
+    4
+    """
+    columns = min(columns or panels, panels)
+    rows = -(-panels // columns)
+    width = 5.5 if columns == 1 else 5 * columns
+    height = height or (4.5 if rows == 1 else 4)
+    picture = Figure(figsize=(width, height * rows), facecolor="white", layout="constrained")
+    picture.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]
+    FigureCanvasAgg(picture)
+    return picture, [picture.add_subplot(rows, columns, 1 + panel) for panel in range(panels)]
+
+
+def save_gif(path, picture: Figure, steps: Iterable, *, dpi: float = 80, seconds: float = 0.12, hold: float = 2):
+    """Write an animation: the picture as it is after each of `steps`.
+
+    Args:
+        path: the file to write.
+        picture: the Figure, whose layout stays as it is after the first step.
+        steps: an iterable, not empty, that redraws the picture each time it is asked for its next item.
+        dpi: pixels per inch of the Figure's size; the Figure keeps it.
+        seconds: how long a frame stays.
+        hold: how long the last one stays, in seconds; the first stays for half of that.
+
+    Example:
+    ```python
+    picture, (ax,) = plots.figure()
+    steps = (plots.fitted_line(ax.clear() or ax, x, y, x, slope * x) for slope in np.linspace(0, 1, 20))
+    plots.save_gif("slope.gif", picture, steps)
+    ```
+    """
+    frames = []
+    # Straight from the canvas: savefig draws everything twice.
+    canvas = FigureCanvasAgg(picture)
+    picture.set_dpi(dpi)
+    for _ in steps:
+        canvas.draw()
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba()))
+        # As a palette, a third of the memory, and at Pillow's best rather than its web colours.
+        frames.append(image.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE))
+        picture.set_layout_engine("none")
+    durations = [round(1000 * seconds)] * len(frames)
+    durations[0], durations[-1] = round(500 * hold), round(1000 * hold)
+    # Matplotlib's PillowWriter has one duration for all frames.
+    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def title(ax: Axes, text) -> Axes:
+    """Set a title, above the left end of the Axes."""
+    ax.set_title(style.text(text), fontsize=13, loc="left", color=INK)
+    return ax
+
+
+def padded_range(values, *others, reach: float | None = None) -> tuple[float, float]:
+    """Return axis limits that hold the finite `values` and `others`, with a little air.
+
+    Args:
+        values: an array of any shape that is held in full.
+        *others: arrays of any shape.
+        reach: how far the `others` may widen the limits, in widths of `values`; `None` (default): as far as
+            they go.
+
+    Example:
+    >>> from keras_linreg import plots
+    >>> low, high = plots.padded_range([0.0, 10.0], [5.0, 1e9], reach=0.5)
+    >>> round(low, 2), round(high, 2)
+    (-0.75, 15.75)
+    """
+    own = finite(values)
+    rest = np.concatenate([finite(other) for other in others]) if others else own[:0]
+    if not own.size:
+        own, rest = rest, rest[:0]
+    if not own.size:
+        return 0.0, 1.0
+    low, high = own.min(), own.max()
+    if rest.size:
+        width = (high - low) or abs(high) or 1.0
+        far = np.inf if reach is None else reach * width
+        low, high = min(low, max(rest.min(), low - far)), max(high, min(rest.max(), high + far))
+    air = 0.05 * (high - low) or 0.5 * abs(high) or 0.5
+    return float(low - air), float(high + air)
