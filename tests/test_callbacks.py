@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import keras_linreg as klr
 from keras_linreg import callbacks
 from keras_linreg.callbacks import FitPlot, drawing, fit_plot
 
@@ -212,9 +213,9 @@ def test_the_gif_moves_from_before_training_to_the_last_epoch_on_axes_that_hold_
     drawn = []
     paint = drawing.paint
 
-    def spy(axes, sample, epoch, predicted, history):
-        drawn.append((epoch, axes[0], predicted))
-        paint(axes, sample, epoch, predicted, history)
+    def spy(axes, sample, frame, history):
+        drawn.append((frame.epoch, axes[0], frame.predicted))
+        paint(axes, sample, frame, history)
 
     monkeypatch.setattr(drawing, "paint", spy)
     limits = []
@@ -258,7 +259,7 @@ def test_ten_thousand_epochs_neither_grow_nor_ask_for_more_than_they_draw(tmp_pa
         epochs = line.get_xdata()
         assert 400 < len(epochs) <= 1001 and epochs[-1] == 10_000
     assert 30 <= len(frames) <= 60
-    assert (frames[0][0], frames[-1][0]) == (0, 10_000)
+    assert (frames[0].epoch, frames[-1].epoch) == (0, 10_000)
     assert len(pickle.dumps(watch)) < 100_000
 
 
@@ -531,3 +532,37 @@ def test_neither_pyplot_nor_a_display_is_needed(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir(tmp_path)) == ["a.gif", "a.png", "log"]
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_an_exact_model_of_one_feature_is_drawn_with_its_confidence_and_prediction_bands(outputs):
+    y = np.stack([Y1, -Y1 + 0.1 * X1], axis=1)[:, :outputs]
+    model = klr.ExactLinearRegression(units=outputs)
+    plot = FitPlot(X1, y, path=None)
+    model.fit(X1, y, verbose=0, callbacks=[plot])
+    (ax,) = plot.figure().axes  # one loss makes no curve
+    line = ax.lines[0].get_xdata()
+    expected = model.predict_interval(line)
+    bands = ax.collections[outputs:]  # after the points: prediction, then confidence, output by output
+    assert len(bands) == 2 * outputs
+    for band, key in zip(bands[:2], ("obs_ci", "mean_ci"), strict=True):
+        drawn = band.get_paths()[0].vertices
+        limits = [np.reshape(expected[f"{key}_{end}"], (len(line), -1))[:, 0] for end in ("lower", "upper")]
+        np.testing.assert_allclose(
+            [drawn[:, 1].min(), drawn[:, 1].max()], [limits[0].min(), limits[1].max()], rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("options", [{"kernel_regularizer": "l2"}, {}], ids=["penalised", "two rows"])
+def test_an_exact_model_that_has_no_intervals_is_drawn_without_bands(options):
+    rows = slice(None) if options else slice(2)
+    plot = FitPlot(X1[rows], Y1[rows], path=None)
+    klr.ExactLinearRegression(**options).fit(X1[rows], Y1[rows], verbose=0, callbacks=[plot])
+    (ax,) = plot.figure().axes
+    assert len(ax.lines) == 1 and len(ax.collections) == 1
+
+
+def test_an_exact_model_has_a_gif_too(tmp_path):
+    plot = FitPlot(X1, Y1, path=None, gif=tmp_path / "fit.gif")
+    klr.ExactLinearRegression().fit(X1, Y1, verbose=0, callbacks=[plot])
+    assert (tmp_path / "fit.gif").stat().st_size

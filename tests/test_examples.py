@@ -159,6 +159,27 @@ def test_the_benchmark_of_exact_fits_prints_its_tables_and_draws_its_chart(tmp_p
     assert '"peak"' in capsys.readouterr().out
 
 
+def test_the_inference_example_prints_its_reports_and_draws_its_pictures(tmp_path):
+    result = run("inference.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("Linear regression of progression") == 2
+    assert max(map(len, result.stdout.splitlines()[:-2])) <= 80 + len(str(tmp_path))
+    for name in ("fit_plot", "coefficients", "diagnostics", "actual_vs_predicted", "line"):
+        assert drawn(tmp_path / "inference_output" / f"{name}.png")
+
+
+def test_the_benchmark_of_inference_prints_its_ratios(monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location("inference", ROOT / "examples" / "benchmarks" / "inference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(sys, "argv", ["inference.py", "--rows", "3000", "--columns", "5", "--repeats", "1"])
+    module.main()
+    printed = capsys.readouterr().out
+    assert printed.count("times as long") == 2
+    differences = [float(line.split()[-1]) for line in printed.split("largest relative difference")[1].splitlines()[1:]]
+    assert len(differences) == 3 and max(differences) < 1e-9
+
+
 # README
 
 
@@ -203,6 +224,15 @@ def test_the_readmes_lines_on_the_exact_answer_run(tmp_path, monkeypatch):
     names["days"] = [(frame, frame["age"] + rng.normal(size=30)) for frame in frames]
     exec(compile(moments, "README.md", "exec"), names)
     assert names["model"].moments.rows == 90
+
+
+def test_the_readmes_lines_on_inference_run_and_print_what_they_say(capsys):
+    section = re.search(r"## How sure it is(.*?)\n## ", readme(), flags=re.DOTALL).group(1)
+    first, printed, second = re.findall(r"```\w+\n(.*?)```", section, flags=re.DOTALL)
+    names = {"klr": importlib.import_module("keras_linreg")}
+    exec(compile(first.replace("fit(x, y)", "fit(x, y, verbose=0)"), "README.md", "exec"), names)
+    assert capsys.readouterr().out == printed
+    exec(compile(second, "README.md", "exec"), names)
 
 
 def test_every_file_that_the_readme_names_is_there():

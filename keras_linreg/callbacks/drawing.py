@@ -18,7 +18,8 @@ def picture(sample, frame, history):
     """Return a Figure of the predictions of a frame, with the loss so far beside them."""
     from keras_linreg import plots
 
-    picture, axes = plots.figure(panels=2 if len(history[0]) else 1)
+    # The one loss of an exact fit makes no curve.
+    picture, axes = plots.figure(panels=2 if len(history[0]) > 1 else 1)
     paint(axes, sample, frame, history)
     return picture
 

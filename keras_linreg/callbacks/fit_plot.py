@@ -114,7 +114,8 @@ class FitPlot(keras.callbacks.Callback):
             raise ValueError(f"`path` and `gif` must be two files. Received: {str(self.gif)!r} for both.")
         check_writable("path", self.path)
         check_writable("gif", self.gif)
-        if self.gif is not None:
+        # An exact model has no weights at all before it is fitted.
+        if self.gif is not None and getattr(self.model, "moments", self) is not None:
             self._look(0)
             self._frames.append(self._last)
         self._screen = Screen.find(self.live)

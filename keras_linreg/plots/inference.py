@@ -147,7 +147,7 @@ def normal_qq(ax: Axes, quantiles, standardized, *, labels=None) -> Axes:
         ends = np.quantile(y[good], [0.25, 0.75])
         slope = (ends[1] - ends[0]) / (2 * special.ndtri(0.75))
         ax.axline((0.0, ends.mean()), slope=slope, color=INK, linewidth=1.2, linestyle=(0, (5, 4)), zorder=LINE)
-    _draw(ax, x, y, labels)
+    _draw(ax, x, y, labels, below=10)
     tidy(ax, "normal quantile", "standardised residual")
     return ax
 
@@ -287,8 +287,8 @@ def _points(first: str, x, second: str, y) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def _draw(ax: Axes, x: np.ndarray, y: np.ndarray, labels) -> None:
-    """Draw the points, and the names of some of them on the side where there is room."""
+def _draw(ax: Axes, x: np.ndarray, y: np.ndarray, labels, below: int = 0) -> None:
+    """Draw the points, and the names of some of them on the side where there is room, `below` a rising line or not."""
     good = np.isfinite(x) & np.isfinite(y)
     scatter(ax, x[good], y[good], COLOURS[0])
     middle = (x[good].min() + x[good].max()) / 2 if good.any() else 0.0
@@ -297,7 +297,7 @@ def _draw(ax: Axes, x: np.ndarray, y: np.ndarray, labels) -> None:
             left = x[place] > middle
             ax.annotate(
                 *(text(name), (x[place], y[place])),
-                xytext=(-5 if left else 5, 0),
+                xytext=(-5 if left else 5, below if left else -below),
                 textcoords="offset points",
                 ha="right" if left else "left",
                 va="center",
