@@ -18,7 +18,9 @@ from keras_linreg.robust import FITTED_EXACTLY
 PROBABILITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SAMPLE_ROWS = 5000
 QQ_POINTS = 1000
+LABELS = 3
 MOST_WHITE_TERMS = 300
+INFLUENCE = ("rows", "cooks_distance", "resid_studentized", "leverage", "residuals", "fitted")
 
 
 class LagrangeMultiplierTest(NamedTuple):
@@ -50,7 +52,7 @@ class Diagnostics:
         breusch_pagan: whether squared residuals depend on the columns (Koenker's form).
         white: whether they depend on the columns, their squares and products; `None` where those are too many.
         rows: the rows of largest Cook's distance, `(m,)`, counted from 0 in the order of the data.
-        cooks_distance, resid_studentized, leverage, residuals: of those rows; studentised externally.
+        cooks_distance, resid_studentized, leverage, residuals, fitted: of those rows; studentised externally.
         sample: rows drawn at random for the pictures, all of them where they are not many: arrays `rows`, `fitted`,
             `residuals`, `standardized` (internally studentised residuals) and `leverage`.
         qq: `(theoretical, standardized)` quantiles, of all rows.
@@ -80,6 +82,7 @@ class Diagnostics:
     resid_studentized: np.ndarray
     leverage: np.ndarray
     residuals: np.ndarray
+    fitted: np.ndarray
     sample: dict[str, np.ndarray]
     qq: tuple[np.ndarray, np.ndarray]
     exact_rows: int
@@ -131,12 +134,16 @@ class Diagnostics:
 
         one = self._only()
         axes = plots.figure(panels=4, columns=2)[1] if axes is None else list(np.ravel(axes))
-        place = {row: i for i, row in enumerate(one.sample["rows"].tolist())}
-        labels = {place[row]: str(row) for row in one.rows[:3].tolist() if row in place}
-        fitted, residuals, standard, leverage = (
-            one.sample[key] for key in ("fitted", "residuals", "standardized", "leverage")
-        )
-        plots.diagnostics(axes, fitted, residuals, standard, leverage, one.rank, quantiles=one.qq, labels=labels)
+        sample = one.sample
+        # The most influential rows are drawn whether or not they were.
+        left = ~np.isin(one.rows, sample["rows"])
+        inner = one.residuals / np.sqrt(one.scale * (1 - one.leverage))
+        more = {"rows": one.rows, "fitted": one.fitted, "residuals": one.residuals, "leverage": one.leverage}
+        more["standardized"] = inner
+        drawn = {key: np.concatenate([sample[key], values[left]]) for key, values in more.items()}
+        place = {row: i for i, row in enumerate(drawn.pop("rows").tolist())}
+        labels = {place[row]: str(row) for row in one.rows[:LABELS].tolist()}
+        plots.diagnostics(axes, **drawn, rank=one.rank, quantiles=one.qq, labels=labels)
         return axes[0].figure
 
     def plot_actual_vs_predicted(self, ax=None):
@@ -286,7 +293,7 @@ class _Influence:
     def __init__(self, found: Estimate, most: int):
         self.estimate, self.most = found, most
         self.exact_rows = 0
-        self.kept = [np.zeros((5, 0)) for _ in found.ssr]  # row, distance, studentised, leverage, residual
+        self.kept = [np.zeros((len(INFLUENCE), 0)) for _ in found.ssr]
 
     def of(self, block: Block) -> tuple:
         """Return how many rows have leverage 1, and the candidates among the others."""
@@ -299,7 +306,7 @@ class _Influence:
         rows = block.rows
         each = []
         for j in range(len(found.ssr)):
-            columns = [rows, distance[:, j], outer[:, j], h, block.residuals[:, j]]
+            columns = [rows, distance[:, j], outer[:, j], h, block.residuals[:, j], block.fitted[:, j]]
             each.append(self._largest(np.stack(columns)[:, good]))
         return int((~good).sum()), each
 
@@ -310,8 +317,7 @@ class _Influence:
     def result(self) -> dict[str, np.ndarray]:
         """Return arrays `(m, k)`, the most influential rows first."""
         stacked = np.stack(self.kept, axis=-1)
-        names = ("rows", "cooks_distance", "resid_studentized", "leverage", "residuals")
-        result = dict(zip(names, stacked, strict=True))
+        result = dict(zip(INFLUENCE, stacked, strict=True))
         return {**result, "rows": result["rows"].astype(int)}
 
     def _largest(self, columns: np.ndarray) -> np.ndarray:

@@ -125,10 +125,14 @@ def _title(report) -> str:
 
 def _facts(report) -> list[tuple]:
     df = f" ({report.df_model}, {report.groups - 1 if report.groups else report.df_resid})"
+    r_squared = "R-squared" if report.estimate.has_intercept else "R-squared (uncentred)"
     scale = math.sqrt(report.scale) if report.scale >= 0 else math.nan
     return [
-        (("Rows", f"{report.nobs:,}"), ("R-squared", _number(report.rsquared))),
-        (("Residual degrees of freedom", f"{report.df_resid:,}"), ("Adjusted R-squared", _number(report.rsquared_adj))),
+        (("Rows", f"{report.nobs:,}"), (r_squared, _number(report.rsquared))),
+        (
+            ("Residual degrees of freedom", f"{report.df_resid:,}"),
+            (f"Adjusted {r_squared}", _number(report.rsquared_adj)),
+        ),
         (("Residual standard error", _number(scale)), (f"F{df}", _number(report.fvalue))),
         (("Log-likelihood", _number(report.llf, 7)), ("P-value of F", _p_value(report.f_pvalue))),
         (("AIC", _number(report.aic, 7)), ("BIC", _number(report.bic, 7))),

@@ -147,7 +147,8 @@ def normal_qq(ax: Axes, quantiles, standardized, *, labels=None) -> Axes:
         ends = np.quantile(y[good], [0.25, 0.75])
         slope = (ends[1] - ends[0]) / (2 * special.ndtri(0.75))
         ax.axline((0.0, ends.mean()), slope=slope, color=INK, linewidth=1.2, linestyle=(0, (5, 4)), zorder=LINE)
-    _draw(ax, x, y, labels, below=10)
+    _draw(ax, x, y, labels, below=8)
+    ax.margins(y=0.1)
     tidy(ax, "normal quantile", "standardised residual")
     return ax
 
