@@ -12,8 +12,7 @@ from keras_linreg import inference, solvers, tables
 from keras_linreg.accumulate import Accumulator
 from keras_linreg.inference import Estimate
 from keras_linreg.quantiles import Quantiles
-from keras_linreg.residuals import Block, read
-from keras_linreg.robust import FITTED_EXACTLY
+from keras_linreg.residuals import Block, least_left, read
 
 PROBABILITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SAMPLE_ROWS = 5000
@@ -100,7 +99,9 @@ class Diagnostics:
         def one(value):
             if isinstance(value, LagrangeMultiplierTest):
                 return LagrangeMultiplierTest._make([*(float(part[j]) for part in value[:4]), value.df])
-            return value[..., j] if isinstance(value, np.ndarray) and value.shape[-1:] == (len(names),) else value
+            if not isinstance(value, np.ndarray) or value.shape[-1:] != (len(names),):
+                return value
+            return value[..., j] if value.ndim > 1 else float(value[j])
 
         shared = {"output_names", "nobs", "rank", "sample", "qq", "exact_rows", "notes"}
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -231,7 +232,7 @@ def diagnose(found: Estimate, batches: Iterable[tuple], slack: float, most_rows:
 def standardized(found: Estimate, block: Block) -> np.ndarray:
     """Return the internally studentised residuals `(n, k)`; NaN where a row has leverage 1."""
     left = 1 - block.leverage
-    left = np.where(left < FITTED_EXACTLY, np.nan, left)
+    left = np.where(left < least_left(found), np.nan, left)
     return block.residuals / np.sqrt(found.scale * left[:, None])
 
 
@@ -239,25 +240,27 @@ class _Residuals:
     """Moments, order and quantiles of the residuals."""
 
     def __init__(self, found: Estimate):
-        self.found = found
+        self.estimate = found
         self.unit = np.where(found.scale > 0, np.sqrt(found.scale), 1.0)
-        outputs = len(found.ssr)
-        self.powers = np.zeros((4, outputs))
-        self.steps = np.zeros(outputs)
+        self.moments = (0, *np.zeros((4, len(found.ssr))))
+        self.steps = np.zeros(len(found.ssr))
         self.last: np.ndarray | None = None
         self.quantiles = [Quantiles(unit) for unit in self.unit]
         self.standardized = [Quantiles(1.0) for _ in self.unit]
 
     def of(self, block: Block) -> tuple:
         u = block.residuals / self.unit
-        powers = np.stack([u.sum(axis=0), (u**2).sum(axis=0), (u**3).sum(axis=0), (u**4).sum(axis=0)])
-        return block.residuals, standardized(self.found, block), powers, (np.diff(u, axis=0) ** 2).sum(axis=0)
+        centre = u.mean(axis=0) if len(u) else np.zeros(len(self.unit))
+        apart = u - centre
+        moments = (len(u), centre, *((apart**power).sum(axis=0) for power in (2, 3, 4)))
+        steps = (np.diff(u, axis=0) ** 2).sum(axis=0)
+        return block.residuals, standardized(self.estimate, block), moments, steps
 
     def add(self, found: tuple) -> None:
-        residuals, standard, powers, steps = found
+        residuals, standard, moments, steps = found
         if not len(residuals):
             return
-        self.powers += powers
+        self.moments = _merged(self.moments, moments)
         self.steps += steps
         if self.last is not None:
             self.steps += ((residuals[0] - self.last) / self.unit) ** 2
@@ -267,24 +270,38 @@ class _Residuals:
             self.standardized[j].add(standard[:, j][np.isfinite(standard[:, j])])
 
     def mean(self) -> np.ndarray:
-        return self.powers[0] / self.found.nobs * self.unit
+        return self.moments[1] * self.unit
 
     def std(self) -> np.ndarray:
-        first, second = self.powers[:2] / self.found.nobs
-        return np.sqrt((second - first**2) * self.found.nobs / (self.found.nobs - 1)) * self.unit
+        return np.sqrt(self.moments[2] / (self.moments[0] - 1)) * self.unit
 
     def durbin_watson(self) -> np.ndarray:
+        count, mean, second, *_ = self.moments
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.steps / self.powers[1]
+            return self.steps / (second + count * mean**2)
 
     def shape(self) -> tuple[np.ndarray, np.ndarray]:
         """Return skewness and kurtosis."""
-        a, b, c, d = self.powers / self.found.nobs
+        count, _, second, third, fourth = self.moments
         with np.errstate(invalid="ignore", divide="ignore"):
-            variance = b - a**2
-            skew = (c - 3 * a * b + 2 * a**3) / variance**1.5
-            kurtosis = (d - 4 * a * c + 6 * a**2 * b - 3 * a**4) / variance**2
-        return skew, kurtosis
+            return third / count / (second / count) ** 1.5, fourth / count / (second / count) ** 2
+
+
+def _merged(a: tuple, b: tuple) -> tuple:
+    """Return count, mean and sums of central powers of two sets of values together (Pébay 2008)."""
+    (m, mean, *mine), (n, other, *theirs) = a, b
+    second, third, fourth = (x + y for x, y in zip(mine, theirs, strict=True))
+    whole, d = m + n, other - mean
+    return (
+        whole,
+        mean + d * n / whole,
+        second + d**2 * m * n / whole,
+        third + d**3 * m * n * (m - n) / whole**2 + 3 * d * (m * theirs[0] - n * mine[0]) / whole,
+        fourth
+        + d**4 * m * n * (m**2 - m * n + n**2) / whole**3
+        + 6 * d**2 * (m**2 * theirs[0] + n**2 * mine[0]) / whole**2
+        + 4 * d * (m * theirs[1] - n * mine[1]) / whole,
+    )
 
 
 class _Influence:
@@ -301,8 +318,9 @@ class _Influence:
         inner = standardized(found, block)
         distance = inner**2 / found.rank * (h / (1 - h))[:, None]
         df = found.df_resid
-        outer = inner * np.sqrt((df - 1) / (df - inner**2))
-        good = np.isfinite(inner[:, 0])
+        outer = inner * np.sqrt((df - 1) / (df - inner**2)) if df > 1 else np.full(inner.shape, np.nan)
+        good = 1 - h >= least_left(found)
+        distance[~np.isfinite(distance)] = 0.0  # of a fit that is perfect to the last bit
         rows = block.rows
         each = []
         for j in range(len(found.ssr)):

@@ -10,6 +10,8 @@ from keras_linreg.inference import BLOCK_NUMBERS, Estimate
 from keras_linreg.reduction import blocks, without_zeros
 from keras_linreg.threads import in_order, one_blas_thread
 
+RULE = "`data` must be what the model was fitted on: the same rows, with the same weights."
+FITTED_EXACTLY = 1e-10  # what is left of 1 by the leverage of a row that has a coefficient to itself
 SAME = {"float64": 1e-8, "float32": 1e-5, "bfloat16": 1e-2, "float16": 1e-2}  # of moments, beside what rounding does
 
 
@@ -100,6 +102,11 @@ def read(found: Estimate, batches: Iterable[tuple], readings: Sequence[Reading],
     check.refuse_others()
 
 
+def least_left(found: Estimate) -> float:
+    """Return what is left of 1, up to rounding, by the leverage of a row that has a coefficient to itself."""
+    return max(FITTED_EXACTLY, 16 * 2.0**-53 * found.scaled_condition_number)
+
+
 def slack_of(dtype: str, condition_number: float) -> float:
     """Return how far moments may be off that are taken from the same data twice."""
     return max(SAME[dtype], 1e3 * 2.0**-53 * condition_number)
@@ -126,14 +133,16 @@ class _Check:
 
     def add(self, found: tuple) -> None:
         self.nobs += found[0]
+        most = self.found.nobs
+        if self.nobs > most:  # a stream may have no end
+            raise ValueError(f"{RULE} Received: at least {self.nobs} rows with a weight, and the fit was of {most}.")
         self.sums = [total + part for total, part in zip(self.sums, found[1], strict=True)]
 
     def refuse_others(self) -> None:
         found, slack = self.found, self.slack
         across, norms, gradient, ssr = self.sums
-        rule = "`data` must be what the model was fitted on: the same rows, with the same weights."
         if self.nobs != found.nobs:
-            raise ValueError(f"{rule} Received: {self.nobs} rows with a weight, and the fit was of {found.nobs}.")
+            raise ValueError(f"{RULE} Received: {self.nobs} rows with a weight, and the fit was of {found.nobs}.")
         size = np.sqrt(np.maximum(found.tss, 1e-300))
         same = (
             (np.abs(norms - 1) <= slack).all()
@@ -142,7 +151,7 @@ class _Check:
             and (np.abs(ssr - found.ssr) <= slack * found.ssr + slack**2 * found.tss).all()
         )
         if not same:
-            raise ValueError(f"{rule} Received: as many rows, with other moments.")
+            raise ValueError(f"{RULE} Received: as many rows, with other moments.")
 
 
 def _numbered(batches: Iterable[tuple]) -> Iterator[tuple]:

@@ -4,16 +4,16 @@ In the orthonormal coordinates z of the design, the covariance of the parameters
 those of statsmodels' `OLS(...).fit(cov_type=...)`.
 """
 
+import reprlib
 from collections.abc import Iterable
 
 import numpy as np
 
 from keras_linreg.inference import Estimate
-from keras_linreg.residuals import Block, read
+from keras_linreg.residuals import Block, least_left, read
 
 HETEROSCEDASTIC = ("HC0", "HC1", "HC2", "HC3")
 COV_TYPES = ("nonrobust", *HETEROSCEDASTIC, "cluster", "HAC")
-FITTED_EXACTLY = 1e-10  # what is left of 1 by the leverage of a row that has a coefficient to itself
 SHOWN_ROWS = 5
 
 
@@ -41,7 +41,7 @@ class Heteroscedastic:
         exact = np.zeros(0, int)
         if self.power:
             left = 1 - block.leverage
-            exact = block.rows[left < FITTED_EXACTLY]
+            exact = block.rows[left < least_left(self.found)]
             scores = scores / (left if self.power == 2 else np.sqrt(left))[:, None]
         return exact, _stacked([_square(block.z * scores[:, j : j + 1]) for j in range(scores.shape[1])])
 
@@ -196,8 +196,9 @@ def check(cov_type, data, groups, maxlags) -> None:
     for name, value, owner in (("groups", groups, "cluster"), ("maxlags", maxlags, "HAC")):
         if (value is None) == (cov_type == owner):
             rule = f"must be given for cov_type={owner!r}" if value is None else f"is for cov_type={owner!r}"
-            raise ValueError(f"`{name}` {rule}. Received: {name}={value!r}, cov_type={cov_type!r}.")
-    if maxlags is not None and (isinstance(maxlags, bool) or int(maxlags) != maxlags or maxlags < 0):
+            raise ValueError(f"`{name}` {rule}. Received: {name}={reprlib.repr(value)}, cov_type={cov_type!r}.")
+    whole = isinstance(maxlags, int | np.integer) and not isinstance(maxlags, bool)
+    if maxlags is not None and not (whole and maxlags >= 0):
         raise ValueError(f"`maxlags` must be an integer that is not negative. Received: maxlags={maxlags!r}.")
 
 
@@ -205,7 +206,10 @@ class _Labels:
     """Hands out the groups of the next rows as small integers; the user gives them whole, or in batches."""
 
     def __init__(self, groups):
-        whole = isinstance(groups, list | tuple) or hasattr(groups, "dtype")
+        if not hasattr(groups, "__iter__"):
+            raise ValueError(f"`groups` must be of shape (n,): one label a row. Received: groups={groups!r}.")
+        listed = isinstance(groups, list | tuple | range)
+        whole = hasattr(groups, "shape") or (listed and not any(np.ndim(label) for label in groups[:1]))
         self.batches = iter([groups] if whole else groups)
         self.codes: dict = {}
         self.waiting = np.zeros(0, int)
@@ -220,14 +224,15 @@ class _Labels:
         return taken
 
     def refuse_more(self) -> None:
-        if len(self.waiting) or next(self.batches, None) is not None:
+        if len(self.waiting) or any(len(self._coded(batch)) for batch in self.batches):
             raise ValueError("`groups` must have a label for each row of `data`. Received: more labels than rows.")
 
     def _coded(self, batch) -> np.ndarray:
         import pandas  # slow to import
 
-        labels = np.asarray(batch)
-        if labels.ndim != 1 and labels.shape[1:] != (1,):
+        # As an array, a list of strings and NaN would be strings.
+        labels = np.asarray(batch, object if isinstance(batch, list | tuple) else None)
+        if labels.ndim > 1 and labels.shape[1:] != (1,):
             raise ValueError(f"`groups` must be of shape (n,): one label a row. Received: shape {labels.shape}.")
         codes, distinct = pandas.factorize(labels.ravel())
         if (codes < 0).any():

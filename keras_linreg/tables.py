@@ -84,16 +84,12 @@ def text_of_diagnostics(found) -> str:
             (("Skewness", _number(one.skew, 4)), *_lm("Breusch-Pagan", one.breusch_pagan)),
             (("Kurtosis (normal: 3)", _number(one.kurtosis, 4)), *_lm("White", one.white)),
         ]
-        spread = "   ".join(
-            f"{what} {_number(value, 4)}"
-            for what, value in zip(("Min", "1Q", "Median", "3Q", "Max"), one.quantiles, strict=True)
-        )
+        spread = _table(("Min", "1Q", "Median", "3Q", "Max"), [("Residuals", [_number(q, 4) for q in one.quantiles])])
         head = ("Cook's distance", "studentised", "leverage", "residual")
         columns = (one.cooks_distance, one.resid_studentized, one.leverage, one.residuals)
         rows = [(f"row {row}", [_number(c[i], 4) for c in columns]) for i, row in enumerate(one.rows.tolist())]
         title = shortened(f"Diagnostics of the regression of {name}", WIDTH)
-        table = _table(head, rows).split("\n", 1)
-        blocks.append(f"{text_of_facts(title, facts)}\n{spread}\n{'-' * WIDTH}\n{table[0]}\n{table[1]}")
+        blocks.append("\n".join([text_of_facts(title, facts), spread, _table(head, rows)]))
     notes = [line for note in found.notes for line in _wrapped(f"* {note}")]
     return "\n".join(["\n\n".join(blocks), *notes])
 
@@ -171,7 +167,7 @@ def _table(head: tuple, rows: list) -> str:
     widths = [
         max(map(len, column)) for column in zip(head, *(_padded(cells, len(head)) for _, cells in rows), strict=True)
     ]
-    first = max(map(len, names))
+    first = max(map(len, names), default=0)
     room = WIDTH - first - sum(widths)
     if room < len(widths):  # names give way: figures do not
         names = [shortened(name, max(first - (len(widths) - room), 8)) for name, _ in rows]

@@ -265,12 +265,11 @@ def diagnostics(axes, fitted, residuals, standardized, leverage, rank, *, quanti
         there = np.sort(standardized[np.isfinite(standardized)])
         quantiles = special.ndtri((np.arange(len(there)) + 0.5) / max(len(there), 1)), there
     normal, ordered = (vector("quantiles", part) for part in quantiles)
-    # The points named are known by their values, of which the quantiles are in order.
-    named = {
-        int(np.abs(ordered - standardized[place]).argmin()): name
-        for place, name in (labels or {}).items()
-        if np.isfinite(standardized[place])
-    }
+    named: dict[int, str] = {}
+    for place, name in (labels or {}).items():  # of many rows not every one is among the quantiles
+        nearest = int(np.abs(ordered - standardized[place]).argmin()) if np.isfinite(standardized[place]) else 0
+        if abs(ordered[nearest] - standardized[place]) <= 0.01 * abs(standardized[place]):
+            named.setdefault(nearest, name)
     residuals_vs_fitted(axes[0], fitted, residuals, labels=labels)
     normal_qq(axes[1], normal, ordered, labels=named)
     scale_location(axes[2], fitted, standardized, labels=labels)
@@ -293,12 +292,13 @@ def _draw(ax: Axes, x: np.ndarray, y: np.ndarray, labels, below: int = 0) -> Non
     good = np.isfinite(x) & np.isfinite(y)
     scatter(ax, x[good], y[good], COLOURS[0])
     middle = (x[good].min() + x[good].max()) / 2 if good.any() else 0.0
-    for place, name in (labels or {}).items():
+    for i, (place, name) in enumerate((labels or {}).items()):
         if good[place]:
+            beside = (0, 5, -5)[i % 3]  # names of neighbours
             left = x[place] > middle
             ax.annotate(
                 *(text(name), (x[place], y[place])),
-                xytext=(-5 if left else 5, below if left else -below),
+                xytext=(-5 if left else 5, (below if left else -below) or beside),
                 textcoords="offset points",
                 ha="right" if left else "left",
                 va="center",
