@@ -53,7 +53,8 @@ class _Parser:
 
     def __init__(self, text: str, names: tuple[str, ...]):
         self.text, self.names = text, names
-        self.longest_first = sorted(set(names), key=len, reverse=True)
+        # A name that is a number is one in quotes only.
+        self.longest_first = sorted({name for name in names if not NUMBER.fullmatch(name)}, key=len, reverse=True)
         self.tokens = list(self._tokens())
         self.place = 0
 
