@@ -243,7 +243,8 @@ def covariance(found: Estimate, meat: np.ndarray | None = None) -> np.ndarray:
     if found.root is None:
         return np.full((len(found.names), len(found.names), len(found.ssr)), np.nan)
     middle = np.eye(found.root.shape[1])[:, :, None] * found.scale if meat is None else meat
-    result = np.einsum("im,mnk,jn->ijk", found.root, middle, found.root, optimize=True)
+    with np.errstate(over="ignore", invalid="ignore"):  # squares of what is just within float64
+        result = np.einsum("im,mnk,jn->ijk", found.root, middle, found.root, optimize=True)
     result[~found.estimable] = np.nan
     result[:, ~found.estimable] = np.nan
     return result
