@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg import diagnostics, divergence, inference, report, residuals, robust, solvers
+from keras_linreg import diagnostics, divergence, inference, residuals, robust, solvers
 from keras_linreg.accumulate import check_memory
 from keras_linreg.base import MOMENTS, LinearModel, prepare_data
 from keras_linreg.data import (
@@ -411,7 +411,7 @@ class ExactLinearRegression(LinearModel):
         Raises:
             ValueError: the model is not fitted, or the data are not those of the fit.
         """
-        level = report.check_level(level)
+        level = inference.check_level(level)
         robust.check(cov_type, data, groups, maxlags)
         found, meat, count = self._estimated(), None, None
         if data is not None:
@@ -450,7 +450,7 @@ class ExactLinearRegression(LinearModel):
         Raises:
             ValueError: the model is not fitted or is penalised, or no degrees of freedom are left.
         """
-        level, found = report.check_level(level), self._with_errors()
+        level, found = inference.check_level(level), self._with_errors()
         data = self._prepare(x, targets=False)
         with divergence.naming_bad_batches(data):
             parts = list(inference.intervals_by_block(found, dense_batches(data), level))

@@ -374,6 +374,19 @@ def typical_rows(found: Estimate, reach: float = 2.5, count: int = 200) -> np.nd
     return (found.coordinates.centre[0] + np.linspace(-reach, reach, count) * spread)[:, None]
 
 
+def check_level(level) -> float:
+    """Return a coverage; refuse what is not between 0 and 1."""
+    try:
+        good = 0 < float(level) < 1
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ValueError(
+            f"`level` must be a coverage between 0 and 1, such as 0.95 (not an alpha). Received: level={level!r}."
+        )
+    return float(level)
+
+
 def two_sided(level: float, df: float | None) -> float:
     """Return the quantile that t (of `df` degrees of freedom), or a normal variable, exceeds in size by 1 - level."""
     tail = (1 - level) / 2

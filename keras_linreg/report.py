@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_linreg import inference, tables
+from keras_linreg.hypotheses import Comparison, TTest, WaldTest
 from keras_linreg.inference import Estimate
 from keras_linreg.moments import Moments
 from keras_linreg.restrictions import parse
@@ -53,10 +54,10 @@ class RegressionReport:
     >>> y = np.array([1.1, 2.9, 5.2, 7.1, 8.8, 11.1, 12.9, 15.0])
     >>> report = klr.RegressionReport.from_moments(klr.Moments.from_data(x, y))
     >>> report.params.round(3), report.bse.round(3)
-    (array([1.05 , 1.989]), array([0.092, 0.022]))
+    (array([1.067, 1.985]), array([0.091, 0.022]))
     >>> report.conf_int(level=0.9).round(3)
-    array([[0.871, 1.229],
-           [1.946, 2.032]])
+    array([[0.89 , 1.243],
+           [1.942, 2.027]])
 
     References:
         Greene, Econometric Analysis, chapters 3 to 5.
@@ -78,7 +79,7 @@ class RegressionReport:
             level: the coverage of the intervals that are printed.
             l2, dependent, use_bias: as of `Moments.solve`.
         """
-        check_level(level)
+        inference.check_level(level)
         solution = moments.solve(l2, dependent, use_bias, warn=False)
         found = inference.estimate(moments.statistics, solution, moments.dtype)
         return cls(found, float(level))
@@ -230,7 +231,7 @@ class RegressionReport:
         Args:
             level: the coverage, between 0 and 1; `None`: that of the report.
         """
-        level = self.level if level is None else check_level(level)
+        level = self.level if level is None else inference.check_level(level)
         reach = inference.two_sided(level, self._df) * self._errors
         params = np.where(self.estimate.estimable[:, None], self.estimate.params, np.nan)
         return self._each(np.stack([params - reach, params + reach], axis=1))
@@ -254,7 +255,7 @@ class RegressionReport:
 
     # Tests
 
-    def t_test(self, restrictions) -> "TTest":
+    def t_test(self, restrictions) -> TTest:
         """Test linear restrictions one by one.
 
         Args:
@@ -279,11 +280,11 @@ class RegressionReport:
         effect, sd, t, p = (self._each(part) for part in (effect, sd, t, inference.p_of_t(t, self._df)))
         return TTest(texts, effect, sd, t, p, self._df, self.level)
 
-    def f_test(self, restrictions) -> "WaldTest":
+    def f_test(self, restrictions) -> WaldTest:
         """Test linear restrictions all at once, by F; they are given as in `t_test`."""
         return self.wald_test(restrictions, use_f=True)
 
-    def wald_test(self, restrictions, use_f=None) -> "WaldTest":
+    def wald_test(self, restrictions, use_f=None) -> WaldTest:
         """Test linear restrictions all at once.
 
         Args:
@@ -298,7 +299,7 @@ class RegressionReport:
             return WaldTest(texts, "F", self._each(chi2 / count), self._each(p), count, self._df_denom)
         return WaldTest(texts, "chi2", self._each(chi2), self._each(inference.p_of_chi2(chi2, count)), count, None)
 
-    def compare(self, restricted: "RegressionReport") -> "Comparison":
+    def compare(self, restricted: "RegressionReport") -> Comparison:
         """Test this model against one of fewer columns, of the same data: by F, and by the likelihood ratio.
 
         Args:
@@ -496,103 +497,6 @@ class RegressionReport:
         if self._is_penalised:
             return np.full(len(self.estimate.ssr), np.nan)
         return inference.log_likelihood(self.estimate)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class TTest:
-    """Restrictions tested one by one; arrays `(q,)`, of k outputs `(q, k)`.
-
-    Attributes:
-        restrictions: their texts.
-        effect: what the combinations of the parameters are.
-        sd: their standard errors.
-        tvalue: how many standard errors they are from what the restrictions say.
-        pvalue: two-sided.
-        df_denom: the degrees of freedom of t; `None`: by the normal distribution.
-        level: the coverage of `conf_int`.
-    """
-
-    restrictions: tuple[str, ...]
-    effect: Any
-    sd: Any
-    tvalue: Any
-    pvalue: Any
-    df_denom: int | None
-    level: float
-
-    def conf_int(self, *, level=None):
-        """Return the confidence limits of the combinations: `(q, 2)`, of k outputs `(q, 2, k)`."""
-        reach = inference.two_sided(self.level if level is None else check_level(level), self.df_denom) * self.sd
-        return np.stack([self.effect - reach, self.effect + reach], axis=1)
-
-    def __str__(self) -> str:
-        return tables.text_of_t_test(self)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class WaldTest:
-    """Restrictions tested all at once; of k outputs, the statistic and its p-value are `(k,)`.
-
-    Attributes:
-        restrictions: their texts.
-        distribution: `"F"` or `"chi2"`.
-        statistic: the value.
-        pvalue: how likely one so large is where the restrictions hold.
-        df_num: the number of restrictions.
-        df_denom: the degrees of freedom of the residuals; `None` for chi-squared.
-    """
-
-    restrictions: tuple[str, ...]
-    distribution: str
-    statistic: Any
-    pvalue: Any
-    df_num: int
-    df_denom: int | None
-
-    @property
-    def fvalue(self):
-        """The statistic, of an F test."""
-        if self.distribution != "F":
-            raise AttributeError("A chi-squared test has no `fvalue`: see `statistic`, or call f_test.")
-        return self.statistic
-
-    def __str__(self) -> str:
-        return tables.text_of_wald_test(self)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
-    """Two nested models of the same data; of k outputs the figures are `(k,)`.
-
-    Attributes:
-        fvalue, f_pvalue: of the parameters that the smaller model lacks.
-        lr_stat, lr_pvalue: twice the difference of the log-likelihoods, chi-squared.
-        df_diff: how many parameters the smaller model lacks.
-        df_denom: the degrees of freedom of the larger model's residuals.
-    """
-
-    fvalue: Any
-    f_pvalue: Any
-    lr_stat: Any
-    lr_pvalue: Any
-    df_diff: int
-    df_denom: int
-
-    def __str__(self) -> str:
-        return tables.text_of_comparison(self)
-
-
-def check_level(level) -> float:
-    """Return a coverage; refuse what is not between 0 and 1."""
-    try:
-        good = 0 < float(level) < 1
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise ValueError(
-            f"`level` must be a coverage between 0 and 1, such as 0.95 (not an alpha). Received: level={level!r}."
-        )
-    return float(level)
 
 
 def _plain(value):

@@ -16,7 +16,8 @@ from statsmodels.stats.stattools import durbin_watson, jarque_bera
 from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
 import keras_linreg as klr
-from keras_linreg import diagnostics, quantiles, residuals, threads
+from keras_linreg import diagnostics, quantiles, readings, residuals, threads
+from tests.streams import Batches, cut
 
 K = 6
 
@@ -240,22 +241,6 @@ def test_the_smallest_kernel_has_the_diagnostics_of_the_fit_without_the_columns(
 # Every kind of data, in every cut
 
 
-class Batches(keras.utils.PyDataset):
-    def __init__(self, parts, **options):
-        super().__init__(**options)
-        self.parts = parts
-
-    def __len__(self):
-        return len(self.parts)
-
-    def __getitem__(self, index):
-        return self.parts[index]
-
-
-def cut(*arrays, size=7):
-    return [tuple(a[i : i + size] for a in arrays) for i in range(0, len(arrays[0]), size)]
-
-
 KINDS = {
     "arrays": lambda *d: d,
     "frame": lambda x, y, w: (pd.DataFrame(x), pd.DataFrame(y), w),
@@ -347,7 +332,7 @@ def many():
 
 
 def test_the_sample_is_bounded_and_each_row_as_likely(many, monkeypatch):
-    monkeypatch.setattr(diagnostics, "SAMPLE_ROWS", 500)
+    monkeypatch.setattr(readings, "SAMPLE_ROWS", 500)
     x, y, model = many
     found = model.diagnose((x, y))
     rows = found.sample["rows"]
@@ -361,7 +346,7 @@ def test_the_sample_is_bounded_and_each_row_as_likely(many, monkeypatch):
 
 
 def test_the_sample_is_the_same_each_time_and_in_every_cut(many, monkeypatch):
-    monkeypatch.setattr(diagnostics, "SAMPLE_ROWS", 300)
+    monkeypatch.setattr(readings, "SAMPLE_ROWS", 300)
     x, y, model = many
     expected = model.diagnose((x, y)).sample
     monkeypatch.setattr(residuals, "BLOCK_NUMBERS", 1500)

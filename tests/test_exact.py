@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import keras_linreg as klr
 from keras_linreg import accumulate
+from tests.streams import Batches, cut
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +42,6 @@ def coefficients(model):
 
 def ols(x, y, weights=None):
     return sm.WLS(y, sm.add_constant(x), 1.0 if weights is None else weights).fit().params
-
-
-class Batches(keras.utils.PyDataset):
-    def __init__(self, parts, **options):
-        super().__init__(**options)
-        self.parts = parts
-
-    def __len__(self):
-        return len(self.parts)
-
-    def __getitem__(self, index):
-        return self.parts[index]
-
-
-def cut(*arrays, size=7):
-    return [tuple(a[i : i + size] for a in arrays) for i in range(0, len(arrays[0]), size)]
 
 
 def generator(parts):

@@ -166,7 +166,7 @@ def test_a_report_draws_its_coefficients(stackloss):
 
 def test_diagnostics_draw_the_panels_and_name_the_most_influential_rows(stackloss, monkeypatch):
     model, x, y = stackloss
-    monkeypatch.setattr(klr.diagnostics, "SAMPLE_ROWS", 12)
+    monkeypatch.setattr(klr.readings, "SAMPLE_ROWS", 12)
     found = model.diagnose((x, y), k=4)
     four = found.plot().axes
     points = four[3].collections[0].get_offsets()

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import keras_linreg as klr
 from keras_linreg import inference, residuals, robust, threads
+from tests.streams import Batches, cut
 
 FIGURES = ("params", "bse", "tvalues", "pvalues", "fvalue", "f_pvalue")
 HETEROSCEDASTIC = ("HC0", "HC1", "HC2", "HC3")
@@ -281,22 +282,6 @@ def test_groups_too_few_to_test_all_columns_have_no_f_and_a_note():
 
 
 # Every kind of data
-
-
-class Batches(keras.utils.PyDataset):
-    def __init__(self, parts, **options):
-        super().__init__(**options)
-        self.parts = parts
-
-    def __len__(self):
-        return len(self.parts)
-
-    def __getitem__(self, index):
-        return self.parts[index]
-
-
-def cut(*arrays, size=7):
-    return [tuple(a[i : i + size] for a in arrays) for i in range(0, len(arrays[0]), size)]
 
 
 NAMES = ["a", "b", "c"]
