@@ -468,6 +468,7 @@ class Notebook(types.ModuleType):
 
     def __init__(self, kernel=True):
         super().__init__("IPython")
+        self.version_info = (9, 0, 0)  # Matplotlib asks when it makes its first canvas
         self.shown = []
         self.get_ipython = lambda: types.SimpleNamespace(**({"kernel": 1} if kernel else {}))
         self.display = types.ModuleType("IPython.display")
