@@ -30,6 +30,7 @@ from keras_linreg.moments import Moments
 from keras_linreg.onepass import OnePass, batch_rows
 from keras_linreg.report import RegressionReport
 
+CARRIED = (tf.distribute.MirroredStrategy, tf.distribute.OneDeviceStrategy)
 BY_DESCENT = "LinearRegression, trained by gradient descent, takes it"
 
 
@@ -326,7 +327,7 @@ class ExactLinearRegression(LinearModel):
 
     def _prime(self) -> None:
         """Build loss and metrics, by zeros: Keras would build them by what it iterates over."""
-        if not self._primed and (len(self.metrics) > 1 or self.distribute_strategy.num_replicas_in_sync > 1):
+        if not self._primed and (len(self.metrics) > 1 or isinstance(self.distribute_strategy, CARRIED)):
             zeros = np.zeros((1, self.units))
             with self._pass.set_aside():
                 super().compute_loss(None, zeros, zeros, None)
@@ -611,9 +612,8 @@ def _is_squared_error(loss) -> bool:
 
 
 def _check_strategy(strategy: tf.distribute.Strategy) -> None:
-    carried = (tf.distribute.MirroredStrategy, tf.distribute.OneDeviceStrategy)
     default = type(strategy).__name__ == "_DefaultDistributionStrategy"
-    if not default and not isinstance(strategy, carried):
+    if not default and not isinstance(strategy, CARRIED):
         raise ValueError(
             "`fit` runs without a strategy or under MirroredStrategy. On several machines, take "
             "keras_linreg.Moments.from_data of each one's rows, add them up, and call "

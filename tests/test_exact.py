@@ -694,3 +694,19 @@ def test_early_stopping_puts_back_the_weights_and_keeps_the_moments(table):
 def test_a_design_that_explains_nothing_is_no_matter_of_digits():
     model = fitted(np.array([-1.0, 1.0, -1.0, 1.0]), np.array([0.0, 0.0, 1.0, 1.0]))
     assert model.kernel.numpy().item() == 0.0 and model.solution.digits >= 13
+
+
+@pytest.mark.parametrize("kind", ["arrays", "dataset"])
+def test_a_strategy_of_one_device_makes_no_difference(diabetes, kind):
+    x, y = diabetes[0].to_numpy(), diabetes[1].to_numpy()[:, None]
+    plain = klr.ExactLinearRegression()
+    plain.fit(x, y, verbose=0)
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        model = klr.ExactLinearRegression()
+    data = (x, y) if kind == "arrays" else (tf.data.Dataset.from_tensor_slices((x, y)).batch(50),)
+    model.fit(*data, verbose=0)
+    np.testing.assert_allclose(actual=model.kernel.numpy(), desired=plain.kernel.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(actual=model.report().bse, desired=plain.report().bse, rtol=1e-12)
+    np.testing.assert_allclose(
+        actual=model.evaluate(*data, verbose=0), desired=plain.evaluate(*data, verbose=0), rtol=1e-12
+    )
