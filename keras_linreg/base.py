@@ -446,4 +446,8 @@ def prepare_data(reader: Reader, data, argument: str = "validation_data") -> Pre
                 f"`{argument}` must be (x, y), (x, y, sample_weight) or a stream. Received: {len(data)} elements."
             )
         return reader.prepare(*data)
+    if not is_stream(data):
+        raise ValueError(
+            f"`{argument}` must be (x, y), (x, y, sample_weight) or a stream. Received: {type(data).__name__}."
+        )
     return reader.prepare(data)

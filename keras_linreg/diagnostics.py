@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from keras_linreg import inference, readings, tables
-from keras_linreg.inference import Estimate
+from keras_linreg.estimate import Estimate
 from keras_linreg.quantiles import Quantiles
 from keras_linreg.residuals import read
 
@@ -133,9 +133,9 @@ class Diagnostics:
         sample = one.sample
         # The most influential rows are drawn whether or not they were.
         left = ~np.isin(one.rows, sample["rows"])
-        inner = one.residuals / np.sqrt(one.scale * (1 - one.leverage))
         more = {"rows": one.rows, "fitted": one.fitted, "residuals": one.residuals, "leverage": one.leverage}
-        more["standardized"] = inner
+        with np.errstate(invalid="ignore"):  # of a fit that is perfect to the last bit
+            more["standardized"] = one.residuals / np.sqrt(one.scale * (1 - one.leverage))
         drawn = {key: np.concatenate([sample[key], values[left]]) for key, values in more.items()}
         place = {row: i for i, row in enumerate(drawn.pop("rows").tolist())}
         labels = {place[row]: str(row) for row in one.rows[:LABELS].tolist()}
@@ -196,8 +196,8 @@ def diagnose(found: Estimate, batches: Iterable[tuple], slack: float, most_rows:
         )
     if influence.exact_rows:
         notes.append(
-            f"{influence.exact_rows:,} rows have leverage 1: a coefficient serves each of them alone, and neither "
-            "Cook's distance nor a studentised residual is defined."
+            f"Rows of leverage 1: {influence.exact_rows:,}. A coefficient serves each of them alone, and neither "
+            "Cook's distance nor a studentised residual is defined there."
         )
     if len(sample.kept["rows"]) < n:
         notes.append(f"Pictures show {len(sample.kept['rows']):,} rows, drawn at random.")

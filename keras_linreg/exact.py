@@ -25,6 +25,7 @@ from keras_linreg.data import (
     preprocessing,
 )
 from keras_linreg.diagnostics import Diagnostics
+from keras_linreg.estimate import Estimate, estimated
 from keras_linreg.losses import SquaredError
 from keras_linreg.moments import Moments
 from keras_linreg.onepass import OnePass, batch_rows
@@ -405,7 +406,8 @@ class ExactLinearRegression(LinearModel):
             cov_type: `"nonrobust"`; or, from a second pass over `data`, `"HC0"` to `"HC3"` (unequal variances),
                 `"cluster"` (rows that belong together), `"HAC"` (autocorrelation up to `maxlags` rows).
             data: what the model was fitted on, for a `cov_type` that needs it: `(x, y)`, `(x, y, sample_weight)` or a
-                stream, read once in bounded memory, and refused where its rows are others.
+                stream, read once in bounded memory, and refused where its rows are others. `"nonrobust"` needs none,
+                and compares them where they are given.
             groups: a label for each row of `data`, `(n,)`, or an iterable of batches of labels; for `"cluster"`.
             maxlags: integer, for `"HAC"`.
 
@@ -513,16 +515,16 @@ class ExactLinearRegression(LinearModel):
         self._keep("_moments", moments)
         self._keep("_solution", solution)
 
-    def _estimated(self) -> inference.Estimate:
+    def _estimated(self) -> Estimate:
         solution = self.solution
         if solution is None or self._moments is None:
             raise ValueError("The model must be fitted before it can say how sure it is: call `fit` first.")
         if self._estimate is None or self._estimate[0] is not solution:
-            found = inference.estimate(self._moments.statistics, solution, self._moments.dtype)
+            found = estimated(self._moments.statistics, solution, self._moments.dtype)
             self._keep("_estimate", (solution, found))
         return self._estimate[1]
 
-    def _with_errors(self) -> inference.Estimate:
+    def _with_errors(self) -> Estimate:
         """Return the estimate where the data tell what the errors are like; refuse others."""
         found = self._estimated()
         inference.refuse_penalty(found)

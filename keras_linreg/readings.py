@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_linreg import inference, solvers
 from keras_linreg.accumulate import Accumulator
-from keras_linreg.inference import Estimate
+from keras_linreg.estimate import Estimate, estimated
 from keras_linreg.quantiles import Quantiles
 from keras_linreg.residuals import Block, least_left
 
@@ -217,7 +217,7 @@ def _explained(accumulator: Accumulator | None) -> tuple | None:
     statistics = accumulator.result()
     names = tuple(str(j) for j in range(accumulator.features)), tuple(str(j) for j in range(accumulator.outputs))
     solution = solvers.solve(statistics, accumulator.rows, *names)
-    found = inference.estimate(statistics, solution)
+    found = estimated(statistics, solution)
     with np.errstate(invalid="ignore", divide="ignore"):
         lm, df = found.nobs * found.ess / found.tss, found.df_model
         f = found.ess / df / found.scale

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from keras_linreg import inference, tables
+from keras_linreg.estimate import Estimate, estimated
 from keras_linreg.hypotheses import Comparison, TTest, WaldTest
-from keras_linreg.inference import Estimate
 from keras_linreg.moments import Moments
 from keras_linreg.restrictions import parse
 from keras_linreg.solvers import FEW_DIGITS
@@ -81,7 +81,7 @@ class RegressionReport:
         """
         inference.check_level(level)
         solution = moments.solve(l2, dependent, use_bias, warn=False)
-        found = inference.estimate(moments.statistics, solution, moments.dtype)
+        found = estimated(moments.statistics, solution, moments.dtype)
         return cls(found, float(level))
 
     # What is known of the fit
@@ -422,7 +422,7 @@ class RegressionReport:
             raise ValueError(f"`plot_line` needs a feature that varies. Received: {self.names[-1]}, which is constant.")
         if x is None:
             x, y = [np.nan], np.full((1, len(self.output_names)), np.nan)
-            grid = inference.typical_rows(found)
+            grid = inference.typical_rows(found, GRID)
         else:
             x = np.asarray(x, np.float64).ravel()
             grid = np.linspace(x.min(), x.max(), GRID)[:, None]

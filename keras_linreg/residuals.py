@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from keras_linreg.inference import BLOCK_NUMBERS, Estimate
+from keras_linreg.estimate import Estimate
+from keras_linreg.inference import BLOCK_NUMBERS
 from keras_linreg.reduction import blocks, without_zeros
 from keras_linreg.threads import in_order, one_blas_thread
 
@@ -23,7 +24,6 @@ class Block:
         first: the number of the first row, among all that were given.
         given: how many rows were given.
         used: mask `(given,)` of the rows whose weight is not zero, `None`: all.
-        x: `(n, p)`.
         z: `(n, m)`, float64: the coordinates of the rows, times `root_weight`.
         residuals: `(n, k)`, float64: `(y - x @ kernel - bias) * root_weight`.
         fitted: `(n, k)`, float64.
@@ -34,7 +34,6 @@ class Block:
     first: int
     given: int
     used: np.ndarray | None
-    x: np.ndarray
     z: np.ndarray
     residuals: np.ndarray
     fitted: np.ndarray
@@ -83,14 +82,13 @@ def read(found: Estimate, batches: Iterable[tuple], readings: Sequence[Reading],
             used = np.asarray(weights) != 0
         x, y, weights = without_zeros(x, y, weights)
         root = None if weights is None else np.sqrt(weights)[:, None]
-        z = coordinates.of(x)
-        # About the means, so that an offset of the columns takes no digits.
-        explained = coordinates.centred(x) @ kernel
+        moved = coordinates.centred(x)  # so that an offset of the columns takes no digits
+        z, explained = coordinates.of_centred(moved), moved @ kernel
         residuals = np.asarray(y, np.float64) - middle - explained
         if root is not None:
             z, residuals = z * root, residuals * root
         leverage = np.einsum("ij,ij->i", z, z)
-        block = Block(first, given, used, x, z, residuals, middle + explained, leverage, root)
+        block = Block(first, given, used, z, residuals, middle + explained, leverage, root)
         return [reading.of(block) for reading in (check, *readings)]
 
     # A thread does not know how its caller has set NumPy's warnings.

@@ -9,11 +9,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from keras_linreg.inference import Estimate
+from keras_linreg.estimate import Estimate
 from keras_linreg.residuals import Block, least_left, read
 
-HETEROSCEDASTIC = ("HC0", "HC1", "HC2", "HC3")
-COV_TYPES = ("nonrobust", *HETEROSCEDASTIC, "cluster", "HAC")
+COV_TYPES = ("nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster", "HAC")
 SHOWN_ROWS = 5
 
 

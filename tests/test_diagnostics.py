@@ -401,7 +401,7 @@ def test_rows_of_leverage_1_are_counted_and_noted_and_the_others_are_right(numbe
     wide = np.column_stack([x, np.arange(21) == 4, np.arange(21) == 13])
     found = fitted(wide, y).diagnose((wide, y), k=30)
     assert found.exact_rows == 2
-    assert "2 rows have leverage 1: a coefficient serves each of them alone" in found.notes[-1]
+    assert "Rows of leverage 1: 2. A coefficient serves each of them alone" in found.notes[-1]
     assert set(found.rows.tolist()) == set(range(21)) - {4, 13}
     kept = np.delete(np.arange(21), [4, 13])
     expected = sm.OLS(y[kept], sm.add_constant(x[kept])).fit(method="pinv").get_influence()

@@ -199,3 +199,12 @@ def test_a_fit_of_one_feature_is_drawn_with_its_bands(with_points, use_bias):
 def test_a_line_of_several_features_is_refused(stackloss):
     with pytest.raises(ValueError, match="one feature. Received: 3"):
         stackloss[0].report().plot_line()
+
+
+def test_a_perfect_fit_is_drawn_too():
+    x = np.arange(10.0)
+    model = klr.ExactLinearRegression()
+    model.fit(x, 2 * x + 1, verbose=0)
+    figure = model.diagnose((x, 2 * x + 1)).plot()
+    figure.canvas.draw()
+    assert len(figure.axes) == 4

@@ -343,3 +343,10 @@ def test_shortened_names_keep_both_ends_apart():
     assert [len(tables.shortened(name, 8)) for name in names] == [8, 8]
     short = [tables.shortened(name, 24) for name in names]
     assert max(map(len, short)) <= 24 and short[0] != short[1]
+
+
+def test_data_that_are_no_pair_are_named(data, model):
+    x = data[0]
+    for given, kind in ((x, "DataFrame"), (x.to_numpy(), "ndarray"), (3, "int")):
+        with pytest.raises(ValueError, match=rf"`data` must be \(x, y\).* Received: {kind}"):
+            model.report(data=given)

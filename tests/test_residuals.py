@@ -8,7 +8,8 @@ import statsmodels.api as sm
 import tensorflow as tf
 
 import keras_linreg as klr
-from keras_linreg import inference, residuals
+from keras_linreg import residuals
+from keras_linreg.estimate import estimated
 from keras_linreg.robust import Heteroscedastic
 
 N = 60
@@ -296,7 +297,7 @@ def test_blocks_come_in_order_with_the_rows_that_have_a_weight(numbers, given, m
     w = changed(w, [0, 1, 2, 3, 30], 0.0)
     used = w > 0
     moments = klr.Moments.from_data(x, y, w)
-    found = inference.estimate(moments.statistics, moments.solve())
+    found = estimated(moments.statistics, moments.solve())
     reading = Collect()
     parts = [(x[:25], y[:25, None], w[:25]), (x[25:], y[25:, None], w[25:])]
     residuals.read(found, parts, [reading], residuals.slack_of("float64", found.scaled_condition_number))
@@ -305,11 +306,10 @@ def test_blocks_come_in_order_with_the_rows_that_have_a_weight(numbers, given, m
     whitened = sm.OLS(expected.model.wendog, expected.model.wexog).fit(method="pinv").get_influence()
 
     def whole(name):
-        return np.concatenate([np.asarray(getattr(block, name)) for block in blocks if len(block.x)])
+        return np.concatenate([np.asarray(getattr(block, name)) for block in blocks if len(block.z)])
 
     assert sum(block.given for block in blocks) == N
     np.testing.assert_array_equal(whole("rows"), np.flatnonzero(used))
-    np.testing.assert_array_equal(whole("x"), x[used])
     size = np.sqrt(expected.scale)
     for name, desired, atol in (
         ("residuals", expected.wresid, 1e-11 * size),
@@ -330,7 +330,7 @@ def test_an_error_of_a_reading_reaches_the_caller(given):
             raise MemoryError("no room")
 
     moments = klr.Moments.from_data(x, y)
-    found = inference.estimate(moments.statistics, moments.solve())
+    found = estimated(moments.statistics, moments.solve())
     with pytest.raises(MemoryError, match="no room"):
         residuals.read(found, [(x, y[:, None], None)], [Broken(found, "HC0")], 1e-8)
 

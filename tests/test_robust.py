@@ -15,7 +15,8 @@ import statsmodels.api as sm
 import tensorflow as tf
 
 import keras_linreg as klr
-from keras_linreg import inference, residuals, robust, threads
+from keras_linreg import residuals, robust, threads
+from keras_linreg.estimate import estimated
 from tests.streams import Batches, cut
 
 FIGURES = ("params", "bse", "tvalues", "pvalues", "fvalue", "f_pvalue")
@@ -614,7 +615,7 @@ def coverage():
         x = rng.normal(size=(n, 2))
         y = (x @ [1.0, -2.0] + 3)[:, None] + rng.normal(size=(n, outputs)) * (0.2 + x[:, :1] ** 2)
         moments = klr.Moments.from_data(x, y)
-        found = inference.estimate(moments.statistics, moments.solve())
+        found = estimated(moments.statistics, moments.solve())
         for cov_type in held:
             meat, _ = robust.meat(found, [(x, y, None)], 1e-8, cov_type)
             lower, upper = klr.RegressionReport(found, 0.95, cov_type, meat).conf_int()[1]

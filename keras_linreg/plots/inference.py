@@ -267,9 +267,10 @@ def diagnostics(axes, fitted, residuals, standardized, leverage, rank, *, quanti
     normal, ordered = (vector("quantiles", part) for part in quantiles)
     named: dict[int, str] = {}
     for place, name in (labels or {}).items():  # of many rows not every one is among the quantiles
-        nearest = int(np.abs(ordered - standardized[place]).argmin()) if np.isfinite(standardized[place]) else 0
-        if abs(ordered[nearest] - standardized[place]) <= 0.01 * abs(standardized[place]):
-            named.setdefault(nearest, name)
+        if np.isfinite(standardized[place]) and len(ordered):
+            nearest = int(np.abs(ordered - standardized[place]).argmin())
+            if abs(ordered[nearest] - standardized[place]) <= 0.01 * abs(standardized[place]):
+                named.setdefault(nearest, name)
     residuals_vs_fitted(axes[0], fitted, residuals, labels=labels)
     normal_qq(axes[1], normal, ordered, labels=named)
     scale_location(axes[2], fitted, standardized, labels=labels)
