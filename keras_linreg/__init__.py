@@ -12,6 +12,7 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from keras_linreg.exact import ExactLinearRegression
+from keras_linreg.export import publish
 from keras_linreg.losses import SquaredError
 from keras_linreg.model import LinearRegression
 from keras_linreg.moments import Moments
@@ -28,6 +29,7 @@ __all__ = [
     "SquaredError",
     "callbacks",
     "plots",
+    "publish",
 ]
 
 

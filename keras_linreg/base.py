@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_linreg import divergence, export
 from keras_linreg.data import Prepared, Reader, Schema, checked_names, is_sparse, is_stream, preprocessing
+from keras_linreg.inference import check_level
 from keras_linreg.losses import SquaredError
 
 MOMENTS = "moments_"  # begins the names of what a file of weights holds of an exact model's moments
@@ -406,34 +407,67 @@ class LinearModel(keras.Model):
 
     # Serving
 
-    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+    def export(
+        self,
+        filepath,
+        format="tf_saved_model",
+        verbose=None,
+        input_signature=None,
+        input_dtype="float32",
+        level=0.95,
+        **kwargs,
+    ):
         """Write the model for serving, as one SavedModel (or in another format of `keras.Model.export`).
 
-        The signature `serving_default` takes `features`, float32 `[batch, p]`, of a model trained on a matrix, and one
-        input `[batch]` a column, by its name, of a model trained on named columns; strings where the preprocessor takes
-        strings. It returns `predictions`, float32 `[batch, units]`. Column names that TensorFlow itself would refuse
-        ("fixed acidity", "größe") are kept.
+        Signatures, each of a batch of rows:
+
+        - `serving_default`: what the model was trained on, `features` `[batch, p]` or one input `[batch]` a column, by
+          its own name ("fixed acidity", "größe") -> `predictions`, float32 `[batch, units]`.
+        - `examples`: serialized `tf.Example`s of the columns, or of `features` -> `predictions`.
+        - `regress`, of one unit: the same as `inputs` -> `outputs`, float32 `[batch]`; for the Regress call.
+        - `predict_interval`, of an exact fit: as `serving_default` -> `mean`, `mean_se`, `mean_ci_lower`,
+          `mean_ci_upper`, `obs_ci_lower`, `obs_ci_upper`, `leverage`, as `ExactLinearRegression.predict_interval`
+          returns them, in float32. A leverage above 3 * rank / nobs, or above the largest of the training data, says
+          that a row lies far from what the model has seen.
+        - `predict_interval_at`: the same with a `level`, float64 `[batch]`.
+
+        Columns are strings or integers where the preprocessor takes such. Beside the graph, `keras_linreg.json` says
+        what the model takes, what it was trained on, and a hash of its files.
 
         Args:
-            filepath: the folder to write.
-            format: `"tf_saved_model"`, or one of Keras's others, which go their own way untouched.
-            verbose: whether to print what the signature takes (default: yes).
+            filepath: the folder to write; what it held is replaced once everything is written.
+            format: `"tf_saved_model"`, or one of Keras's others (`"onnx"`, `"openvino"`, `"litert"`), which go their
+                own way: one input, the design (without the preprocessor), and predictions.
+            verbose: whether to print what the signatures take (default: yes).
             input_signature: for Keras's other formats only.
+            input_dtype: in which numbers are taken, `"float32"` or `"float64"`; `tf.Example` holds float32 alone.
+            level: the coverage of `predict_interval`, between 0 and 1.
             **kwargs: for Keras's other formats only.
 
         Raises:
             ValueError: when the model has not been built.
+
+        Warns:
+            UserWarning: an exact fit was of float64 columns that float32 would spoil.
         """
-        if format != "tf_saved_model":
-            return super().export(filepath, format, verbose, input_signature, **kwargs)
         if not self.built or self._schema is None:
             raise ValueError("The model must be built before it is exported: fit it first, or call it on some data.")
+        export.check_input_dtype(input_dtype)
+        level = check_level(level)
+        if format != "tf_saved_model":
+            self(ops.zeros((1, self._width), self.compute_dtype))  # Keras wants to have seen a call
+            return super().export(filepath, format, verbose, input_signature, **kwargs)
         if input_signature is not None or kwargs:
             raise ValueError(
                 "`input_signature` and further arguments do not apply to format='tf_saved_model': the signature is "
                 f"made of the columns the model was trained on. Received: input_signature={input_signature}, {kwargs}."
             )
-        export.write(self, filepath, verbose=verbose is None or bool(verbose))
+        options = {"input_dtype": input_dtype, "level": level, "verbose": verbose is None or bool(verbose)}
+        export.write(self, filepath, *self._what_it_learned(), **options)
+
+    def _what_it_learned(self) -> tuple:
+        """Return moments and estimate, each of them `None` where it is not known."""
+        return None, None
 
 
 def prepare_data(reader: Reader, data, argument: str = "validation_data") -> Prepared:

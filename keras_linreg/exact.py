@@ -479,10 +479,16 @@ class ExactLinearRegression(LinearModel):
             f"`fit` all batches, add up `Moments` of each, or: {BY_DESCENT}."
         )
 
-    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
-        """Write the fitted model for serving, as `LinearRegression.export` does."""
+    def export(self, filepath, *args, **kwargs):
+        """Write the fitted model for serving, with its intervals, as described for `LinearRegression.export`."""
         self._check_fitted("exported")
-        return super().export(filepath, format, verbose, input_signature, **kwargs)
+        return super().export(filepath, *args, **kwargs)
+
+    def _what_it_learned(self) -> tuple:
+        if self._moments is None:
+            return None, None
+        found = self._estimated()
+        return self._moments, found if found.root is not None and found.df_resid > 0 else None
 
     def get_config(self):
         """Return the constructor's arguments."""

@@ -3,8 +3,7 @@
 A graph that works only while `keras_linreg`, Keras or a Python function is in the process fails here, as it
 would on a server.
 
-    python tests/cpp_loader.py MODEL_DIR                               # the signatures, as JSON
-    python tests/cpp_loader.py MODEL_DIR REQUEST.npz RESPONSE.npz --signature serving_default
+    python tests/cpp_loader.py MODEL_DIR    # the signatures, as JSON
 
 Numbers keep the dtype they come with: float64 is refused where the signature says float32. Strings come back
 as object arrays of bytes. NumPy's dtype 'S' drops trailing zero bytes, and a serialized tf.Example may well
@@ -17,11 +16,12 @@ import enum
 import importlib.util
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
 import tempfile
-import zipfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +185,26 @@ class SavedModel:
             for tensor in filter(None, (*fed, *fetched)):
                 self._c.TF_DeleteTensor(tensor)
 
+    def seconds(self, signature, inputs, runs):
+        """Return how long each of so many runs of one signature took, tensors in and out left aside."""
+        takes, gives = self.signatures[signature]["inputs"], self.signatures[signature]["outputs"]
+        feeds = (_Output * len(takes))(*(self._endpoint(info["name"]) for info in takes.values()))
+        fetches = (_Output * len(gives))(*(self._endpoint(info["name"]) for info in gives.values()))
+        fed = (ctypes.c_void_p * len(takes))(*(self._to_tensor(key, _as_array(inputs[key])) for key in takes))
+        fetched = (ctypes.c_void_p * len(gives))()
+        ends = feeds, fed, len(fed), fetches, fetched, len(fetched)
+        taken = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            self._c.TF_SessionRun(self._session, None, *ends, None, 0, None, self._status)
+            taken.append(time.perf_counter() - start)
+            self._check()
+            for tensor in fetched:
+                self._c.TF_DeleteTensor(tensor)
+        for tensor in fed:
+            self._c.TF_DeleteTensor(tensor)
+        return taken
+
     def _check(self):
         if code := self._c.TF_GetCode(self._status):
             raise ServingError(code, self._c.TF_Message(self._status).decode(errors="replace"))
@@ -230,19 +250,6 @@ class SavedModel:
         return array
 
 
-def _write(path, arrays):
-    # np.savez takes names as keyword arguments, where a column called "file" collides with its own.
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, value in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, _as_array(value))
-
-
-def _read(path):
-    with np.load(path, allow_pickle=True) as archive:  # object arrays are the only bytes NumPy keeps whole
-        return {name: archive[name] for name in archive.files}
-
-
 def _run_self(*arguments):
     command = [sys.executable, __file__, *map(os.fspath, arguments)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=300)
@@ -253,13 +260,25 @@ def _run_self(*arguments):
     return done.stdout
 
 
+def ask(requests):
+    """Run `(model_dir, signature, inputs)` requests, all in one fresh process.
+
+    Returns for each a dict of arrays, or the ServingError that a client would be answered.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        questions, answers = Path(folder, "questions"), Path(folder, "answers")
+        questions.write_bytes(pickle.dumps([(os.fspath(place), *rest) for place, *rest in requests]))
+        _run_self("--questions", questions, "--answers", answers)
+        found = pickle.loads(answers.read_bytes())
+    return [ServingError(*answer) if isinstance(answer, tuple) else answer for answer in found]
+
+
 def serve(model_dir, signature, inputs):
     """Run one signature in a fresh process; return its outputs as a dict of arrays, or raise ServingError."""
-    with tempfile.TemporaryDirectory() as folder:
-        request, response = Path(folder, "request.npz"), Path(folder, "response.npz")
-        _write(request, inputs)
-        _run_self(model_dir, request, response, "--signature", signature)
-        return _read(response)
+    (answer,) = ask([(model_dir, signature, inputs)])
+    if isinstance(answer, ServingError):
+        raise answer
+    return answer
 
 
 def describe(model_dir):
@@ -267,24 +286,31 @@ def describe(model_dir):
     return json.loads(_run_self(model_dir))
 
 
+def _answer(models, model_dir, signature, inputs):
+    try:
+        if model_dir not in models:
+            models[model_dir] = SavedModel(model_dir)
+        return models[model_dir].run(signature, inputs)
+    except ServingError as error:
+        return int(error.code), error.message
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("model_dir")
-    parser.add_argument("files", nargs="*", metavar="REQUEST.npz RESPONSE.npz")
-    parser.add_argument("--signature", default="serving_default")
+    parser.add_argument("model_dir", nargs="?")
+    parser.add_argument("--questions", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--answers", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if len(given.files) not in (0, 2):
-        parser.error("give both REQUEST.npz and RESPONSE.npz, or neither")
     # Little on stderr but the error (what logs while the library loads cannot be silenced), and one answer
     # whether there is a GPU or not.
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     try:
-        model = SavedModel(given.model_dir)
-        if given.files:
-            request, response = given.files
-            _write(response, model.run(given.signature, _read(request)))
+        if given.questions:
+            models = {}
+            questions = pickle.loads(given.questions.read_bytes())
+            given.answers.write_bytes(pickle.dumps([_answer(models, *question) for question in questions]))
         else:
-            print(json.dumps(model.signatures, indent=2))
+            print(json.dumps(SavedModel(given.model_dir).signatures, indent=2))
     except ServingError as error:
         sys.exit(str(error))
     finally:

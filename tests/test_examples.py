@@ -1,6 +1,7 @@
 """The examples run alone, and the README's lines do what they say."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -25,6 +26,14 @@ def run(script, *arguments, cwd):
         check=False,
         env={**os.environ, "PYTHONWARNINGS": "default"},
     )
+
+
+def loaded(script):
+    """Return an example as a module."""
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def drawn(path):
@@ -118,9 +127,7 @@ def test_the_quickstart_says_what_is_wrong_with_a_csv(kind, tmp_path):
         content.to_csv(path, index=False)
     elif content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    spec = importlib.util.spec_from_file_location("quickstart", ROOT / "examples" / "quickstart.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = loaded(ROOT / "examples" / "quickstart.py")
     with pytest.raises(SystemExit) as stopped:
         module.read_csv(path, target)
     assert str(stopped.value).startswith("quickstart: ")
@@ -144,9 +151,7 @@ def test_the_tuning_example_runs(tmp_path):
 
 
 def test_the_benchmark_of_exact_fits_prints_its_tables_and_draws_its_chart(tmp_path, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location("exact_fit", ROOT / "examples" / "benchmarks" / "exact_fit.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = loaded(ROOT / "examples" / "benchmarks" / "exact_fit.py")
     monkeypatch.setattr(module, "SIZES", [(3000, 4), (2000, 6), (1000, 8)])
     monkeypatch.setattr(module, "SMALL_RUNS", 2)
     arguments = ["exact_fit.py", "--output", str(tmp_path), "--repeats", "1", "--skip-stream"]
@@ -169,15 +174,39 @@ def test_the_inference_example_prints_its_reports_and_draws_its_pictures(tmp_pat
 
 
 def test_the_benchmark_of_inference_prints_its_ratios(monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location("inference", ROOT / "examples" / "benchmarks" / "inference.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = loaded(ROOT / "examples" / "benchmarks" / "inference.py")
     monkeypatch.setattr(sys, "argv", ["inference.py", "--rows", "3000", "--columns", "5", "--repeats", "1"])
     module.main()
     printed = capsys.readouterr().out
     assert printed.count("times as long") == 2
     differences = [float(line.split()[-1]) for line in printed.split("largest relative difference")[1].splitlines()[1:]]
     assert len(differences) == 3 and max(differences) < 1e-9
+
+
+def test_the_serving_example_shows_requests_that_the_published_graph_answers(tmp_path):
+    result = run("serving.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    said = result.stdout
+    assert (tmp_path / "serving_output" / "models" / "progression" / "1" / "saved_model.pb").exists()
+    bodies = [json.loads(text) for text in re.findall(r"curl -d '(.*)' ", said)]
+    assert [sorted(set(body) - {"signature_name"}) for body in bodies] == [
+        *(["instances"], ["inputs"], ["instances"], ["instances"], ["examples"])
+    ]
+    assert all(type(value) is float for value in bodies[-1]["examples"][0].values())
+    served, own = said.split("What the model itself says")
+    for key in ("mean", "mean_se", "mean_ci_lower", "obs_ci_upper", "leverage"):
+        if "No Docker here" in said:
+            found, expected = (re.search(rf"^ +{key} +\[(.*)\]$", text, re.MULTILINE)[1] for text in (served, own))
+            np.testing.assert_allclose(*(np.array(text.split(), float) for text in (found, expected)), atol=2e-4)
+
+
+def test_the_benchmark_of_serving_prints_its_ratios(monkeypatch, capfd):
+    module = loaded(ROOT / "examples" / "benchmarks" / "serving.py")
+    monkeypatch.setattr(sys, "argv", ["serving.py", "--rounds", "1", "--runs", "2", "--columns", "4"])
+    module.main()
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == 1 + 2 * 2 * 3
+    assert all(float(line.split()[-1]) > 0 for line in lines[1:])
 
 
 # README
@@ -233,6 +262,18 @@ def test_the_readmes_lines_on_inference_run_and_print_what_they_say(capsys):
     exec(compile(first.replace("fit(x, y)", "fit(x, y, verbose=0)"), "README.md", "exec"), names)
     assert capsys.readouterr().out == printed
     exec(compile(second, "README.md", "exec"), names)
+
+
+def test_the_readmes_lines_on_serving_run(tmp_path, monkeypatch, diabetes):
+    monkeypatch.chdir(tmp_path)
+    klr = importlib.import_module("keras_linreg")
+    x, y = diabetes
+    model = klr.ExactLinearRegression()
+    model.fit(x, y, verbose=0)
+    code = re.search(r"## Serve it\n\n```python\n(.*?)```", readme(), flags=re.DOTALL).group(1)
+    names = {"klr": klr, "model": model, "x": x}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["version"] == tmp_path / "models" / "progression" / "1"
 
 
 def test_every_file_that_the_readme_names_is_there():

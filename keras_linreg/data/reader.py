@@ -117,7 +117,10 @@ class Reader:
                     )
             dtype = "float64" if all(c.dtype == tf.float64 for c in columns.values()) else self.dtype
             dtype = "string" if schema.inputs[0].dtype == "string" else dtype
-            x = tf.stack([tf.cast(tf.reshape(c, [-1]), dtype) for c in columns.values()], axis=1)
+            flat = [c if c.shape.rank == 1 else tf.reshape(c, [-1]) for c in columns.values()]
+            if len({c.dtype for c in flat}) > 1:
+                flat = [tf.cast(c, dtype) for c in flat]
+            x = tf.transpose(tf.cast(tf.stack(flat), dtype))  # faster than to interleave them
         elif x.shape.rank == 1:
             x = tf.expand_dims(x, -1)
         if not isinstance(x, Mapping):

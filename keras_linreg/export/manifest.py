@@ -1,0 +1,112 @@
+"""The JSON beside a served model: what it takes, what it was trained on, and a hash of its files."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_linreg import factor
+from keras_linreg.doubledouble import as_doubledouble
+from keras_linreg.estimate import Estimate
+from keras_linreg.export.signatures import Door
+from keras_linreg.moments import Moments
+
+FILE = "keras_linreg.json"
+FORMAT = 1
+EXTRA = "assets.extra"  # a server's own files, the warm-up requests: they may be added to a model
+
+
+def describe(model, door: Door, moments: Moments | None, found: Estimate | None, level: float | None) -> dict[str, Any]:
+    """Return what is known of a model, as what JSON holds; without a hash."""
+    return {
+        "format": FORMAT,
+        "model": type(model).__name__,
+        "name": model.name,
+        "columns": [{"name": c.name, "dtype": c.dtype, "shape": list(c.shape)} for c in door.columns],
+        "named_columns": door.named,
+        "feature_names": model.feature_names,
+        "units": model.units,
+        "level": level,
+        "training": None if moments is None else _training(moments, found),
+        "made_with": {"keras": keras.__version__, "tensorflow": tf.__version__},
+    }
+
+
+def _training(moments: Moments, found: Estimate | None) -> dict[str, Any]:
+    means, deviations = spread(moments)
+    count = len(moments.feature_names)
+    names = (*moments.feature_names, *moments.output_names)
+    both = [
+        {"name": name, "mean": float(mean), "standard_deviation": float(deviation)}
+        for name, mean, deviation in zip(names, means, deviations, strict=True)
+    ]
+    facts: dict[str, Any] = {
+        "rows": moments.rows,
+        "nobs": moments.statistics.nobs,
+        "features": both[:count],
+        "outputs": both[count:],
+    }
+    if found is not None:
+        facts |= {
+            "rank": found.rank,
+            "df_resid": found.df_resid,
+            "residual_standard_error": np.sqrt(found.scale).tolist(),
+            "leverage_threshold": 3 * found.rank / found.nobs,
+        }
+    return facts
+
+
+def spread(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted means and standard deviations `(q,)` of features and outputs."""
+    statistics = moments.statistics
+    norms = factor.column_norms(as_doubledouble(statistics.factor).hi)
+    return statistics.mean.hi, norms / np.sqrt(float(statistics.weight.hi))
+
+
+def write(folder, facts: dict[str, Any]) -> None:
+    """Write the JSON into the folder of a SavedModel, with the hash of what is there."""
+    text = json.dumps({**facts, "hash": digest(folder)}, indent=2, ensure_ascii=False)
+    path = os.path.join(os.fspath(folder), FILE)
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(text + "\n")
+
+
+def read(folder) -> dict[str, Any]:
+    """Return the JSON of a folder that `export` wrote.
+
+    Raises:
+        ValueError: there is none, or the model's files are no longer those that were exported.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise ValueError(
+            f"The folder must be one that `export` of a keras_linreg model wrote, with its {FILE}. Received: {folder}."
+        )
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    if facts.get("hash") != digest(folder):
+        raise ValueError(
+            f"The files in {folder} must be those that `export` wrote: export the model again. Received: files whose "
+            f"hash is not the one in {FILE}."
+        )
+    return facts
+
+
+def digest(folder) -> str:
+    """Return a hash of names and contents of a model's files, but for this JSON and `assets.extra`."""
+    total, root = hashlib.sha256(), os.fspath(folder)
+    paths = [os.path.join(place, name) for place, _, names in tf.io.gfile.walk(root) for name in names]
+    named = sorted((os.path.relpath(path, root).replace(os.sep, "/"), path) for path in paths)
+    for name, path in named:
+        if name == FILE or name.startswith(EXTRA + "/"):
+            continue
+        part = hashlib.sha256()
+        with tf.io.gfile.GFile(path, "rb") as file:
+            while block := file.read(2**20):
+                part.update(block)
+        total.update(f"{part.hexdigest()}  {name}\n".encode())
+    return f"sha256:{total.hexdigest()}"

@@ -1,0 +1,179 @@
+"""Publish a version of a model: complete, or not there at all."""
+
+import contextlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_linreg.export import manifest, saved_model
+from keras_linreg.export import warmup as warmups
+
+STAGING = ".publishing-"  # a server looks at folders whose names are integers, and at no others
+
+
+def publish(model, base, warmup=None, keep=None) -> Path:
+    """Put a model into `base` as its next version, `base/1`, `base/2`, ..., for TF Serving to find.
+
+    The version is written beside the others under a name that no server looks at, its signatures are loaded (and run,
+    with `warmup`), and it is renamed: whatever happens before, a full disk, a kill, another publisher, there is no
+    incomplete version, and none is lost or overwritten. What a killed publisher has left is swept up by the next.
+
+    Args:
+        model: a model that can be exported, or the folder that its `export` wrote. The folder stays as it is; its
+            files must be those that were exported (what was added under `assets.extra` comes along).
+        base: the folder of the versions, on a local or POSIX file system; made if it is not there.
+        warmup: rows that `predict` takes, in memory: for each signature the server runs the first of them alone and
+            all of them together (the first 1,000) before it answers anybody.
+        keep: how many versions to keep; older ones are removed once the new one is in place. `None`: all.
+
+    Returns:
+        The path of the new version. In it, `keras_linreg.json` holds its columns, units, training statistics, the
+        number of the version, and a hash of its files.
+
+    Raises:
+        ValueError: an argument cannot be published; versions that are there stay as they are.
+        OSError: the disk is full, or the folder cannot be written to.
+
+    Example:
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import keras_linreg as klr
+    >>> x = np.arange(8.0).reshape(4, 2) ** 2
+    >>> model = klr.ExactLinearRegression()
+    >>> history = model.fit(x, x.sum(axis=1), verbose=0)
+    >>> with tempfile.TemporaryDirectory() as base:
+    ...     print(klr.publish(model, base, warmup=x).name, klr.publish(model, base, keep=1).name)
+    1 2
+    """
+    folder = _checked_base(base)
+    if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
+        raise ValueError(f"`keep` must be a positive integer or None. Received: keep={keep!r}.")
+    exported = _exported(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _staging(folder) as staged:
+        if exported is None:
+            model.export(staged, verbose=False)
+        else:
+            manifest.read(exported)
+            shutil.copytree(exported, staged)
+        facts = manifest.read(staged)
+        if warmup is None:
+            with saved_model.session(staged):
+                pass
+        else:
+            warmups.write(staged, facts, warmup, folder.name)
+        with _locked(folder):
+            version = max(_versions(folder), default=0) + 1
+            manifest.write(staged, {**facts, "version": version})
+            _flush(staged)
+            target = folder / str(version)
+            os.rename(staged, target)
+            _flush(folder, whole=False)
+    for old in sorted(_versions(folder))[: -keep or None] if keep else ():
+        _remove(folder, old, below=version)
+    return target
+
+
+def _checked_base(base) -> Path:
+    text = os.path.expanduser(os.fspath(base))
+    if not text:
+        raise ValueError("`base` must name the folder of the versions. Received: an empty path.")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text):
+        raise ValueError(
+            "`base` must be a folder of a file system in which a rename is atomic: publish there, and have what copies "
+            f"it to a bucket write the version under another name first. Received: {text}."
+        )
+    folder = Path(os.path.abspath(text))
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"`base` must be a folder. Received: {text}, which is a file.")
+    if (folder / saved_model.FILE).exists():
+        raise ValueError(f"`base` must be the folder above the versions. Received: {text}, which is a SavedModel.")
+    return folder
+
+
+def _exported(model) -> Path | None:
+    """Return the folder of an exported model, `None` for a model."""
+    if isinstance(model, str | os.PathLike):
+        return Path(os.path.expanduser(os.fspath(model)))
+    if not (hasattr(model, "export") and hasattr(model, "schema")):
+        raise ValueError(
+            "`model` must be a model of keras_linreg, or the folder that its `export` wrote. "
+            f"Received: {type(model).__name__}."
+        )
+    return None
+
+
+def _versions(folder: Path) -> list[int]:
+    return [int(name) for name in os.listdir(folder) if name.isascii() and name.isdecimal()]
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, which the end of a process releases, however it ends."""
+    held = _lock(folder, wait=True)
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def _lock(folder: Path, wait: bool) -> int:
+    try:
+        import fcntl
+    except ImportError as error:
+        raise OSError("`publish` needs the file locks of a POSIX system.") from error
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(held)
+        raise
+    return held
+
+
+@contextlib.contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """Yield a path to write a version to; sweep up after publishers that are no more.
+
+    It lies in a folder of its publisher, locked as long as that is at work.
+    """
+    with _locked(folder):
+        for left in folder.glob(STAGING + "*"):
+            with contextlib.suppress(OSError):  # its publisher is at work
+                held = _lock(left, wait=False)
+                try:
+                    shutil.rmtree(left, ignore_errors=True)
+                finally:
+                    os.close(held)
+        own = folder / (STAGING + uuid.uuid4().hex)
+        own.mkdir()
+        held = _lock(own, wait=True)
+    try:
+        yield own / "version"
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        os.close(held)
+
+
+def _remove(folder: Path, version: int, below: int) -> None:
+    """Remove an old version: out of a server's sight first."""
+    if version >= below:
+        return
+    away = folder / (STAGING + uuid.uuid4().hex)
+    with contextlib.suppress(FileNotFoundError):  # another publisher was faster
+        os.rename(folder / str(version), away)
+        shutil.rmtree(away, ignore_errors=True)
+
+
+def _flush(folder: Path, whole: bool = True) -> None:
+    """Have a folder, with all that is in it, on the disk."""
+    paths = [folder, *folder.rglob("*")] if whole else [folder]
+    for path in paths:
+        held = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(held)
+        finally:
+            os.close(held)

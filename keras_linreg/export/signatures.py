@@ -1,0 +1,186 @@
+"""What each signature of a served model takes, checks and returns, as TensorFlow functions."""
+
+import dataclasses
+import keyword
+import re
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from keras_linreg.data import Schema, preprocessing
+from keras_linreg.export.intervals import Intervals
+
+INPUT_DTYPES = ("float32", "float64")
+LEVEL = "level"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A signature: its function, and the spec of what that takes (one tensor, or a dict of columns)."""
+
+    function: Callable
+    specs: list
+
+
+class Door:
+    """What comes in at the door of a served graph: the columns that the model was trained on.
+
+    Args:
+        reader: of the model (`keras_linreg.data.Reader`).
+        schema: the columns.
+        input_dtype: in which numbers come, `"float32"` or `"float64"`.
+    """
+
+    def __init__(self, reader, schema: Schema, input_dtype: str):
+        self._reader = reader
+        self.named = schema.named
+        self.columns = tuple(
+            dataclasses.replace(c, dtype=input_dtype) if c.dtype == "float32" else c for c in schema.inputs
+        )
+        self.safe = safe_names(schema.names)
+        specs = {c.name: tf.TensorSpec((None, *c.shape), c.dtype, name=self.safe[c.name]) for c in self.columns}
+        self.spec: Any = specs if self.named else specs["features"]
+
+    def with_level(self) -> list:
+        """Return the specs of the columns and of the input `level`."""
+        level = tf.TensorSpec((None,), tf.float64, name=LEVEL)
+        return [{**self.spec, LEVEL: level}] if self.named else [self.spec, level]
+
+    def parse(self, examples):
+        """Return the columns that serialized `tf.Example`s hold; such hold no float64."""
+        kinds = {"float64": "float32"}
+        wanted = {c.name: tf.io.FixedLenFeature(c.shape, kinds.get(c.dtype, c.dtype)) for c in self.columns}
+        found = tf.io.parse_example(tf.ensure_shape(examples, [None]), wanted)
+        return found if self.named else found["features"]
+
+    def checked(self, inputs):
+        """Return the columns, refused where they have not the shape of the signature, or not one length."""
+        if not self.named:
+            return tf.ensure_shape(inputs, self.spec.shape)
+        values = {c.name: inputs[c.name] for c in self.columns}
+        shapes = _shapes(values)
+        parts = [shapes[c.name][:1] if c.shape else shapes[c.name] for c in self.columns]
+        # TensorFlow would take the shapes of the signature for granted, and the check away.
+        lengths = tf.raw_ops.PlaceholderWithDefault(input=tf.concat(parts, 0), shape=[None])
+        good = tf.equal(tf.reduce_max(lengths), tf.reduce_min(lengths)) & tf.equal(tf.size(lengths), len(parts))
+        rule = "Each input must be of the shape of its column, [batch], and all of one length. Received:"
+        received = [part for name in values for part in (f"{name}:", shapes[name])]
+        with tf.control_dependencies([_refuse_unless(good, [rule, *received])]):
+            first = self.columns[0].name
+            values[first] = tf.identity(values[first])
+        return {
+            c.name: tf.ensure_shape(values[c.name], (None, *c.shape)) if c.shape else values[c.name]
+            for c in self.columns
+        }
+
+    def checked_level(self, level, rows):
+        """Return the level of each of so many rows, refused where it is no coverage; NaN passes."""
+        rule = "The input 'level' must hold as many numbers as there are rows. Received, and rows:"
+        loose = tf.raw_ops.PlaceholderWithDefault(input=level, shape=tf.TensorShape(None))
+        fits = tf.reduce_all(tf.equal(tf.shape(loose), rows)) & tf.equal(tf.rank(loose), 1)
+        size = _refuse_unless(fits, [rule, tf.shape(loose), rows])
+        rule = "The input 'level' must be a coverage between 0 and 1, such as 0.95. Received:"
+        good = _refuse_unless(~tf.reduce_any((level < 0) | (level > 1)), [rule, level])
+        with tf.control_dependencies([size, good]):
+            return tf.identity(level)
+
+    def design(self, inputs):
+        """Return the design matrix `(n, p)` of columns that were checked."""
+        return self._reader.graph_design(inputs)
+
+
+def endpoints(model, door: Door, intervals: Intervals | None, level: float) -> dict[str, Endpoint]:
+    """Return the signatures of a model, the one that a server takes by default first, under its name in Keras.
+
+    Args:
+        model: the layer `design @ kernel + bias`.
+        door: what comes in.
+        intervals: of the fit, `None` where the model has none.
+        level: of `predict_interval`.
+    """
+
+    def predictions(inputs):
+        return tf.cast(model(door.design(inputs), training=False), tf.float32)
+
+    def serve(inputs):
+        return {"predictions": predictions(door.checked(inputs))}
+
+    def examples(examples):
+        return {"predictions": predictions(door.parse(examples))}
+
+    def regress(inputs):
+        return {"outputs": tf.squeeze(predictions(door.parse(inputs)), 1)}
+
+    serialized = {name: tf.TensorSpec((None,), tf.string, name=name) for name in ("examples", "inputs")}
+    found = {
+        "serve": Endpoint(serve, [door.spec]),
+        "examples": Endpoint(examples, [serialized["examples"]]),
+    }
+    if model.units == 1:
+        found["regress"] = Endpoint(regress, [serialized["inputs"]])
+    if intervals is None:
+        return found
+    at_level, at_any = intervals.at(level), intervals.at_any()
+
+    def of(inputs):
+        design = door.design(inputs)
+        return tf.cast(design, tf.float64), tf.cast(model(design, training=False), tf.float64)
+
+    def predict_interval(inputs):
+        return at_level(*of(door.checked(inputs)))
+
+    def at_of_matrix(inputs, level):
+        design, mean = of(door.checked(inputs))
+        return at_any(design, mean, door.checked_level(level, tf.shape(design)[0]))
+
+    def at_of_columns(inputs):
+        level = inputs[LEVEL]
+        return at_of_matrix({name: value for name, value in inputs.items() if name != LEVEL}, level)
+
+    found["predict_interval"] = Endpoint(predict_interval, [door.spec])
+    if LEVEL not in door.safe:
+        found["predict_interval_at"] = Endpoint(at_of_columns if door.named else at_of_matrix, door.with_level())
+    return found
+
+
+def check_preprocessor(model, door: Door) -> None:
+    """Refuse a preprocessor that waits for `adapt`, and build what was loaded from a file, which a graph could not."""
+    if model.preprocessor is None:
+        return
+    preprocessing.check_adapted(model.preprocessor)
+    row = {c.name: tf.fill((1, *c.shape), "" if c.dtype == "string" else tf.zeros((), c.dtype)) for c in door.columns}
+    door.design(row if door.named else row["features"])
+
+
+def _shapes(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the shapes of tensors, by one operation for each dtype."""
+    found: dict[str, Any] = {}
+    for dtype in {value.dtype for value in values.values()}:
+        names = [name for name, value in values.items() if value.dtype == dtype]
+        found |= dict(zip(names, tf.raw_ops.ShapeN(input=[values[name] for name in names]), strict=True))
+    return found
+
+
+def _refuse_unless(good, message: list):
+    """Return the operation that fails with a message; tf.debugging.Assert would branch, which takes longer."""
+    return tf.raw_ops.Assert(condition=good, data=[tf.convert_to_tensor(part) for part in message], summarize=8)
+
+
+def safe_names(names: tuple[str, ...]) -> dict[str, str]:
+    """Return for each column a name that TensorFlow takes as the argument of a signature: its own where it can be.
+
+    TensorFlow refuses spaces, letters beyond ASCII, "self", Python's keywords, and names that differ only in case.
+    """
+    folded = [name.lower() for name in names]
+    fits = {
+        name: bool(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name))
+        and name != "self"
+        and not keyword.iskeyword(name)
+        and folded.count(name.lower()) == 1
+        for name in names
+    }
+    prefix = "column_"
+    while any(name.startswith(prefix) for name in folded):
+        prefix += "_"
+    return {name: name if fits[name] else f"{prefix}{i}" for i, name in enumerate(names)}

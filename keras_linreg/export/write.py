@@ -1,0 +1,154 @@
+"""Write a SavedModel: every signature, all of it or none."""
+
+import contextlib
+import os
+import re
+import shutil
+import uuid
+import warnings
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_linreg.estimate import Estimate
+from keras_linreg.export import manifest, saved_model
+from keras_linreg.export.intervals import Intervals
+from keras_linreg.export.signatures import INPUT_DTYPES, LEVEL, Door, check_preprocessor, endpoints
+from keras_linreg.inference import KEYS
+from keras_linreg.moments import Moments
+
+COARSE = 1e-3  # of a column's standard deviation: float32 numbers of it that lie farther apart spoil it
+
+
+def write(
+    model,
+    filepath,
+    moments: Moments | None = None,
+    found: Estimate | None = None,
+    *,
+    input_dtype: str = "float32",
+    level: float = 0.95,
+    verbose: bool = True,
+) -> None:
+    """Write a built linear model to the folder `filepath` as a SavedModel.
+
+    Args:
+        model: the model; its schema says which columns the signatures take, its preprocessor is part of the graph.
+        filepath: the folder, made or overwritten once everything is ready.
+        moments: what the model was fitted on, `None` where that is not known.
+        found: the estimate, `None` where the fit has no intervals.
+        input_dtype: in which numbers are taken, `"float32"` or `"float64"`.
+        level: of the intervals of `predict_interval`.
+        verbose: whether to print what the signatures take and return.
+    """
+    filepath = os.path.expanduser(os.fspath(filepath))
+    if not filepath:
+        raise ValueError("`filepath` must name the folder to write. Received: an empty path.")
+    door = Door(model._reader(), model.schema, input_dtype)
+    if input_dtype == "float32":
+        _warn_of_coarse(model, moments)
+    if found is not None and LEVEL in door.safe:
+        warnings.warn(
+            f"predict_interval_at is left out: its input {LEVEL!r} would collide with the column of that name. Rename "
+            "the column to have it.",
+            UserWarning,
+            stacklevel=4,
+        )
+    stacked = door.named and model.preprocessor is None
+    intervals = None if found is None else Intervals(found, input_dtype, stacked)
+    check_preprocessor(model, door)
+    with replacing(filepath) as staged:
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        if model.preprocessor is not None:
+            archive.track(model.preprocessor)
+        if intervals is not None:
+            archive.track(intervals)
+        for key, endpoint in endpoints(model, door, intervals, level).items():
+            archive.add_endpoint(key, endpoint.function, endpoint.specs)
+        archive.write_out(staged, verbose=False)
+        saved_model.finish(staged, {safe: name for name, safe in door.safe.items()})
+        manifest.write(staged, manifest.describe(model, door, moments, found, None if found is None else level))
+    if verbose:
+        print(f"Saved {filepath}\n{_described(filepath, tuple(door.safe), level)}")
+
+
+def check_input_dtype(input_dtype) -> None:
+    """Refuse what is no dtype of the door."""
+    if input_dtype not in INPUT_DTYPES:
+        raise ValueError(f"`input_dtype` must be 'float32' or 'float64'. Received: input_dtype={input_dtype!r}.")
+
+
+@contextlib.contextmanager
+def replacing(folder: str) -> Iterator[str]:
+    """Yield a folder to write to; afterwards it takes the place of `folder`, or nothing happened at all."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", folder):  # TensorFlow writes there, but nothing can be renamed
+        yield folder
+        return
+    folder = os.path.abspath(folder)
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise ValueError(f"`filepath` must name a folder. Received: {folder}, which is a file.")
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    staged = os.path.join(os.path.dirname(folder), f".{os.path.basename(folder)}.{uuid.uuid4().hex[:8]}")
+    try:
+        yield staged
+        if not os.path.isdir(folder) or not os.listdir(folder):
+            os.replace(staged, folder)
+        else:
+            _replace_entries(staged, folder)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _replace_entries(staged: str, folder: str) -> None:
+    """Move a SavedModel over another, its graph last; what else lies in the folder stays, but old warm-up requests."""
+    shutil.rmtree(os.path.join(folder, manifest.EXTRA), ignore_errors=True)
+    for name in sorted(os.listdir(staged), key=lambda name: (name == saved_model.FILE, name)):
+        target = os.path.join(folder, name)
+        if os.path.isdir(target):
+            shutil.rmtree(target)
+        os.replace(os.path.join(staged, name), target)
+
+
+def _warn_of_coarse(model, moments: Moments | None) -> None:
+    # What a preprocessor takes is not what the moments are of, nor could it keep more than floatx.
+    if model.preprocessor is not None or moments is None or moments.dtype != "float64":
+        return
+    names = moments.feature_names
+    means, deviations = (values[: len(names)] for values in manifest.spread(moments))
+    spacing = np.spacing(np.abs(means).astype(np.float32)).astype(np.float64)
+    coarse = (deviations > 0) & (spacing > COARSE * deviations)
+    if coarse.any():
+        listed = ", ".join(name for name, is_coarse in zip(names, coarse, strict=True) if is_coarse)
+        warnings.warn(
+            f"The signatures take float32, in which the numbers of {listed} lie more than {COARSE:g} of their standard "
+            "deviation apart: predictions would be off. Export with input_dtype='float64', or subtract a constant.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _described(folder: str, columns: tuple[str, ...], level: float) -> str:
+    """Return a line for each signature: what it takes and returns."""
+    found = saved_model.signatures(folder)
+    lines = []
+    for key in ("serving_default", "predict_interval", "predict_interval_at", "examples", "regress"):
+        if key not in found:
+            continue
+        takes, gives = found[key].inputs, found[key].outputs
+        named = [f"{name}: {_shaped(takes[name])}" for name in (*columns, LEVEL, "examples", "inputs") if name in takes]
+        if key.startswith("predict_interval"):
+            named = ["as serving_default", *named[len(columns) :]]
+            returned = f"{', '.join(KEYS)}: {_shaped(gives[KEYS[0]])}"
+            returned += f", at level {level:g}" if key == "predict_interval" else ""
+        else:
+            returned = ", ".join(f"{name}: {_shaped(info)}" for name, info in gives.items())
+        lines.append(f"  {key}({', '.join(named)}) -> {returned}")
+    return "\n".join(lines)
+
+
+def _shaped(info) -> str:
+    sizes = ["batch" if dim.size < 0 else str(dim.size) for dim in info.tensor_shape.dim]
+    return f"{tf.as_dtype(info.dtype).name} [{', '.join(sizes)}]"
