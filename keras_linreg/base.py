@@ -455,6 +455,11 @@ class LinearModel(keras.Model):
         export.check_input_dtype(input_dtype)
         level = check_level(level)
         if format != "tf_saved_model":
+            if (input_dtype, level) != ("float32", 0.95):
+                raise ValueError(
+                    "`input_dtype` and `level` apply to format='tf_saved_model' alone. "
+                    f"Received: input_dtype={input_dtype!r}, level={level}, format={format!r}."
+                )
             self(ops.zeros((1, self._width), self.compute_dtype))  # Keras wants to have seen a call
             return super().export(filepath, format, verbose, input_signature, **kwargs)
         if input_signature is not None or kwargs:

@@ -562,6 +562,10 @@ def test_an_unbuilt_model_is_not_exported(tmp_path, model):
         ({"input_signature": [tf.TensorSpec((None, 4))]}, "`input_signature`"),
         ({"input_dtype": "float16"}, "`input_dtype` must be 'float32' or 'float64'. Received: .*float16"),
         ({"level": 95}, "`level` must be a coverage between 0 and 1"),
+        (
+            {"format": "onnx", "input_dtype": "float64"},
+            "`input_dtype` and `level` apply to format='tf_saved_model' alone",
+        ),
     ],
 )
 def test_a_bad_argument_is_named_and_nothing_is_written(exported, tmp_path, arguments, message):

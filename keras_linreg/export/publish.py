@@ -22,8 +22,8 @@ def publish(model, base, warmup=None, keep=None) -> Path:
     incomplete version, and none is lost or overwritten. What a killed publisher has left is swept up by the next.
 
     Args:
-        model: a model that can be exported, or the folder that its `export` wrote. The folder stays as it is; its
-            files must be those that were exported (what was added under `assets.extra` comes along).
+        model: a model, which is exported with the defaults, or the folder that its `export` wrote. The folder stays as
+            it is; its files must be those that were exported (what was added under `assets.extra` comes along).
         base: the folder of the versions, on a local or POSIX file system; made if it is not there.
         warmup: rows that `predict` takes, in memory: for each signature the server runs the first of them alone and
             all of them together (the first 1,000) before it answers anybody.
@@ -81,7 +81,7 @@ def _checked_base(base) -> Path:
     text = os.path.expanduser(os.fspath(base))
     if not text:
         raise ValueError("`base` must name the folder of the versions. Received: an empty path.")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text):
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ValueError(
             "`base` must be a folder of a file system in which a rename is atomic: publish there, and have what copies "
             f"it to a bucket write the version under another name first. Received: {text}."
