@@ -39,12 +39,20 @@ def solved(x, y, weights=None, **arguments):
     return model
 
 
+def noise(matrix):
+    """Errors that no column explains, nor a constant."""
+    design = np.column_stack([np.ones(len(matrix)), matrix])
+    errors = RNG.normal(size=len(matrix))
+    return errors - design @ np.linalg.lstsq(design, errors, rcond=None)[0]
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, penguins, penguin_space):
     """For each kind of model: the folder, the request of its rows, the model and its data."""
     matrix = RNG.normal(size=(N, 4))
     target = matrix.sum(axis=1) + RNG.normal(size=N)
     both = np.stack([target, -(target**2)], 1)
+    without_second = matrix[:, 0] + 3 + noise(matrix)  # of which the second column explains nothing at all
     named = pd.DataFrame(matrix, columns=["b", "a", "d", "c"])
     awkward = pd.DataFrame(RNG.normal(size=(N, len(AWKWARD))), columns=AWKWARD)
     dependent = named.assign(sum=named["a"] + named["b"], one=1.0)
@@ -73,6 +81,14 @@ def exported(tmp_path_factory, penguins, penguin_space):
         "exact, dependent": (solved, dependent, target, {}),
         "exact, min_norm": (solved, dependent, target, {"dependent": "min_norm"}),
         "exact, float64 door": (solved, far, target, {}),
+        "exact, years": (solved, matrix + np.array([2000, 0, 0, 1e4]), target, {}),
+        "exact, an idle year": (solved, matrix + np.array([0, 1e4, 0, 0]), without_second, {}),
+        "exact, nearly dependent": (
+            solved,
+            np.column_stack([matrix, matrix[:, 0] + 1e-3 * matrix[:, 1] ** 2]),
+            target,
+            {},
+        ),
         "exact, FeatureSpace": (solved, *penguins, {"preprocessor": penguin_space}),
         "exact, one degree of freedom": (solved, matrix[:3, :1], target[:3], {}),
         "penalised": (solved, matrix, target, {"kernel_regularizer": "l2"}),
@@ -83,16 +99,25 @@ def exported(tmp_path_factory, penguins, penguin_space):
         folder = tmp_path_factory.mktemp("export") / "model"
         door = "float64" if kind == "exact, float64 door" else "float32"
         model.export(folder, verbose=False, input_dtype=door)
-        out[kind] = folder, request_of(model, x, door), model, x
+        request = request_of(model, x, door)
+        out[kind] = folder, request, model, request["features"].astype("float64") if kind in AS_SERVED else x
     return out
 
 
+AS_SERVED = "exact, years", "exact, an idle year", "exact, nearly dependent"  # what comes through a float32 door
 KINDS = [
     *("matrix", "one feature", "frame", "two outputs", "awkward names", "bfloat16", "float64"),
     *("Normalization of a matrix", "Normalization of a frame", "FeatureSpace", "penalised"),
     *("exact, matrix", "exact, one feature", "exact, frame", "exact, weights", "exact, no intercept"),
     *("exact, two outputs", "exact, awkward names", "exact, float32", "exact, dependent", "exact, min_norm"),
-    *("exact, float64 door", "exact, FeatureSpace", "exact, one degree of freedom"),
+    *(
+        "exact, years",
+        "exact, an idle year",
+        "exact, nearly dependent",
+        "exact, float64 door",
+        "exact, FeatureSpace",
+        "exact, one degree of freedom",
+    ),
 ]
 EXACT = [kind for kind in KINDS if kind.startswith("exact")]
 
@@ -232,6 +257,16 @@ def test_keras_own_layer_for_saved_models_loads_it(exported):
     folder, request, model, x = exported["matrix"]
     layer = keras.layers.TFSMLayer(folder)
     close(layer(request["features"])["predictions"], model.predict(x, verbose=0), 1e-5)
+
+
+def test_float64_is_used_inside_where_float32_would_lose_digits(exported, answers):
+    _, request, model, x = exported["exact, years"]
+    rows = request["features"].astype(np.float64)  # as they came through the door
+    expected = model.predict(rows, verbose=0)
+    found = answers["exact, years", "serving_default", len(x)]["predictions"]
+    close(found, expected, 1e-7, 1e-7)
+    in_float32 = rows.astype("f4") @ model.kernel.numpy().astype("f4") + model.bias.numpy().astype("f4")
+    assert np.abs(in_float32 - expected).max() > 1e-4
 
 
 # Bad requests

@@ -13,19 +13,22 @@ from keras_linreg.solvers import TOLERANCES
 
 FARTHEST = float(-special.ndtri(2.0**-54))  # the normal quantile of the largest level below 1 that float64 holds
 DEGREE = 40
+AMPLIFICATION = 8.0  # of rounding errors, up to which float32 does
 
 
 class Intervals(tf.Module):
-    """Means, standard errors, limits and leverage of rows of a design, in float64.
+    """Means, standard errors, limits and leverage of rows of a design; products in float64, the answers float32.
 
     Args:
         found: the estimate, with coordinates and degrees of freedom.
         input_dtype: in which the rows came, before they were float64: what is left of a column that depends on
             others cannot be smaller than its rounding.
         stacked: whether the design is the transpose of stacked columns.
+        single: whether float32 is enough for the predictions; so it is for the leverage, then, if the columns are
+            neither nearly dependent nor far from 0.
     """
 
-    def __init__(self, found: Estimate, input_dtype: str, stacked: bool):
+    def __init__(self, found: Estimate, input_dtype: str, stacked: bool, single: bool = False):
         super().__init__()
         self._stacked = stacked
         coordinates = found.coordinates
@@ -35,10 +38,17 @@ class Intervals(tf.Module):
         self._tolerance = 100 * max(coordinates.tolerance, TOLERANCES[input_dtype])
         self._kept = np.flatnonzero(coordinates.kept)
         self._dropped = np.flatnonzero(~coordinates.kept)
+        centre = coordinates.centre.sum(0)
+        offsets = np.abs(centre[self._kept]) @ np.abs(coordinates.inverse)  # whose rows are of the size of the level
+        single = single and not len(self._dropped) and found.scaled_condition_number <= AMPLIFICATION
+        single = single and bool((offsets <= AMPLIFICATION * (coordinates.level or 0.0)).all())
+        self.dtype = np.dtype(np.float32 if single else np.float64)
         # Variables: a constant would be written once for each signature.
-        self._centre, self._inverse = tf.Variable(coordinates.centre.sum(0)), tf.Variable(coordinates.inverse)
+        self._centre, self._inverse = tf.Variable(centre), tf.Variable(coordinates.inverse.astype(self.dtype))
+        self._shift = tf.Variable((-centre[self._kept] @ coordinates.inverse).astype(np.float32))
         self._shares, self._size = tf.Variable(coordinates.shares), tf.Variable(coordinates.size)
-        self._scale = tf.Variable(found.scale[0] if self._units == 1 else found.scale)
+        deviation = np.sqrt(found.scale).astype(np.float32)
+        self._deviation = deviation[0] if self._units == 1 else deviation
 
     def at(self, level: float) -> Callable:
         """Return the function `(design, mean) -> dict` for one level; mean `(n, units)`, the answer as `KEYS`."""
@@ -50,25 +60,31 @@ class Intervals(tf.Module):
         quantile = t_quantile(self._df)
 
         def limits(design, mean, level):
-            reach = quantile(level)
+            reach = tf.cast(quantile(level), tf.float32)
             return self._limits(design, mean, reach if self._units == 1 else reach[:, None])
 
         return limits
 
     def _limits(self, design, mean, quantile):
-        moved = self._centred(design)
-        kept = tf.gather(moved, self._kept, axis=1) if len(self._dropped) else moved
-        leverage = tf.reduce_sum(tf.square(tf.matmul(kept, self._inverse)), axis=1) + self._level_squared
+        if self.dtype == np.float32:  # one operation
+            z = tf.nn.bias_add(tf.matmul(design, self._inverse), self._shift)
+        else:
+            moved = self._centred(design)
+            kept = tf.gather(moved, self._kept, axis=1) if len(self._dropped) else moved
+            z = tf.matmul(kept, self._inverse)
+        # By a product: to sum short rows takes longer.
+        squares = tf.matmul(tf.square(z), tf.ones((len(self._kept), 1), self.dtype))
+        leverage = tf.squeeze(squares, 1) + self._level_squared
         if len(self._dropped):
             leverage = tf.where(self._are_determined(moved, kept), leverage, np.nan)
-        if self._units == 1:
-            mean, lever = tf.squeeze(mean, 1), leverage
-        else:
-            lever = leverage[:, None]
-        mean_se = tf.sqrt(self._scale * lever)
-        reach, obs_reach = quantile * mean_se, quantile * tf.sqrt(self._scale * (1 + lever))
+        # What is left to do loses nothing in the dtype of the answers.
+        leverage, mean = tf.cast(leverage, tf.float32), tf.cast(mean, tf.float32)
+        lever = leverage if self._units == 1 else leverage[:, None]
+        mean = tf.squeeze(mean, 1) if self._units == 1 else mean
+        mean_se = self._deviation * tf.sqrt(lever)
+        reach, obs_reach = quantile * mean_se, quantile * (self._deviation * tf.sqrt(1 + lever))
         values = (mean, mean_se, mean - reach, mean + reach, mean - obs_reach, mean + obs_reach, leverage)
-        return {key: tf.cast(value, tf.float32) for key, value in zip(KEYS, values, strict=True)}
+        return dict(zip(KEYS, values, strict=True))
 
     def _centred(self, design):
         if self._stacked:  # transposes cancel, or are part of the product: no number is moved

@@ -10,10 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg import factor
-from keras_linreg.doubledouble import as_doubledouble
 from keras_linreg.estimate import Estimate
-from keras_linreg.export.signatures import Door
+from keras_linreg.export.signatures import Door, spread
 from keras_linreg.moments import Moments
 
 FILE = "keras_linreg.json"
@@ -59,13 +57,6 @@ def _training(moments: Moments, found: Estimate | None) -> dict[str, Any]:
             "leverage_threshold": 3 * found.rank / found.nobs,
         }
     return facts
-
-
-def spread(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weighted means and standard deviations `(q,)` of features and outputs."""
-    statistics = moments.statistics
-    norms = factor.column_norms(as_doubledouble(statistics.factor).hi)
-    return statistics.mean.hi, norms / np.sqrt(float(statistics.weight.hi))
 
 
 def write(folder, facts: dict[str, Any]) -> None:

@@ -6,10 +6,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from keras_linreg import factor
 from keras_linreg.data import Schema, preprocessing
-from keras_linreg.export.intervals import Intervals
+from keras_linreg.doubledouble import as_doubledouble
+from keras_linreg.export.intervals import AMPLIFICATION, Intervals
+from keras_linreg.moments import Moments
 
 INPUT_DTYPES = ("float32", "float64")
 LEVEL = "level"
@@ -90,7 +94,49 @@ class Door:
         return self._reader.graph_design(inputs)
 
 
-def endpoints(model, door: Door, intervals: Intervals | None, level: float) -> dict[str, Endpoint]:
+def spread(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted means and standard deviations `(q,)` of features and outputs."""
+    statistics = moments.statistics
+    norms = factor.column_norms(as_doubledouble(statistics.factor).hi)
+    return statistics.mean.hi, norms / np.sqrt(float(statistics.weight.hi))
+
+
+class Single(tf.Module):
+    """The predictions of a float64 model in float32, for a model of a matrix to which that makes no difference."""
+
+    def __init__(self, model):
+        super().__init__()
+        self._kernel = tf.Variable(model.kernel.numpy().astype(np.float32))
+        self._bias = tf.Variable(np.zeros(model.units) if model.bias is None else model.bias.numpy(), dtype=tf.float32)
+
+    def __call__(self, design, training=False):
+        """Return `design @ kernel + bias`."""
+        return tf.nn.bias_add(tf.matmul(design, self._kernel), self._bias)
+
+    @staticmethod
+    def is_enough(model, door: Door, moments: Moments | None) -> bool:
+        """Return whether float32 loses no more than it does by holding the answer, but for a factor of some units.
+
+        ```python
+        (abs(bias) + sum(root_mean_square(x) * abs(kernel))) <= 8 * root_mean_square(y_pred)
+        ```
+        """
+        if moments is None or model.preprocessor is not None or door.named or door.columns[0].dtype != "float32":
+            return False
+        means, deviations = (part[: len(moments.feature_names)] for part in spread(moments))
+        kernel = model.kernel.numpy()
+        bias = np.zeros(model.units) if model.bias is None else model.bias.numpy()
+        terms = np.abs(bias) + np.hypot(means, deviations) @ np.abs(kernel)
+        explained = as_doubledouble(moments.statistics.factor).hi[: len(kernel), : len(kernel)] @ kernel
+        size = np.hypot(
+            means @ kernel + bias, np.linalg.norm(explained, axis=0) / np.sqrt(float(moments.statistics.weight.hi))
+        )
+        return bool((terms <= AMPLIFICATION * size).all())
+
+
+def endpoints(
+    model, door: Door, intervals: Intervals | None, level: float, single: Single | None = None
+) -> dict[str, Endpoint]:
     """Return the signatures of a model, the one that a server takes by default first, under its name in Keras.
 
     Args:
@@ -98,10 +144,12 @@ def endpoints(model, door: Door, intervals: Intervals | None, level: float) -> d
         door: what comes in.
         intervals: of the fit, `None` where the model has none.
         level: of `predict_interval`.
+        single: the predictions in float32, where that is enough.
     """
+    predict = single or model
 
     def predictions(inputs):
-        return tf.cast(model(door.design(inputs), training=False), tf.float32)
+        return tf.cast(predict(door.design(inputs), training=False), tf.float32)
 
     def serve(inputs):
         return {"predictions": predictions(door.checked(inputs))}
@@ -125,7 +173,7 @@ def endpoints(model, door: Door, intervals: Intervals | None, level: float) -> d
 
     def of(inputs):
         design = door.design(inputs)
-        return tf.cast(design, tf.float64), tf.cast(model(design, training=False), tf.float64)
+        return tf.cast(design, intervals.dtype), predict(design, training=False)
 
     def predict_interval(inputs):
         return at_level(*of(door.checked(inputs)))

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_linreg.estimate import Estimate
 from keras_linreg.export import manifest, saved_model
 from keras_linreg.export.intervals import Intervals
-from keras_linreg.export.signatures import INPUT_DTYPES, LEVEL, Door, check_preprocessor, endpoints
+from keras_linreg.export.signatures import INPUT_DTYPES, LEVEL, Door, Single, check_preprocessor, endpoints, spread
 from keras_linreg.inference import KEYS
 from keras_linreg.moments import Moments
 
@@ -56,17 +56,18 @@ def write(
             UserWarning,
             stacklevel=4,
         )
+    single = Single(model) if Single.is_enough(model, door, moments) else None
     stacked = door.named and model.preprocessor is None
-    intervals = None if found is None else Intervals(found, input_dtype, stacked)
+    intervals = None if found is None else Intervals(found, input_dtype, stacked, single is not None)
     check_preprocessor(model, door)
     with replacing(filepath) as staged:
         archive = keras.export.ExportArchive()
         archive.track(model)
         if model.preprocessor is not None:
             archive.track(model.preprocessor)
-        if intervals is not None:
-            archive.track(intervals)
-        for key, endpoint in endpoints(model, door, intervals, level).items():
+        for part in filter(None, (intervals, single)):
+            archive.track(part)
+        for key, endpoint in endpoints(model, door, intervals, level, single).items():
             archive.add_endpoint(key, endpoint.function, endpoint.specs)
         archive.write_out(staged, verbose=False)
         saved_model.finish(staged, {safe: name for name, safe in door.safe.items()})
@@ -117,7 +118,7 @@ def _warn_of_coarse(model, moments: Moments | None) -> None:
     if model.preprocessor is not None or moments is None or moments.dtype != "float64":
         return
     names = moments.feature_names
-    means, deviations = (values[: len(names)] for values in manifest.spread(moments))
+    means, deviations = (values[: len(names)] for values in spread(moments))
     spacing = np.spacing(np.abs(means).astype(np.float32)).astype(np.float64)
     coarse = (deviations > 0) & (spacing > COARSE * deviations)
     if coarse.any():
