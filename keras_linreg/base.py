@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_linreg import divergence, export
-from keras_linreg.data import Prepared, Reader, Schema, checked_names, is_sparse, is_stream, preprocessing
+from keras_linreg import divergence, export, loop
+from keras_linreg.data import Prepared, Reader, Schema, checked_names, is_sparse, is_stream, preprocessing, split
 from keras_linreg.inference import check_level
 from keras_linreg.losses import SquaredError
 
@@ -48,6 +48,9 @@ class LinearModel(keras.Model):
         self._keep("_given_names", checked_names(feature_names))
         self._keep("_schema", None)
         self._keep("_watch", None)
+        self._keep("_loop", None)
+        self._keep("_functions", None)
+        self._keep("_may_be_compiled", True)
         self.bias = None
         self.supports_masking = True
 
@@ -139,6 +142,8 @@ class LinearModel(keras.Model):
             loss_weights, metrics, weighted_metrics, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as
                 in `keras.Model.compile`.
         """
+        self._keep("_functions", None)
+        self._keep("_may_be_compiled", jit_compile is not False)
         super().compile(
             optimizer=keras.optimizers.SGD(learning_rate=0.01) if optimizer is None else optimizer,
             loss=SquaredError() if loss is None else loss,
@@ -178,7 +183,13 @@ class LinearModel(keras.Model):
         validation_batch_size=None,
         validation_freq=1,
     ):
-        """Train as `keras.Model.fit` does, with the same arguments, on more kinds of data.
+        """Train as `keras.Model.fit` does, with the same arguments, on more kinds of data, and faster where it can.
+
+        Arrays, frames, dicts and dense tensors are held as one tensor in floatx (float32 arrays that are already so are
+        copied once, as Keras does), and blocks of steps run in one compiled call: an epoch; where a callback watches
+        batches, a batch; with `steps_per_execution`, as many. Keras's own loop takes the steps of streams, sparse data,
+        strategies, `run_eagerly`, `class_weight`, `steps_per_epoch`, a `train_step` of a subclass's own, and fits
+        that would end before they were compiled. The results are the same, to rounding.
 
         Args:
             x: array `(n, p)` or `(n,)`, tensor, sparse tensor or matrix, frame, Series, dict of columns; or a
@@ -215,25 +226,37 @@ class LinearModel(keras.Model):
             raise ValueError(
                 "`jit_compile` must be False for a sparse `x`, of which XLA knows nothing. Received: True."
             )
+        rows = data
+        if validation_split and validation_data is None and not (is_stream(data.x) or is_sparse(data.x)):
+            rows, held = split(data, validation_split)
+            validation_data = keras.utils.pack_x_y_sample_weight(held.x, held.y, held.sample_weight)
+        options = {
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "verbose": verbose,
+            "callbacks": callbacks,
+            "shuffle": shuffle,
+            "class_weight": class_weight,
+            "initial_epoch": initial_epoch,
+            "steps_per_epoch": steps_per_epoch,
+        }
         with divergence.watching(self, data, callbacks):
-            return super().fit(
-                data.x,
-                data.y,
-                batch_size=batch_size,
-                epochs=epochs,
-                verbose=verbose,
-                callbacks=callbacks,
-                validation_split=validation_split,
-                validation_data=validation_data,
-                shuffle=shuffle if data.can_shuffle else False,
-                class_weight=class_weight,
-                sample_weight=data.sample_weight,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=steps_per_epoch,
-                validation_steps=validation_steps,
-                validation_batch_size=validation_batch_size,
-                validation_freq=validation_freq,
-            )
+            run = loop.plan(self, rows, options)
+            given = {"x": rows.x, "y": rows.y, "sample_weight": rows.sample_weight}
+            options["shuffle"] = shuffle if data.can_shuffle else False
+            if run is not None:
+                given = {"x": loop.nothing()}
+                options |= {"batch_size": None, "shuffle": False, "steps_per_epoch": run.steps}
+            with loop.taking(self, run):
+                return super().fit(
+                    **given,
+                    **options,
+                    validation_split=validation_split,
+                    validation_data=validation_data,
+                    validation_steps=validation_steps,
+                    validation_batch_size=validation_batch_size or batch_size,
+                    validation_freq=validation_freq,
+                )
 
     def evaluate(
         self,
@@ -250,7 +273,8 @@ class LinearModel(keras.Model):
         """Return loss and metrics as `keras.Model.evaluate` does, for every kind of data that `fit` takes."""
         options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
         if kwargs.get("_use_cached_eval_dataset"):  # fit's own call, on data that it has prepared
-            return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
+            with loop.set_aside(self):
+                return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
         self._assert_compile_called("evaluate")
         data = self._batched(self._prepare(x, y, sample_weight), batch_size)
         with divergence.naming_bad_batches(data):
@@ -346,7 +370,23 @@ class LinearModel(keras.Model):
         """Compile the train step as Keras does, and look at the loss of each call."""
         if self.train_function is None or force:
             super().make_train_function(force)
-            self.train_function = divergence.watched(self, self.train_function)
+            self.train_function = loop.taken(self, divergence.watched(self, self.train_function))
+
+    def reset_metrics(self):
+        """Reset loss and metrics as Keras does; a loop does so itself, in its first step of an epoch."""
+        if self._loop is None or self._loop.aside or not tf.executing_eagerly():
+            super().reset_metrics()
+
+    def get_metrics_result(self):
+        """Return loss and metrics as Keras does, of the loop that takes the steps, if there is one."""
+        if self._loop is None or self._loop.aside or not tf.executing_eagerly():
+            return super().get_metrics_result()
+        return self._loop.logs
+
+    @property
+    def _steps_are_ours(self) -> bool:
+        """Whether the train step is known to be one that compiles."""
+        return False
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Update the metrics and return their results, as `keras.Model.compute_metrics` does, for `y` of any rank."""

@@ -44,6 +44,8 @@ class Watch:
         self.start = self.latest = self.previous = self._read()
         self.optimizer_start = [_reader(variable)() for variable in self.optimizer_variables]
         self.calls = 0
+        self._changed: list = []
+        self._reads_of_all: list = []
 
     def before_step(self) -> None:
         """Keep the weights of the last two calls."""
@@ -55,6 +57,22 @@ class Watch:
         loss = logs.get("loss") if isinstance(logs, dict) else None
         if loss is not None and not math.isfinite(loss):
             raise NonFiniteLoss(str(float(loss)))
+
+    def before_block(self) -> tuple:
+        """Do as `before_step`, and return all that steps change, to `rewind` to."""
+        changed = [*self.weights, *self.optimizer_variables, *self.model.metrics_variables]
+        if len(changed) != len(self._changed):
+            self._changed, self._reads_of_all = changed, [_reader(variable) for variable in changed]
+        kept = self.latest, self.previous, self.calls
+        values = [read() for read in self._reads_of_all]
+        self.previous, self.latest = self.latest, values[: len(self.weights)]
+        self.calls += 1
+        return values, *kept
+
+    def rewind(self, kept: tuple) -> None:
+        """Make everything what it was before a block."""
+        values, self.latest, self.previous, self.calls = kept
+        _assign(self._changed, values)
 
     def restore_start(self) -> None:
         """Make the model what it was before the fit."""

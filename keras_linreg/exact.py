@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import warnings
 from collections.abc import Iterator
 
@@ -20,9 +19,9 @@ from keras_linreg.data import (
     as_dataset,
     default_names,
     dense_batches,
-    is_sparse,
     is_stream,
     preprocessing,
+    split,
 )
 from keras_linreg.diagnostics import Diagnostics
 from keras_linreg.estimate import Estimate, estimated
@@ -278,7 +277,7 @@ class ExactLinearRegression(LinearModel):
         held_out: Prepared | None = None
         validation = None
         if validation_split and validation_data is None:
-            data, held_out = _split(data, validation_split)
+            data, held_out = split(data, validation_split)
         elif validation_data is not None:
             held_out = prepare_data(reader, validation_data)
         if reader.schema is not None:
@@ -627,21 +626,3 @@ def _check_strategy(strategy: tf.distribute.Strategy) -> None:
             "keras_linreg.Moments.from_data of each one's rows, add them up, and call "
             f"ExactLinearRegression.from_moments. Received: {type(strategy).__name__}."
         )
-
-
-def _split(data: Prepared, share: float) -> tuple[Prepared, Prepared]:
-    """Return the first rows to fit and the last ones to validate, as Keras splits them."""
-    if is_stream(data.x) or is_sparse(data.x):
-        raise ValueError("`validation_split` takes dense arrays, frames and dicts: give `validation_data` instead.")
-    rows = int(data.x.shape[0])
-    first = math.floor(rows * (1.0 - share))
-    if not 0 < share < 1 or first in (0, rows):
-        raise ValueError(
-            f"`validation_split` must leave rows to fit and rows to validate. Received: {share} of {rows} rows."
-        )
-
-    def part(rows: slice) -> Prepared:
-        weight = data.sample_weight
-        return Prepared(data.x[rows], data.y[rows], None if weight is None else weight[rows])
-
-    return part(slice(first)), part(slice(first, None))

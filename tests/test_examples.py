@@ -209,6 +209,20 @@ def test_the_benchmark_of_serving_prints_its_ratios(monkeypatch, capfd):
     assert all(float(line.split()[-1]) > 0 for line in lines[1:])
 
 
+def test_the_benchmark_of_fit_prints_its_tables_and_draws_its_chart(tmp_path, monkeypatch, capsys):
+    module = loaded(ROOT / "examples" / "benchmarks" / "fit.py")
+    monkeypatch.setattr(module, "JOBS", {"small": (200, 3, 32, 2)})
+    monkeypatch.setattr(module, "make", lambda rows, columns, make=module.make: make(min(rows, 200), columns))
+    monkeypatch.setattr(module, "PATIENCE", 2.0)
+    monkeypatch.setattr(sys, "argv", ["fit.py", "--output", str(tmp_path), "--repeats", "1", "--quick"])
+    module.main()
+    said = capsys.readouterr().out
+    assert re.search(r"small +first fit +next fit", said)
+    found = re.findall(r"exact model +(\S+)", said)
+    assert len(found) == 2 and all(float(seconds) > 0 for seconds in found)
+    assert drawn(tmp_path / "fit.png")
+
+
 # README
 
 

@@ -3,7 +3,7 @@
 from keras_linreg.data.dense import as_dataset, block_size, dense_batch, dense_batches, parts_of
 from keras_linreg.data.reader import Reader
 from keras_linreg.data.schema import Column, Schema, checked_names, default_names, output_names
-from keras_linreg.data.streams import Prepared, finite_part, is_finite, is_sparse, is_stream
+from keras_linreg.data.streams import Prepared, finite_part, is_finite, is_sparse, is_stream, split
 
 __all__ = [
     "Column",
@@ -22,4 +22,5 @@ __all__ = [
     "is_stream",
     "output_names",
     "parts_of",
+    "split",
 ]

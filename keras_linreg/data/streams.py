@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import math
 import types
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -45,6 +46,24 @@ def is_stream(x) -> bool:
 def is_sparse(x) -> bool:
     """Return whether `x` is a sparse tensor or a SciPy sparse matrix."""
     return isinstance(x, tf.SparseTensor) or hasattr(x, "tocoo")
+
+
+def split(data: Prepared, share: float) -> tuple[Prepared, Prepared]:
+    """Return the first rows to fit and the last ones to validate, as Keras splits them."""
+    if is_stream(data.x) or is_sparse(data.x):
+        raise ValueError("`validation_split` takes dense arrays, frames and dicts: give `validation_data` instead.")
+    rows = int(data.x.shape[0])
+    first = math.floor(rows * (1.0 - share))
+    if not 0 < share < 1 or first in (0, rows):
+        raise ValueError(
+            f"`validation_split` must leave rows to fit and rows to validate. Received: {share} of {rows} rows."
+        )
+
+    def part(rows: slice) -> Prepared:
+        weight = data.sample_weight
+        return Prepared(data.x[rows], data.y[rows], None if weight is None else weight[rows])
+
+    return part(slice(first)), part(slice(first, None))
 
 
 class PreparedPyDataset(keras.utils.PyDataset):

@@ -1,0 +1,285 @@
+"""How long `fit` takes: the tape model beside Keras, an eager loop, scikit-learn and Vowpal Wabbit.
+
+    python examples/benchmarks/fit.py             the whole of it: some 15 minutes
+    python examples/benchmarks/fit.py --quick     a hundredth of the rows, to see that it runs
+
+Prints the seconds of four jobs (medians of rounds in which all take turns, in one process), with the first call and
+without it, and how many times as long the others take; then the seconds until the training loss is within 1e-6 of
+least squares; and draws how an epoch grows with rows, columns and batch size, as `fit.png`. Vowpal Wabbit takes part
+where it is installed.
+"""
+
+import argparse
+import gc
+import os
+import statistics
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import LinearRegression, SGDRegressor
+
+import keras_linreg as klr
+from keras_linreg import plots
+
+# rows, columns, batch size, epochs
+JOBS = {
+    "tutorial, 100 epochs": (100, 1, 100, 100),
+    "100,000 x 20, batch 32": (100_000, 20, 32, 1),
+    "1,000,000 x 20, batch 32": (1_000_000, 20, 32, 1),
+    "1,000,000 x 100, batch 8192": (1_000_000, 100, 8192, 1),
+}
+RATE = 0.01
+LONG_STEPS = 5_000  # of an epoch: Keras's second call is as long as its first then, and an eager loop far too long
+WITHIN = 1e-6
+PATIENCE = 60.0  # seconds to look for the optimum
+OURS, KERAS, KERAS_32, EAGER = "keras_linreg", "Keras Dense(1)", "Keras, steps_per_execution=32", "eager tape loop"
+SGD, WABBIT = "SGDRegressor (batch of one)", "Vowpal Wabbit (batch of one)"
+
+
+def make(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    if columns == 1:
+        x = np.linspace(0, 10, rows, dtype=np.float32)[:, None]
+        return x, x[:, 0] + rng.normal(size=rows).astype(np.float32)
+    x = rng.standard_normal((rows, columns), np.float32)
+    return x, x @ rng.standard_normal(columns).astype(np.float32) + rng.standard_normal(rows, np.float32)
+
+
+# Contestants: made for a job, they return the function that fits once more.
+
+
+def ours(x, y, batch_size, epochs):
+    model = klr.LinearRegression()
+    model.compile(optimizer=keras.optimizers.SGD(RATE))
+    return lambda: model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
+
+
+def stock(x, y, batch_size, epochs, **options):
+    model = keras.Sequential([keras.layers.Input((x.shape[1],)), keras.layers.Dense(1, kernel_initializer="zeros")])
+    model.compile(keras.optimizers.SGD(RATE), "mse", **options)
+    return lambda: model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
+
+
+def eager(x, y, batch_size, epochs):
+    kernel, bias = tf.Variable(tf.zeros((x.shape[1], 1))), tf.Variable(tf.zeros(1))
+    design, target = tf.constant(x), tf.constant(y[:, None])
+
+    def fit():
+        for _ in range(epochs):
+            order = tf.random.shuffle(tf.range(len(x)))
+            for start in range(0, len(x), batch_size):
+                rows = order[start : start + batch_size]
+                xb, yb = tf.gather(design, rows), tf.gather(target, rows)
+                with tf.GradientTape() as tape:
+                    loss = tf.reduce_mean(tf.square(yb - (xb @ kernel + bias)))
+                for variable, gradient in zip((kernel, bias), tape.gradient(loss, (kernel, bias)), strict=True):
+                    variable.assign_sub(RATE * gradient)
+
+    return fit
+
+
+def regressor(x, y, batch_size, epochs):
+    model = SGDRegressor(max_iter=epochs, tol=None, alpha=0.0, learning_rate="constant", eta0=1e-3)
+    return lambda: model.fit(x, y)
+
+
+def wabbit(x, y, batch_size, epochs):
+    import vowpalwabbit
+
+    lines = [f"{t:.6g} | {' '.join(f'{i}:{v:.6g}' for i, v in enumerate(row))}" for row, t in zip(x, y, strict=True)]
+    workspace = vowpalwabbit.Workspace("--quiet")
+
+    def fit():
+        for _ in range(epochs):
+            for line in lines:
+                workspace.learn(line)
+
+    return fit
+
+
+def contestants(rows: int, batch_size: int, epochs: int) -> dict:
+    steps = -(-rows // batch_size)
+    found = {
+        OURS: ours,
+        KERAS: stock,
+        KERAS_32: lambda *job: stock(*job, steps_per_execution=32),
+        SGD: regressor,
+    }
+    if steps * epochs <= LONG_STEPS:
+        found[EAGER] = eager
+    try:
+        import vowpalwabbit  # noqa: F401
+    except ImportError:
+        return found
+    return {**found, WABBIT: wabbit} if rows <= 100_000 else found
+
+
+def race(job: tuple, repeats: int) -> dict[str, tuple[float, float]]:
+    """Return each contestant's median seconds of the first call, and of the second."""
+    rows, columns, batch_size, epochs = job
+    x, y = make(rows, columns)
+    functions = contestants(rows, batch_size, epochs)
+    times: dict = {name: ([], []) for name in functions}
+    for turn in range(repeats):
+        for name in list(functions) if turn % 2 else reversed(list(functions)):
+            gc.collect()
+            start = time.perf_counter()
+            fit = functions[name](x, y, batch_size, epochs)
+            if name == WABBIT:
+                start = time.perf_counter()  # numbers to text is not its fit
+            fit()
+            times[name][0].append(time.perf_counter() - start)
+            if name.startswith("Keras") and -(-rows // batch_size) > LONG_STEPS:
+                times[name][1].append(times[name][0][-1])
+                continue
+            start = time.perf_counter()
+            fit()
+            times[name][1].append(time.perf_counter() - start)
+    return {name: tuple(map(statistics.median, found)) for name, found in times.items()}
+
+
+def show(title: str, found: dict[str, tuple[float, float]]) -> None:
+    print(f"\n{title:38} {'first fit':>10} {'next fit':>10}   times ours", flush=True)
+    for name, (first, second) in found.items():
+        ratios = f"{first / found[OURS][0]:8.1f} {second / found[OURS][1]:8.1f}"
+        print(f"  {name:36} {first:10.4f} {second:10.4f} {ratios if name != OURS else ''}", flush=True)
+
+
+# Time to the optimum
+
+
+class Arrived(keras.callbacks.Callback):
+    """Stops where the loss of an epoch, taken before its one step, is near enough to the optimum."""
+
+    def __init__(self, optimum: float):
+        super().__init__()
+        self.optimum, self.at = optimum, None
+
+    def on_train_begin(self, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self.start
+        if logs["loss"] <= self.optimum * (1 + WITHIN):
+            self.at = epoch
+        if self.at is not None or seconds > PATIENCE:
+            self.model.stop_training = True
+
+
+def by_descent(make_model, x, y, optimum: float, rate: float, momentum: float) -> float | None:
+    """Return the seconds of full-batch descent to the optimum, all included; `None` where patience ends."""
+    start = time.perf_counter()
+    scale = keras.layers.Normalization()
+    scale.adapt(x)
+    model, arrived = make_model(scale, x.shape[1]), Arrived(optimum)
+    model.compile(keras.optimizers.SGD(rate, momentum=momentum, nesterov=momentum > 0), "mse")
+    model.fit(x, y, batch_size=len(x), epochs=100_000, shuffle=False, verbose=0, callbacks=[arrived])
+    return None if arrived.at is None else time.perf_counter() - start
+
+
+def by_regressor(x, y, optimum: float) -> float | None:
+    start = time.perf_counter()
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+    model = SGDRegressor(alpha=0.0, eta0=0.01)
+    while time.perf_counter() - start < PATIENCE:
+        model.partial_fit(scaled, y)
+        if np.mean((y - model.predict(scaled)) ** 2) <= optimum * (1 + WITHIN):
+            return time.perf_counter() - start
+    return None
+
+
+def seconds_of(fit) -> float:
+    start = time.perf_counter()
+    fit()
+    return time.perf_counter() - start
+
+
+def to_the_optimum(title: str, x, y, rate: float, momentum: float, repeats: int) -> None:
+    best = klr.ExactLinearRegression()
+    best.fit(x, y, verbose=0)
+    optimum = best.solution.mean_squared_error
+
+    def tape(scale, columns):
+        return klr.LinearRegression(preprocessor=scale)
+
+    def dense(scale, columns):
+        return keras.Sequential([keras.layers.Input((columns,)), scale, keras.layers.Dense(1)])
+
+    ways = {
+        "tape model, full batches": lambda: by_descent(tape, x, y, optimum, rate, momentum),
+        "exact model": lambda: seconds_of(lambda: klr.ExactLinearRegression().fit(x, y, verbose=0)),
+        "Keras Dense(1), full batches": lambda: by_descent(dense, x, y, optimum, rate, momentum),
+        "SGDRegressor": lambda: by_regressor(x, y, optimum),
+        "scikit-learn LinearRegression": lambda: seconds_of(lambda: LinearRegression().fit(x, y)),
+    }
+    times: dict = {name: [] for name in ways}
+    for turn in range(repeats):
+        for name in list(ways) if turn % 2 else reversed(list(ways)):
+            if None not in times[name]:
+                times[name].append(ways[name]())
+    print(f"\n{title}: seconds until the loss is within {WITHIN:g} of least squares")
+    for name, found in times.items():
+        shown = f"not in {PATIENCE:.0f} s" if None in found else f"{statistics.median(found):.4f}"
+        print(f"  {name:36} {shown:>12}", flush=True)
+
+
+# How it grows
+
+
+def grow(folder: Path, rows: int) -> None:
+    """Draw the seconds of an epoch, as rows, columns and the batch size grow."""
+    ways = {
+        "rows (20 columns, batch 32)": ([(n, 20, 32) for n in (rows // 100, rows // 10, rows)], 0),
+        f"columns ({rows // 10:,} rows, batch 256)": ([(rows // 10, p, 256) for p in (1, 10, 100, 1000)], 1),
+        f"batch size ({rows // 10:,} x 20)": ([(rows // 10, 20, b) for b in (8, 32, 256, 2048, 16384)], 2),
+    }
+    figure, axes = plots.figure(panels=3, columns=3)
+    print("\nSeconds of an epoch\n  rows x columns, batch         keras_linreg      Keras", flush=True)
+    for ax, (label, (jobs, changing)) in zip(axes, ways.items(), strict=True):
+        seconds: dict = {OURS: [], KERAS: []}
+        for n, p, b in jobs:
+            x, y = make(n, max(p, 2))
+            x = x[:, :p]
+            for name, function in ((OURS, ours), (KERAS, stock)):
+                epochs = 5 if n // b < LONG_STEPS else 1
+                fit = function(x, y, b, epochs)
+                first = seconds_of(fit)
+                again = [seconds_of(fit) for _ in range(3 if name == OURS else 1)] if first < 10 else [first]
+                seconds[name].append(statistics.median(again) / epochs)
+            print(f"  {n:>9,} x {p:>5,}, {b:>6,} {seconds[OURS][-1]:18.4f} {seconds[KERAS][-1]:10.4f}", flush=True)
+        for name, colour in ((OURS, "tab:blue"), (KERAS, "tab:gray")):
+            ax.loglog([job[changing] for job in jobs], seconds[name], "o-", color=colour, label=name)
+        ax.set_xlabel(label)
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel("seconds of an epoch")
+    axes[0].legend(frameon=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / "fit.png", dpi=110)
+    print(f"\nDrawn: {folder / 'fit.png'}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("benchmark_output"))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    less = 100 if given.quick else 1
+    for title, (rows, *rest) in JOBS.items():
+        show(title, race((max(100, rows // less), *rest), given.repeats))
+    table = load_diabetes(scaled=False)
+    x, y = table.data.astype(np.float32), table.target.astype(np.float32)
+    to_the_optimum("diabetes, 442 x 10, raw columns", x, y, 0.15, 0.95, given.repeats)
+    rows = 1_000_000 // less
+    to_the_optimum(f"{rows:,} x 20", *make(rows, 20), 0.4, 0.0, given.repeats)
+    grow(given.output, 1_000_000 // less)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,417 @@
+"""Blocks of steps in one compiled call give what Keras's own loop gives, to everyone who looks."""
+
+import re
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import tensorflow as tf
+
+import keras_linreg as klr
+from keras_linreg import loop
+
+RNG = np.random.default_rng(4)
+N = 103
+X = RNG.normal(size=(N, 3)).astype("float32")
+Y = (X @ [1.0, -2.0, 0.5] + 3 + RNG.normal(size=N)).astype("float32")
+BOTH = np.stack([Y, -Y + 1], 1)
+WEIGHTS = RNG.uniform(0.1, 2, N).astype("float32")
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Take the loop however short the fit is."""
+    monkeypatch.setattr(loop, "WORTH", 0.0)
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """The blocks that loops have taken: their first steps and sizes."""
+    blocks = []
+    real = loop.Loop._take
+
+    def take(self, first, count):
+        blocks.append((first, count))
+        return real(self, first, count)
+
+    monkeypatch.setattr(loop.Loop, "_take", take)
+    return blocks
+
+
+def fitted(x, y, ordinary=False, model=None, compiled=None, callbacks=(), **fit):
+    """A model fitted by the loop, or by Keras's own; and its History."""
+    keras.utils.set_random_seed(1)
+    model = klr.LinearRegression(**(model or {}))
+    model.compile(**{"optimizer": keras.optimizers.SGD(0.02), **(compiled or {})})
+    with pytest.MonkeyPatch.context() as patch:
+        if ordinary:
+            patch.setattr(loop, "plan", lambda *_: None)
+        history = model.fit(x, y, **{"verbose": 0, "epochs": 3, "shuffle": False, **fit}, callbacks=list(callbacks))
+    return model, history.history
+
+
+def same(found, expected, rtol=2e-5, atol=2e-6):
+    (model, history), (other, theirs) = found, expected
+    for mine, yours in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(actual=mine, desired=yours, rtol=rtol, atol=atol)
+    assert list(history) == list(theirs)
+    for key in history:
+        np.testing.assert_allclose(actual=history[key], desired=theirs[key], rtol=rtol, atol=atol, err_msg=key)
+    assert int(model.optimizer.iterations) == int(other.optimizer.iterations)
+
+
+OPTIMIZERS = {
+    "SGD": lambda: keras.optimizers.SGD(0.02),
+    "momentum": lambda: keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
+    "Adam": lambda: keras.optimizers.Adam(0.1),
+    "Ftrl": lambda: keras.optimizers.Ftrl(0.3, l1_regularization_strength=0.01),
+    "RMSprop": lambda: keras.optimizers.RMSprop(0.01),
+    "Adagrad": lambda: keras.optimizers.Adagrad(0.1),
+    "Lion": lambda: keras.optimizers.Lion(0.01),
+    "a schedule": lambda: keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.05, 10, 0.9)),
+    "clipped": lambda: keras.optimizers.SGD(0.02, global_clipnorm=0.5),
+    "averaged": lambda: keras.optimizers.SGD(0.02, use_ema=True, ema_momentum=0.9),
+    "accumulated": lambda: keras.optimizers.SGD(0.02, gradient_accumulation_steps=2),
+    "decayed": lambda: keras.optimizers.AdamW(0.05),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_takes_the_same_steps(always, taken, optimizer):
+
+    def compiled():
+        metrics = {"metrics": ["mae", keras.metrics.R2Score()], "weighted_metrics": ["mse"]}
+        return {**metrics, "optimizer": OPTIMIZERS[optimizer]()}
+
+    ours, theirs = (fitted(X, Y, ordinary, compiled=compiled(), batch_size=10) for ordinary in (False, True))
+    same(ours, theirs)
+    assert taken == [(0, 11)] * 3
+
+
+CASES = {
+    "one column": (X[:, 0], Y, {}, {}),
+    "a batch that divides": (X[:100], Y[:100], {}, {"batch_size": 20}),
+    "full batches": (X, Y, {}, {"batch_size": N}),
+    "more than all rows": (X, Y, {}, {"batch_size": 1000}),
+    "batches of one": (X, Y, {}, {"batch_size": 1}),
+    "Keras's batch size": (X, Y, {}, {}),
+    "column of targets": (X, Y[:, None], {}, {}),
+    "two outputs": (X, BOTH, {"units": 2}, {}),
+    "weights": (X, Y, {}, {"sample_weight": WEIGHTS}),
+    "weights of two outputs": (X, BOTH, {"units": 2}, {"sample_weight": WEIGHTS, "batch_size": 7}),
+    "L2": (X, Y, {"kernel_regularizer": "l2"}, {}),
+    "L1": (X, Y, {"kernel_regularizer": keras.regularizers.L1(0.1)}, {}),
+    "no bias": (X, Y, {"use_bias": False}, {}),
+    "float64 data": (X.astype("float64"), Y.astype("float64"), {}, {}),
+    "float64 model": (X, Y, {"dtype": "float64"}, {}),
+    "integers": (np.round(3 * X).astype(int), np.round(Y).astype(int), {}, {}),
+    "tensors": (tf.constant(X), tf.constant(Y), {}, {}),
+    "a frame": (pd.DataFrame(X, columns=["a", "b", "c"]), pd.Series(Y), {}, {}),
+    "a dict": ({"a": X[:, 0], "b": X[:, 1]}, Y, {}, {}),
+    "Fortran order": (np.asfortranarray(X), Y, {}, {}),
+    "validation split": (X, Y, {}, {"validation_split": 0.2, "sample_weight": WEIGHTS}),
+    "validation data": (X, Y, {}, {"validation_data": (X[:50], Y[:50]), "validation_batch_size": 8}),
+    "validation now and then": (X, Y, {}, {"validation_data": (X, Y), "validation_freq": 2}),
+    "from epoch 2": (X, Y, {}, {"initial_epoch": 2, "epochs": 5}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_data_in_memory_give_the_same(always, taken, case):
+    x, y, model, options = CASES[case]
+    same(*(fitted(x, y, ordinary, model=model, compiled={"metrics": ["mse"]}, **options) for ordinary in (False, True)))
+    assert taken
+
+
+def test_mixed_precision_gives_the_same(always, taken):
+    ours, theirs = (fitted(X, Y, ordinary, model={"dtype": "mixed_bfloat16"}) for ordinary in (False, True))
+    same(ours, theirs, rtol=0.05, atol=0.05)
+    assert taken
+
+
+def test_it_is_what_stock_keras_gives(always, taken):
+    model, history = fitted(X, Y, batch_size=8, epochs=5)
+    stock = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+    stock.compile(keras.optimizers.SGD(0.02), "mse")
+    expected = stock.fit(X, Y, batch_size=8, epochs=5, shuffle=False, verbose=0).history
+    np.testing.assert_allclose(actual=history["loss"], desired=expected["loss"], rtol=1e-5)
+    np.testing.assert_allclose(actual=model.kernel, desired=stock.layers[0].kernel, rtol=1e-5)
+    assert taken
+
+
+@pytest.mark.parametrize("numbers", [1, 60, 90, 300])
+@pytest.mark.parametrize("kind", [np.asarray, tf.constant], ids=["arrays", "tensors"])
+def test_chunks_make_no_difference(always, taken, monkeypatch, numbers, kind):
+    monkeypatch.setattr(loop, "CHUNK", numbers)
+    options = {"sample_weight": WEIGHTS, "batch_size": 10, "compiled": {"metrics": ["mae"]}}
+    ours, theirs = (fitted(kind(X), kind(Y), ordinary, **options) for ordinary in (False, True))
+    same(ours, theirs)
+    assert taken == [(0, 11)] * 3
+
+
+def test_an_error_in_a_chunk_reaches_the_caller(always, monkeypatch):
+    monkeypatch.setattr(loop, "CHUNK", 60)
+    real = loop._Part.of
+
+    def of(self, rows, count):
+        if rows.start == 40:
+            raise MemoryError("no room")
+        return real(self, rows, count)
+
+    monkeypatch.setattr(loop._Part, "of", of)
+    with pytest.raises(MemoryError, match="no room"):
+        fitted(X, Y, batch_size=10)
+
+
+# Shuffled
+
+
+@pytest.mark.parametrize("numbers", [2**19, 24])
+def test_each_epoch_takes_every_row_once_in_an_order_of_its_own(always, monkeypatch, numbers):
+    monkeypatch.setattr(loop, "CHUNK", numbers)
+    seen = []
+
+    def loss(y_true, y_pred):
+        tf.py_function(lambda rows: seen.append(rows.numpy().ravel()), [y_true], [])
+        return tf.reduce_mean(tf.square(y_true - y_pred), axis=-1)
+
+    rows = np.arange(50.0)
+    fitted(rows, rows, compiled={"loss": loss, "optimizer": keras.optimizers.SGD(0.0)}, batch_size=8, shuffle=True)
+    seen = np.concatenate([part for part in seen if len(part) > 1])
+    epochs = seen.reshape(3, 50)
+    assert all(sorted(epoch) == rows.tolist() for epoch in epochs)
+    assert not any((epochs[i] == epochs[j]).all() for i in range(3) for j in range(i))
+
+
+def test_a_seed_shuffles_the_same_way_again(always):
+    first, again = (fitted(X, Y, shuffle=True, batch_size=4) for _ in range(2))
+    same(first, again, rtol=0, atol=0)
+    assert not np.array_equal(first[0].get_weights()[0], fitted(X, Y, batch_size=4)[0].get_weights()[0])
+
+
+# Who looks
+
+
+class Look(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.seen.append(("begin", batch))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append((batch, round(float(logs["loss"]), 4), self.model.get_weights()[0].round(4).tolist()))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append((epoch, sorted(logs), self.params["steps"], self.params["epochs"]))
+
+
+def test_a_callback_that_watches_batches_sees_every_one(always, taken):
+    looks = Look(), Look()
+    for look, ordinary in zip(looks, (False, True), strict=True):
+        fitted(X, Y, ordinary, callbacks=[look], batch_size=10, validation_split=0.1)
+    assert looks[0].seen == looks[1].seen
+    assert {count for _, count in taken} == {1}
+
+
+def test_steps_per_execution_are_what_it_sees_then(always, taken):
+    looks = Look(), Look()
+    for look, ordinary in zip(looks, (False, True), strict=True):
+        fitted(X, Y, ordinary, callbacks=[look], batch_size=10, compiled={"steps_per_execution": 1})
+    taken.clear()
+    model, _ = fitted(X, Y, batch_size=10, compiled={"steps_per_execution": 4})
+    assert taken == [(0, 4), (4, 4), (8, 3)] * 3
+    assert model.steps_per_execution == 4
+
+
+def test_checkpoints_of_epochs_do_not_slow_it_down(always, taken, tmp_path):
+    saved = [keras.callbacks.ModelCheckpoint(tmp_path / "m.keras"), keras.callbacks.BackupAndRestore(tmp_path / "b")]
+    model, _ = fitted(X, Y, callbacks=saved, batch_size=10)
+    assert taken == [(0, 11)] * 3
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+
+
+def test_early_stopping_and_schedulers_work_epoch_by_epoch(always, taken):
+    def callbacks():
+        return [
+            keras.callbacks.EarlyStopping(monitor="val_loss", patience=2, restore_best_weights=True, min_delta=0.05),
+            keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.8),
+            keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1),
+        ]
+
+    ours, theirs = (
+        fitted(X, Y, ordinary, epochs=60, validation_split=0.3, callbacks=callbacks()) for ordinary in (False, True)
+    )
+    same(ours, theirs)
+    assert len(ours[1]["loss"]) < 60
+    assert taken
+
+
+def test_the_progress_bar_counts_steps_and_moves(always, taken, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "LONG", 50)
+    fitted(X, Y, batch_size=1, epochs=2, verbose=1)
+    said = capsys.readouterr().out
+    counts = [int(count) for count in re.findall(r"(\d+)/103", said)]
+    assert max(counts) == 103 and len(taken) == 2 * -(-103 // 6)
+    assert "Epoch 2/2" in said and "loss: " in said
+
+
+def test_evaluations_between_epochs_leave_later_ones_as_they_are(always):
+    model, _ = fitted(X, Y, batch_size=10, validation_data=(X, Y), compiled={"metrics": ["mae"]})
+    theirs, _ = fitted(X, Y, True, batch_size=10, validation_data=(X, Y), compiled={"metrics": ["mae"]})
+    for batch_size in (7, 32):
+        np.testing.assert_allclose(
+            actual=model.evaluate(X, Y, batch_size=batch_size, verbose=0),
+            desired=theirs.evaluate(X, Y, batch_size=batch_size, verbose=0),
+            rtol=1e-5,
+        )
+    assert model.steps_per_execution == 1
+
+
+def test_a_model_goes_on_where_it_was_and_on_other_data(always):
+    ours, theirs = (fitted(X, Y, ordinary, compiled={"optimizer": keras.optimizers.Adam(0.1)}) for ordinary in (0, 1))
+    for x, y in ((X, Y), (X[:50], Y[:50])):
+        ours[0].fit(x, y, epochs=2, shuffle=False, verbose=0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "plan", lambda *_: None)
+            theirs[0].fit(x, y, epochs=2, shuffle=False, verbose=0)
+    same(ours, theirs)
+
+
+def test_a_new_compile_is_heeded(always):
+    model, _ = fitted(X, Y)
+    before = model.get_weights()[0]
+    model.compile(optimizer=keras.optimizers.SGD(0.0), metrics=["mae"])
+    history = model.fit(X, Y, verbose=0).history
+    np.testing.assert_array_equal(model.get_weights()[0], before)
+    assert list(history) == ["loss", "mae"]
+
+
+# When something is wrong
+
+
+@pytest.mark.parametrize("batch_size", [4, 10, N])
+@pytest.mark.parametrize("optimizer", ["SGD", "momentum"])
+def test_a_divergence_ends_with_the_weights_and_the_words_of_keras_own_loop(always, batch_size, optimizer):
+    found = []
+    for ordinary in (False, True):
+        keras.utils.set_random_seed(1)
+        model = klr.LinearRegression()
+        rate = 3.0
+        momentum = 0.9 if optimizer == "momentum" else 0.0
+        model.compile(optimizer=keras.optimizers.SGD(rate, momentum=momentum))
+        with pytest.MonkeyPatch.context() as patch:
+            if ordinary:
+                patch.setattr(loop, "plan", lambda *_: None)
+            with pytest.raises(FloatingPointError, match="Training diverged") as error:
+                model.fit(X, Y, batch_size=batch_size, epochs=200, shuffle=False, verbose=0)
+        found.append((str(error.value), model.get_weights()))
+    assert found[0][0] == found[1][0]
+    for mine, theirs in zip(found[0][1], found[1][1], strict=True):
+        assert np.isfinite(mine).all()
+        np.testing.assert_allclose(actual=mine, desired=theirs, rtol=1e-2)
+
+
+@pytest.mark.parametrize("what", ["x", "y"])
+def test_bad_numbers_are_named_and_the_model_is_as_it_was(always, what):
+    model, _ = fitted(X, Y)
+    before = model.get_weights()
+    x, y = X.copy(), Y.copy()
+    (x if what == "x" else y)[77] = np.nan
+    with pytest.raises(ValueError, match=f"`{what}` must be finite. Received: nan in .*row 77"):
+        model.fit(x, y, epochs=2, verbose=0)
+    for mine, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_terminate_on_nan_ends_it_in_its_own_way(always):
+    _, history = fitted(
+        X,
+        Y,
+        epochs=300,
+        compiled={"optimizer": keras.optimizers.SGD(5.0)},
+        callbacks=[keras.callbacks.TerminateOnNaN()],
+    )
+    assert len(history["loss"]) < 300
+
+
+# Which way
+
+
+def test_what_the_compiler_does_not_take_runs_without_it(always, taken):
+    class Absolute(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            count = tf.ensure_shape(tf.numpy_function(lambda a: np.float32(len(a)), [y_true], tf.float32), ())
+            return tf.square(y_true - y_pred)[:, 0] * (count / count)
+
+    same(*(fitted(X, Y, ordinary, compiled={"loss": Absolute()}) for ordinary in (False, True)))
+    assert taken
+
+
+def test_jit_compile_false_forbids_the_compiler(always, taken):
+    model, _ = fitted(X, Y, compiled={"jit_compile": False})
+    assert taken
+    assert not any(sized._compiled for sized in model._functions._by_size.values())
+
+
+class Own(klr.LinearRegression):
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+ORDINARY = {
+    "a train step of one's own": (lambda: Own(), X, Y, {}, {}),
+    "eagerly": (klr.LinearRegression, X, Y, {"run_eagerly": True}, {}),
+    "a dataset": (klr.LinearRegression, tf.data.Dataset.from_tensor_slices((X, Y)).batch(10), None, {}, {}),
+    "a generator": (klr.LinearRegression, [(X, Y)] * 3, None, {}, {"steps_per_epoch": 3}),
+    "sparse": (klr.LinearRegression, scipy.sparse.csr_matrix(X), Y, {}, {}),
+    "steps_per_epoch": (klr.LinearRegression, X, Y, {}, {"steps_per_epoch": 2}),
+}
+
+
+@pytest.mark.parametrize("case", ORDINARY)
+def test_what_cannot_loop_goes_keras_own_way(always, taken, case):
+    make, x, y, compiled, options = ORDINARY[case]
+    model = make()
+    model.compile(**compiled)
+    history = model.fit(iter(x) if isinstance(x, list) else x, y, verbose=0, **options).history
+    assert np.isfinite(history["loss"]).all()
+    assert not taken
+
+
+def test_a_strategy_goes_keras_own_way(always, taken):
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        model = klr.LinearRegression()
+        model.compile()
+    model.fit(X, Y, verbose=0)
+    assert not taken
+
+
+class Regularised(klr.LinearRegression):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return super().compute_loss(x, y, y_pred, sample_weight, training) + tf.reduce_mean(tf.square(x))
+
+
+def test_a_loss_of_a_subclass_of_ones_own_loops(always, taken):
+    found = []
+    for ordinary in (False, True):
+        model = Regularised()
+        model.compile()
+        with pytest.MonkeyPatch.context() as patch:
+            if ordinary:
+                patch.setattr(loop, "plan", lambda *_: None)
+            found.append((model, model.fit(X, Y, shuffle=False, verbose=0).history))
+    same(*found)
+    assert taken
+
+
+def test_a_short_fit_is_not_compiled_and_a_long_one_is(taken):
+    model, _ = fitted(X, Y, epochs=1)
+    model.fit(X, Y, verbose=0)
+    assert not taken
+    fitted(X, Y, epochs=100, batch_size=N)
+    assert len(taken) == 100
