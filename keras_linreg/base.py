@@ -185,11 +185,12 @@ class LinearModel(keras.Model):
     ):
         """Train as `keras.Model.fit` does, with the same arguments, on more kinds of data, and faster where it can.
 
-        Arrays, frames, dicts and dense tensors are held as one tensor in floatx (float32 arrays that are already so are
-        copied once, as Keras does), and blocks of steps run in one compiled call: an epoch; where a callback watches
-        batches, a batch; with `steps_per_execution`, as many. Keras's own loop takes the steps of streams, sparse data,
-        strategies, `run_eagerly`, `class_weight`, `steps_per_epoch`, a `train_step` of a subclass's own, and fits
-        that would end before they were compiled. The results are the same, to rounding.
+        For arrays, frames, dicts and dense tensors, blocks of steps run in one compiled call: an epoch; where a
+        callback watches batches, a batch; with `steps_per_execution`, as many. An array is not copied whole (columns of
+        a frame or dict are put together once): its rows are brought into their order and floatx a few megabytes at a
+        time. Keras's own loop takes the steps of streams, sparse data, strategies, `run_eagerly`, `class_weight`,
+        `steps_per_epoch`, a `train_step` of a subclass's own, and fits that would end before they were compiled. The
+        results are the same, to rounding.
 
         Args:
             x: array `(n, p)` or `(n,)`, tensor, sparse tensor or matrix, frame, Series, dict of columns; or a

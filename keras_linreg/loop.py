@@ -126,7 +126,8 @@ class _Part:
             missing = count - int(found.shape[0])
             return tf.pad(found, [[0, missing], *[[0, 0]] * (found.shape.rank - 1)]) if missing else found
         found = self._values[rows] if isinstance(rows, slice) else self._values.take(rows, axis=0)
-        found = np.asarray(found, self._dtype.as_numpy_dtype)
+        with np.errstate(over="ignore"):  # the loss will tell
+            found = np.asarray(found, self._dtype.as_numpy_dtype)
         if len(found) < count:
             found = np.concatenate([found, np.zeros((count - len(found), *found.shape[1:]), found.dtype)])
         return tf.convert_to_tensor(found)
