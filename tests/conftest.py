@@ -24,6 +24,12 @@ def seeded():
 
 
 @pytest.fixture(scope="session")
+def mirrored():
+    """A strategy of two replicas: one for a process, for TensorFlow takes the gradients of a second for its own."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture(scope="session")
 def tutorial():
     """The tutorial's data: x on [0, 10], y = x + N(0, 1)."""
     x = np.linspace(0, 10, 100)

@@ -274,8 +274,8 @@ def test_the_weights_after_a_divergence_have_a_finite_loss_and_train_on():
     assert losses[-1] < losses[0]
 
 
-def test_divergence_on_two_replicas_is_explained_and_leaves_finite_weights():
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+def test_divergence_on_two_replicas_is_explained_and_leaves_finite_weights(mirrored):
+    with mirrored.scope():
         model = compiled()
     with pytest.raises(FloatingPointError, match="Training diverged.*with a learning rate of 0.01"):
         model.fit(FRAME, TARGET, epochs=50, verbose=0)

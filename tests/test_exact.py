@@ -421,7 +421,7 @@ def test_a_callback_that_stops_in_the_first_epoch_is_warned_of(table):
 
 
 @pytest.mark.parametrize("how", ["arrays", "dataset", "sparse"])
-def test_two_replicas_give_the_answer_of_one(how, table):
+def test_two_replicas_give_the_answer_of_one(how, table, mirrored):
     x, y, w = table
     one = fitted(x, y, sample_weight=w)
     data = {
@@ -429,7 +429,7 @@ def test_two_replicas_give_the_answer_of_one(how, table):
         "dataset": ((tf.data.Dataset.from_tensor_slices((x, y, w)).batch(11),), {}),
         "sparse": ((scipy.sparse.csr_array(x), y), {"sample_weight": w}),
     }[how]
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    with mirrored.scope():
         two = klr.ExactLinearRegression()
         two.compile(metrics=["mae"])
     history = two.fit(*data[0], batch_size=None if how == "dataset" else 11, verbose=0, **data[1])
@@ -573,10 +573,10 @@ def test_dependent_must_be_a_rule_that_there_is():
 
 
 @pytest.mark.parametrize("scope", [False, True], ids=["plain", "two replicas"])
-def test_evaluate_takes_arrays_and_datasets_in_turn(scope, table):
+def test_evaluate_takes_arrays_and_datasets_in_turn(scope, table, mirrored):
     x, y, _ = table
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(9)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]) if scope else tf.distribute.get_strategy()
+    strategy = mirrored if scope else tf.distribute.get_strategy()
     with strategy.scope():
         model = klr.ExactLinearRegression()
         model.compile(metrics=["mae"])

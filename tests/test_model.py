@@ -135,8 +135,8 @@ def test_squared_error_equals_keras_mse_under_half_precision():
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "sample weights", "l2", "metrics"])
-def test_two_replicas_equal_stock_keras_on_two_replicas(name):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_two_replicas_equal_stock_keras_on_two_replicas(name, mirrored):
+    strategy = mirrored
     assert_same(CASES[name], scope=strategy.scope)
 
 
