@@ -189,8 +189,8 @@ class LinearModel(keras.Model):
         callback watches batches, a batch; with `steps_per_execution`, as many. An array is not copied whole (columns of
         a frame or dict are put together once): its rows are brought into their order and floatx a few megabytes at a
         time. Keras's own loop takes the steps of streams, sparse data, strategies, `run_eagerly`, `class_weight`,
-        `steps_per_epoch`, a `train_step` of a subclass's own, and fits that would end before they were compiled. The
-        results are the same, to rounding.
+        `steps_per_epoch`, a `train_step` of a subclass's own, steps of more than 131,072 numbers, and fits that would
+        end before they were compiled. The results are the same, to rounding.
 
         Args:
             x: array `(n, p)` or `(n,)`, tensor, sparse tensor or matrix, frame, Series, dict of columns; or a

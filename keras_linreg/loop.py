@@ -15,6 +15,7 @@ from keras_linreg.data import Prepared, is_sparse, is_stream
 BATCH_SIZE = 32  # Keras's own
 BLOCKS = 20  # of a long epoch, so that the progress bar moves
 LONG = 2000  # steps
+LARGE = 2**17  # numbers of a step, beside which Keras's own loop costs little, and its threads gather rows faster
 CHUNK = 2**19  # numbers that are brought into their order at a time: they stay in the cache
 # Seconds: a step and an epoch of Keras's own loop, and how long that must take for a compilation to be worth it.
 STEP, EPOCH, WORTH = 1.3e-3, 30e-3, 0.25
@@ -234,6 +235,8 @@ def plan(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
     if not (isinstance(batch_size, int | np.integer) and batch_size > 0 and _can_loop(model, data, options)):
         return None
     batch_size = min(int(batch_size), int(data.x.shape[0]))
+    if batch_size * int(data.x.shape[1]) > LARGE:
+        return None
     steps = -(-int(data.x.shape[0]) // batch_size)
     epochs = max(0, options["epochs"] - options["initial_epoch"])
     shapes = tuple(None if part is None else tuple(part.shape) for part in _parts(data))

@@ -409,6 +409,14 @@ def test_a_loss_of_a_subclass_of_ones_own_loops(always, taken):
     assert taken
 
 
+def test_steps_that_are_long_go_keras_own_way(always, taken, monkeypatch):
+    monkeypatch.setattr(loop, "LARGE", 3 * N - 1)
+    fitted(X, Y, batch_size=N)
+    assert not taken
+    fitted(X, Y, batch_size=N - 1)
+    assert taken
+
+
 def test_a_short_fit_is_not_compiled_and_a_long_one_is(taken):
     model, _ = fitted(X, Y, epochs=1)
     model.fit(X, Y, verbose=0)
