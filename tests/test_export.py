@@ -269,6 +269,43 @@ def test_float64_is_used_inside_where_float32_would_lose_digits(exported, answer
     assert np.abs(in_float32 - expected).max() > 1e-4
 
 
+@pytest.mark.parametrize(("unit", "target"), [(1e30, 1e-21), (1e-32, 1e5), (1e37, 1.0)])
+def test_units_far_from_one_are_served_right(tmp_path, unit, target):
+    x = RNG.normal(size=(N, 3)) * unit
+    y = (x @ [1.0, -2.0, 3.0] / unit + RNG.normal(size=N)) * target
+    model = solved(x, y)
+    model.export(tmp_path / "model", verbose=False)
+    request = {"features": x.astype("float32")}
+    predictions, limits = ask([(tmp_path / "model", key, request) for key in ("serving_default", "predict_interval")])
+    expected = model.predict_interval(x)
+    close(predictions["predictions"][:, 0], expected["mean"], 1e-5, 1e-6 * target)
+    for key in ("mean", "mean_se", "obs_ci_upper", "leverage"):
+        close(limits[key], expected[key], 1e-5, 1e-6 * target if key != "leverage" else 0)
+
+
+def test_a_column_called_level_in_other_letters_is_served(tmp_path):
+    x = pd.DataFrame({"Level": RNG.normal(size=N), "z": RNG.normal(size=N)})
+    model = solved(x, x["z"] + RNG.normal(size=N))
+    model.export(tmp_path / "model", verbose=False)
+    request = {name: x[name].to_numpy("float32") for name in x}
+    found = serve(tmp_path / "model", "predict_interval_at", {**request, "level": np.full(N, 0.9)})
+    close(found["mean_ci_lower"], model.predict_interval(x, 0.9)["mean_ci_lower"], 1e-5)
+
+
+def test_a_preprocessor_without_unknown_categories_refuses_them(tmp_path, penguins):
+    frame, target = penguins
+    kinds = keras.utils.FeatureSpace
+    space = kinds({"bill": "float", "species": kinds.string_categorical(num_oov_indices=0)})
+    space.adapt(tf.data.Dataset.from_tensor_slices({name: frame[name].to_numpy() for name in ("bill", "species")}))
+    model = trained(frame[["bill", "species"]], target, preprocessor=space)
+    model.export(tmp_path / "model", verbose=False)
+    request = {"bill": frame["bill"].to_numpy("float32"), "species": frame["species"].to_numpy(str)}
+    unseen = {**request, "species": np.array(["Emperor"] * len(frame))}
+    good, bad = ask([(tmp_path / "model", "serving_default", given) for given in (request, unseen)])
+    close(good["predictions"], model.predict(frame[["bill", "species"]], verbose=0), 1e-5)
+    assert isinstance(bad, ServingError) and bad.code == Code.INVALID_ARGUMENT
+
+
 # Bad requests
 
 
@@ -538,6 +575,21 @@ def test_an_export_over_another_replaces_it_and_leaves_other_files(exported, tmp
     close(found, second.predict(x, verbose=0), 1e-5)
     assert (tmp_path / "model" / "mine.txt").read_text() == "kept"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("before", ["empty", "a model", "missing"])
+def test_an_export_follows_a_link(exported, tmp_path, before):
+    _, request, model, x = exported["exact, matrix"]
+    (tmp_path / "real").mkdir()
+    if before == "a model":
+        exported["frame"][2].export(tmp_path / "real", verbose=False)
+    if before == "missing":
+        (tmp_path / "real").rmdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    model.export(tmp_path / "link", verbose=False)
+    close(serve(tmp_path / "real", "serving_default", request)["predictions"], model.predict(x, verbose=0), 1e-5)
+    assert (tmp_path / "link").is_symlink()
+    assert not [path for path in (tmp_path / "real").iterdir() if path.name.startswith(".")]
 
 
 def test_an_export_that_fails_leaves_what_was_there(exported, tmp_path, monkeypatch):

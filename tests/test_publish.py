@@ -129,6 +129,16 @@ def test_a_loaded_model_is_published(models, tmp_path):
     np.testing.assert_allclose(found["leverage"], models["matrix"].predict_interval(X)["leverage"], rtol=1e-5)
 
 
+def test_an_export_beside_other_files_is_published_and_never_into_itself(models, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    models["matrix"].export(tmp_path, verbose=False)
+    with pytest.raises(ValueError, match="`base` must lie outside the exported folder"):
+        klr.publish(tmp_path, tmp_path / "models")
+    models["matrix"].export(tmp_path / "model", verbose=False)
+    (tmp_path / "model" / ".DS_Store").write_text("")
+    assert klr.publish(tmp_path / "model", tmp_path / "base").name == "1"
+
+
 # Warm-up
 
 

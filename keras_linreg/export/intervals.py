@@ -13,6 +13,7 @@ from keras_linreg.solvers import TOLERANCES
 
 FARTHEST = float(-special.ndtri(2.0**-54))  # the normal quantile of the largest level below 1 that float64 holds
 DEGREE = 40
+SMALLEST, LARGEST = 1e-30, 1e30
 AMPLIFICATION = 8.0  # of rounding errors, up to which float32 does
 
 
@@ -42,6 +43,7 @@ class Intervals(tf.Module):
         offsets = np.abs(centre[self._kept]) @ np.abs(coordinates.inverse)  # whose rows are of the size of the level
         single = single and not len(self._dropped) and found.scaled_condition_number <= AMPLIFICATION
         single = single and bool((offsets <= AMPLIFICATION * (coordinates.level or 0.0)).all())
+        single = single and float32_holds(coordinates.inverse, centre @ coordinates.inverse)
         self.dtype = np.dtype(np.float32 if single else np.float64)
         # Variables: a constant would be written once for each signature.
         self._centre, self._inverse = tf.Variable(centre), tf.Variable(coordinates.inverse.astype(self.dtype))
@@ -95,6 +97,13 @@ class Intervals(tf.Module):
         rest = tf.abs(tf.gather(moved, self._dropped, axis=1) - tf.matmul(kept, self._shares))
         reach = tf.matmul(tf.abs(kept), tf.abs(self._shares)) + self._size
         return tf.reduce_all(rest <= self._tolerance * reach, axis=1)
+
+
+def float32_holds(*parts) -> bool:
+    """Return whether numbers, and their products, are far from where float32 ends."""
+    sizes = np.concatenate([np.abs(np.ravel(part)) for part in parts])
+    sizes = sizes[sizes > 0]
+    return bool(((sizes > SMALLEST) & (sizes < LARGEST)).all())
 
 
 def t_quantile(df: int) -> Callable:

@@ -16,6 +16,7 @@ from keras_linreg.moments import Moments
 
 FILE = "keras_linreg.json"
 FORMAT = 1
+MODEL = ("saved_model.pb", "fingerprint.pb", "variables/", "assets/")
 EXTRA = "assets.extra"  # a server's own files, the warm-up requests: they may be added to a model
 
 
@@ -88,12 +89,12 @@ def read(folder) -> dict[str, Any]:
 
 
 def digest(folder) -> str:
-    """Return a hash of names and contents of a model's files, but for this JSON and `assets.extra`."""
+    """Return a hash of names and contents of the files that are the model; others may lie beside them."""
     total, root = hashlib.sha256(), os.fspath(folder)
     paths = [os.path.join(place, name) for place, _, names in tf.io.gfile.walk(root) for name in names]
     named = sorted((os.path.relpath(path, root).replace(os.sep, "/"), path) for path in paths)
     for name, path in named:
-        if name == FILE or name.startswith(EXTRA + "/"):
+        if not name.startswith(MODEL):
             continue
         part = hashlib.sha256()
         with tf.io.gfile.GFile(path, "rb") as file:

@@ -52,6 +52,8 @@ def publish(model, base, warmup=None, keep=None) -> Path:
     if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
         raise ValueError(f"`keep` must be a positive integer or None. Received: keep={keep!r}.")
     exported = _exported(model)
+    if exported is not None and folder.resolve().is_relative_to(exported.resolve()):
+        raise ValueError(f"`base` must lie outside the exported folder. Received: {base}, which is in {exported}.")
     folder.mkdir(parents=True, exist_ok=True)
     with _staging(folder) as staged:
         if exported is None:
@@ -72,7 +74,7 @@ def publish(model, base, warmup=None, keep=None) -> Path:
             target = folder / str(version)
             os.rename(staged, target)
             _flush(folder, whole=False)
-    for old in sorted(_versions(folder))[: -keep or None] if keep else ():
+    for old in sorted(_versions(folder))[:-keep] if keep else ():
         _remove(folder, old, below=version)
     return target
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 FILE = "saved_model.pb"
+_QUIET = threading.Lock()
 
 
 def signatures(folder) -> dict:
@@ -59,12 +61,13 @@ def session(folder) -> Iterator:
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    with _QUIET:  # lest two threads take each other's level for the one that was
+        level = logger.level
+        logger.setLevel("ERROR")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def _read(folder) -> saved_model_pb2.SavedModel:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_linreg import factor
 from keras_linreg.data import Schema, preprocessing
 from keras_linreg.doubledouble import as_doubledouble
-from keras_linreg.export.intervals import AMPLIFICATION, Intervals
+from keras_linreg.export.intervals import AMPLIFICATION, Intervals, float32_holds
 from keras_linreg.moments import Moments
 
 INPUT_DTYPES = ("float32", "float64")
@@ -131,7 +131,7 @@ class Single(tf.Module):
         size = np.hypot(
             means @ kernel + bias, np.linalg.norm(explained, axis=0) / np.sqrt(float(moments.statistics.weight.hi))
         )
-        return bool((terms <= AMPLIFICATION * size).all())
+        return bool((terms <= AMPLIFICATION * size).all()) and float32_holds(kernel, bias, means, deviations)
 
 
 def endpoints(
@@ -197,7 +197,7 @@ def check_preprocessor(model, door: Door) -> None:
     if model.preprocessor is None:
         return
     preprocessing.check_adapted(model.preprocessor)
-    row = {c.name: tf.fill((1, *c.shape), "" if c.dtype == "string" else tf.zeros((), c.dtype)) for c in door.columns}
+    row = {c.name: tf.fill((0, *c.shape), "" if c.dtype == "string" else tf.zeros((), c.dtype)) for c in door.columns}
     door.design(row if door.named else row["features"])
 
 
@@ -220,7 +220,8 @@ def safe_names(names: tuple[str, ...]) -> dict[str, str]:
 
     TensorFlow refuses spaces, letters beyond ASCII, "self", Python's keywords, and names that differ only in case.
     """
-    folded = [name.lower() for name in names]
+    # The level of predict_interval_at stands beside them; a column of that very name has no such signature.
+    folded = [name.lower() for name in names] + [LEVEL] * (LEVEL not in names)
     fits = {
         name: bool(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name))
         and name != "self"

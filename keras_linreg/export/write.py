@@ -88,29 +88,35 @@ def replacing(folder: str) -> Iterator[str]:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", folder):  # TensorFlow writes there, but nothing can be renamed
         yield folder
         return
-    folder = os.path.abspath(folder)
-    if os.path.exists(folder) and not os.path.isdir(folder):
+    folder = os.path.realpath(folder)
+    there = os.path.isdir(folder)
+    if os.path.exists(folder) and not there:
         raise ValueError(f"`filepath` must name a folder. Received: {folder}, which is a file.")
-    os.makedirs(os.path.dirname(folder), exist_ok=True)
-    staged = os.path.join(os.path.dirname(folder), f".{os.path.basename(folder)}.{uuid.uuid4().hex[:8]}")
+    # Inside a folder that is there, which may be a file system of its own; else beside where it is to be.
+    place = folder if there else os.path.dirname(folder)
+    os.makedirs(place, exist_ok=True)
+    staged = os.path.join(place, f".{os.path.basename(folder)}.{uuid.uuid4().hex[:8]}")
     try:
         yield staged
-        if not os.path.isdir(folder) or not os.listdir(folder):
-            os.replace(staged, folder)
-        else:
+        if there:
             _replace_entries(staged, folder)
+        else:
+            os.replace(staged, folder)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
 
 def _replace_entries(staged: str, folder: str) -> None:
     """Move a SavedModel over another, its graph last; what else lies in the folder stays, but old warm-up requests."""
-    shutil.rmtree(os.path.join(folder, manifest.EXTRA), ignore_errors=True)
-    for name in sorted(os.listdir(staged), key=lambda name: (name == saved_model.FILE, name)):
+    before = os.path.join(staged, ".before")
+    new = sorted(os.listdir(staged), key=lambda name: (name == saved_model.FILE, name))
+    os.mkdir(before)
+    for name in (manifest.EXTRA, *new):
         target = os.path.join(folder, name)
-        if os.path.isdir(target):
-            shutil.rmtree(target)
-        os.replace(os.path.join(staged, name), target)
+        if os.path.lexists(target):
+            os.replace(target, os.path.join(before, name))
+        if name in new:
+            os.replace(os.path.join(staged, name), target)
 
 
 def _warn_of_coarse(model, moments: Moments | None) -> None:
