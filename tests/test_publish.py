@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import tensorflow as tf
 from cpp_loader import ask, serve
 from tensorflow_serving.apis import prediction_log_pb2
@@ -36,7 +37,8 @@ def models(penguins, penguin_space):
     tape.compile()
     tape.fit(*penguins, verbose=0)
     return {"matrix": solved(X), "frame": solved(FRAME), "two outputs": solved(X, np.stack([Y, -Y], 1), units=2)} | {
-        "FeatureSpace": tape
+        "feature_names": solved(X, feature_names=list(FRAME.columns)),
+        "FeatureSpace": tape,
     }
 
 
@@ -96,6 +98,23 @@ def test_keep_removes_the_oldest_versions(folder, tmp_path, keep, left):
         klr.publish(folder, tmp_path)
     klr.publish(folder, tmp_path, keep=keep)
     assert names(tmp_path) == left
+
+
+def test_keep_leaves_what_is_no_version_alone(folder, tmp_path):
+    (tmp_path / "2").write_text("mine")
+    (tmp_path / "007").mkdir()
+    (tmp_path / "99999999999999999999").mkdir()  # beyond what a server reads
+    for _ in range(3):
+        klr.publish(folder, tmp_path, keep=np.int64(1))
+    assert names(tmp_path) == ["007", "10", "2", "99999999999999999999"]
+    assert (tmp_path / "2").read_text() == "mine"
+
+
+def test_the_version_of_an_export_in_a_private_folder_can_be_read(models, tmp_path):
+    (tmp_path / "private").mkdir(mode=0o700)
+    models["matrix"].export(tmp_path / "private", verbose=False)
+    path = klr.publish(tmp_path / "private", tmp_path / "house")
+    assert path.stat().st_mode == path.parent.stat().st_mode
 
 
 def test_old_versions_stay_where_publishing_fails(models, folder, tmp_path):
@@ -175,6 +194,45 @@ def test_each_signature_is_warmed_up_by_one_row_and_by_all(models, rows, tmp_pat
             np.testing.assert_allclose(answer["predictions"], model.predict(x[:size], verbose=0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("matrix", X.tolist()),
+        ("matrix", scipy.sparse.csr_array(X)),
+        ("matrix", tf.sparse.from_dense(X)),
+        ("matrix", FRAME),
+        ("frame", X),
+        ("frame", tf.constant(X)),
+        ("frame", scipy.sparse.csr_array(X)),
+        ("frame", FRAME[["c", "age", "fixed acidity"]]),
+        ("feature_names", FRAME[["c", "age", "fixed acidity"]]),
+        ("feature_names", X),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_the_server_is_warmed_up_by_the_rows_that_predict_takes_whatever_holds_them(models, tmp_path, kind, given):
+    path = klr.publish(models[kind], tmp_path / "house", warmup=given)
+    (request,) = (
+        r.predict_log.request
+        for r in records_of(path)
+        if r.predict_log.request.model_spec.signature_name == "serving_default"
+        and next(iter(r.predict_log.request.inputs.values())).tensor_shape.dim[0].size == len(X)
+    )
+    sent = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+    rows = sent["features"] if kind != "frame" else np.stack([sent[name] for name in FRAME.columns], axis=1)
+    np.testing.assert_allclose(rows, X, rtol=1e-6)
+
+
+def test_codes_of_a_category_warm_up_a_model_that_takes_them_as_text(tmp_path):
+    space = keras.utils.FeatureSpace({"code": "string_categorical"}, output_mode="concat")
+    code = np.array([3, 7, 3, 9, 7, 9] * 4)
+    space.adapt(tf.data.Dataset.from_tensor_slices({"code": code.astype(str)}))
+    with pytest.warns(UserWarning, match="depend on the bias"):
+        model = solved({"code": code}, np.arange(24.0), preprocessor=space)
+    klr.publish(model, tmp_path / "house", warmup={"code": code})
+    assert names(tmp_path / "house") == ["1"]
+
+
 def test_a_warm_up_file_is_within_the_limits_of_a_server(folder, tmp_path):
     path = klr.publish(folder, tmp_path, warmup=np.resize(X, (5000, 3)))
     records = records_of(path)
@@ -192,17 +250,25 @@ def test_a_warm_up_file_is_within_the_limits_of_a_server(folder, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "warmup", "message"),
     [
-        ("matrix", X[:, :2], r"`warmup` must hold rows of shape \(3,\).*Received: shape \(40, 2\)"),
+        (
+            "matrix",
+            X[:, :2],
+            r"`warmup` must hold rows that `predict` takes: .*the 3 columns.*Received: shape \(40, 2\)",
+        ),
         ("matrix", X[:0], "`warmup` must hold at least one row"),
         ("matrix", "rows", "warmup"),
         ("matrix", tf.data.Dataset.from_tensors(X), "`warmup` must hold rows in memory.*Dataset"),
         ("matrix", [["a", "b", "c"]], "warmup"),
-        ("frame", X, r"`warmup` must hold the named columns \['age', 'fixed acidity', 'c'\]"),
+        ("frame", X[:, :2], r"`warmup` must hold rows that `predict` takes: .*\['age', 'fixed acidity', 'c'\]"),
+        ("matrix", 3.0, "`warmup` must hold rows that `predict` takes: .*a scalar"),
+        ("frame", 3.0, "`warmup` must hold rows that `predict` takes: .*a scalar"),
+        ("frame", {"age": 1.0, "fixed acidity": 2.0, "c": 3.0}, "'age' of `x` must have one value for each row"),
+        ("feature_names", FRAME.rename(columns={"c": "d"}), r"missing: \['c'\]"),
         ("frame", FRAME[["age", "c"]], "fixed acidity"),
         (
             "frame",
             {"age": X[:, 0], "fixed acidity": X[:, 1], "c": X[:5, 2]},
-            "`warmup` must hold as many rows in each column",
+            "`warmup` must hold rows that `predict` takes: .*the same number of rows",
         ),
     ],
 )
@@ -221,7 +287,10 @@ def test_rows_that_are_no_warm_up_are_refused(models, tmp_path, kind, warmup, me
     [
         ("gs://bucket/house", "`base` must be a folder of a file system in which a rename is atomic.*gs://"),
         ("s3://bucket/house", "rename is atomic"),
-        ("", "`base` must name the folder"),
+        ("", "`base` must be the path of the folder of the versions. Received: ''"),
+        (None, "`base` must be the path .* Received: None"),
+        (3, "`base` must be the path .* Received: 3"),
+        (b"x", "`base` must be the path .* Received: b'x'"),
     ],
 )
 def test_a_base_without_atomic_renames_is_refused(folder, base, message):
@@ -251,6 +320,9 @@ def test_what_is_no_model_of_ours_is_refused(folder, tmp_path):
         ValueError, match="`model` must be a model of keras_linreg, or the folder.*Received: Sequential"
     ):
         klr.publish(keras.Sequential([keras.layers.Dense(1)]), base)
+    for nothing in ("", None, klr.ExactLinearRegression):
+        with pytest.raises(ValueError, match="`model` must be a model of keras_linreg, or the folder"):
+            klr.publish(nothing, base)
     with pytest.raises(ValueError, match="one that `export` of a keras_linreg model wrote"):
         klr.publish(tmp_path / "nowhere", base)
     with pytest.raises(ValueError, match="must be built before it is exported"):

@@ -78,20 +78,13 @@ class Reader:
         schema = self.schema or self._inputs_of(x)
         columns = arrays.named_columns(x)
         if self._takes_columns(schema):
-            columns = values.by_position(x, schema) if columns is None else arrays.match(columns, schema.names)
-            raw = self._raw_columns(columns, schema)
+            raw = self._raw_columns(x, columns, schema)
             if finite:
                 for name, column in raw.items():
                     values.check_finite(column, [name])
             design = preprocessing.apply(self.preprocessor, raw)
         else:
-            if columns is not None and (names := self._names_to_match(schema, columns)):
-                columns = arrays.match(columns, names)
-            if columns is not None and schema.inputs[0].dtype == "string":
-                x = np.column_stack([arrays.to_array(c, f"Column {n!r} of `x`", True) for n, c in columns.items()])
-                columns = None
-            matrix = self._matrix(x if columns is None else arrays.stack(columns, self.dtype))
-            values.check_width(matrix.shape, schema)
+            matrix = self._matrix(x, columns, schema)
             if self.preprocessor is not None and finite:
                 values.check_finite(matrix, schema.names if schema.named else default_names(matrix.shape[-1]))
             design = (
@@ -101,6 +94,16 @@ class Reader:
             )
         self._learn(schema, design.shape[-1])
         return design
+
+    def inputs(self, x) -> dict[str, Any]:
+        """Return what a served graph takes of `x` in memory, by the names of the schema: columns, or the matrix."""
+        schema, x = self.schema, values.only_element(x)
+        if schema is None:
+            raise ValueError("The schema must be known: prepare some data first.")
+        columns = arrays.named_columns(x)
+        if schema.named:
+            return self._raw_columns(x, columns, schema)
+        return {schema.names[0]: self._matrix(x, columns, schema)}
 
     def graph_design(self, x):
         """Return the design of a batch inside a graph: of a dict of tensors `[batch]`, or of one matrix."""
@@ -289,7 +292,9 @@ class Reader:
             return True
         return schema.named and len({column.dtype for column in schema.inputs}) > 1
 
-    def _raw_columns(self, columns: Mapping[str, Any], schema: Schema) -> dict[str, tf.Tensor]:
+    def _raw_columns(self, x, columns: Mapping[str, Any] | None, schema: Schema) -> dict[str, tf.Tensor]:
+        """Return the columns of `x` as tensors: those of these names, or those of a matrix by their position."""
+        columns = values.by_position(x, schema) if columns is None else arrays.match(columns, schema.names)
         raw = {}
         for column in schema.inputs:
             array = arrays.to_array(
@@ -299,19 +304,36 @@ class Reader:
                 array = np.asarray(array).astype(str).astype(object)  # codes that the preprocessor takes as text
             if column.dtype == "int64":
                 values.check_whole(array, column.name)
+            if not len(array.shape):
+                raise ValueError(f"Column {column.name!r} of `x` must have one value for each row. Received: a scalar.")
             raw[column.name] = values.as_declared(tf.convert_to_tensor(array), column.dtype)
         lengths = {name: int(tensor.shape[0]) for name, tensor in raw.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"The columns of `x` must have the same number of rows. Received: {lengths}.")
         return raw
 
-    def _matrix(self, x):
-        array = arrays.to_array(x, "`x`", strings=self.preprocessor is not None)
+    def _matrix(self, x, columns: Mapping[str, Any] | None, schema: Schema):
+        """Return the one matrix that the model takes, of `x` or of its columns."""
+        if columns is not None and (names := self._names_to_match(schema, columns)):
+            columns = arrays.match(columns, names)
+        strings = schema.inputs[0].dtype == "string"
+        if columns is not None and strings:
+            x = np.column_stack([arrays.to_array(c, f"Column {n!r} of `x`", True) for n, c in columns.items()])
+        elif columns is not None:
+            x = arrays.stack(columns, self.dtype)
+        matrix = self._checked_matrix(
+            x, self.preprocessor is not None or (strings and self.schema is not None), len(schema.inputs[0].shape)
+        )
+        values.check_width(matrix.shape, schema)
+        return matrix
+
+    def _checked_matrix(self, x, strings: bool, rank: int):
+        array = arrays.to_array(x, "`x`", strings)
         if len(array.shape) == 0:
             raise ValueError("`x` must have one row for each observation. Received: a scalar.")
         if len(array.shape) == 1:
             return tf.expand_dims(array, -1) if tf.is_tensor(array) else array.reshape(-1, 1)
-        if 0 in array.shape[1:] or (len(array.shape) > 2 and self.preprocessor is None):
+        if 0 in array.shape[1:] or (len(array.shape) > 2 and self.preprocessor is None and rank < 2):
             raise ValueError(
                 f"`x` must be of shape (n,) or (n, p), with at least one column. Received: shape {tuple(array.shape)}."
             )

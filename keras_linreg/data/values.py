@@ -21,6 +21,8 @@ def only_element(data):
 def by_position(x, schema: Schema) -> dict[str, Any]:
     """Return the columns of a matrix under the names that the model knows, in that order."""
     matrix = x if isinstance(x, pd.DataFrame) or tf.is_tensor(x) else np.asarray(x)
+    if not len(matrix.shape):
+        raise ValueError("`x` must have one row for each observation. Received: a scalar.")
     check_width(matrix.shape, schema)
     if len(matrix.shape) == 1:
         return {schema.names[0]: matrix}

@@ -29,6 +29,7 @@ def describe(model, door: Door, moments: Moments | None, found: Estimate | None,
         "columns": [{"name": c.name, "dtype": c.dtype, "shape": list(c.shape)} for c in door.columns],
         "named_columns": door.named,
         "feature_names": model.feature_names,
+        "preprocessor": model.preprocessor is not None,
         "units": model.units,
         "level": level,
         "training": None if moments is None else _training(moments, found),
@@ -41,7 +42,7 @@ def _training(moments: Moments, found: Estimate | None) -> dict[str, Any]:
     count = len(moments.feature_names)
     names = (*moments.feature_names, *moments.output_names)
     both = [
-        {"name": name, "mean": float(mean), "standard_deviation": float(deviation)}
+        {"name": name, "mean": _number(mean), "standard_deviation": _number(deviation)}
         for name, mean, deviation in zip(names, means, deviations, strict=True)
     ]
     facts: dict[str, Any] = {
@@ -54,10 +55,15 @@ def _training(moments: Moments, found: Estimate | None) -> dict[str, Any]:
         facts |= {
             "rank": found.rank,
             "df_resid": found.df_resid,
-            "residual_standard_error": np.sqrt(found.scale).tolist(),
+            "residual_standard_error": [_number(value) for value in np.sqrt(found.scale)],
             "leverage_threshold": 3 * found.rank / found.nobs,
         }
     return facts
+
+
+def _number(value) -> float | None:
+    """Return a number as JSON has it: it has no infinity."""
+    return float(value) if np.isfinite(value) else None
 
 
 def write(folder, facts: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from keras_linreg.export import manifest, saved_model
 from keras_linreg.export import warmup as warmups
 
@@ -24,7 +26,8 @@ def publish(model, base, warmup=None, keep=None) -> Path:
     Args:
         model: a model, which is exported with the defaults, or the folder that its `export` wrote. The folder stays as
             it is; its files must be those that were exported (what was added under `assets.extra` comes along).
-        base: the folder of the versions, on a local or POSIX file system; made if it is not there.
+        base: the folder of the versions, on a file system with POSIX locks and renames (a local one; not every
+            NFS locks folders); made if it is not there.
         warmup: rows that `predict` takes, in memory: for each signature the server runs the first of them alone and
             all of them together (the first 1,000) before it answers anybody.
         keep: how many versions to keep; older ones are removed once the new one is in place. `None`: all.
@@ -49,7 +52,7 @@ def publish(model, base, warmup=None, keep=None) -> Path:
     1 2
     """
     folder = _checked_base(base)
-    if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
+    if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int | np.integer) or keep < 1):
         raise ValueError(f"`keep` must be a positive integer or None. Received: keep={keep!r}.")
     exported = _exported(model)
     if exported is not None and folder.resolve().is_relative_to(exported.resolve()):
@@ -61,6 +64,7 @@ def publish(model, base, warmup=None, keep=None) -> Path:
         else:
             manifest.read(exported)
             shutil.copytree(exported, staged)
+            shutil.copymode(staged.parent, staged)  # a server may read what a temporary folder lets nobody
         facts = manifest.read(staged)
         if warmup is None:
             with saved_model.session(staged):
@@ -74,15 +78,15 @@ def publish(model, base, warmup=None, keep=None) -> Path:
             target = folder / str(version)
             os.rename(staged, target)
             _flush(folder, whole=False)
-    for old in sorted(_versions(folder))[:-keep] if keep else ():
+    for old in _removable(folder)[: -int(keep)] if keep else ():
         _remove(folder, old, below=version)
     return target
 
 
 def _checked_base(base) -> Path:
+    if not isinstance(base, str | os.PathLike) or not os.fspath(base):
+        raise ValueError(f"`base` must be the path of the folder of the versions. Received: {base!r}.")
     text = os.path.expanduser(os.fspath(base))
-    if not text:
-        raise ValueError("`base` must name the folder of the versions. Received: an empty path.")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ValueError(
             "`base` must be a folder of a file system in which a rename is atomic: publish there, and have what copies "
@@ -98,9 +102,9 @@ def _checked_base(base) -> Path:
 
 def _exported(model) -> Path | None:
     """Return the folder of an exported model, `None` for a model."""
-    if isinstance(model, str | os.PathLike):
+    if isinstance(model, str | os.PathLike) and os.fspath(model):
         return Path(os.path.expanduser(os.fspath(model)))
-    if not (hasattr(model, "export") and hasattr(model, "schema")):
+    if isinstance(model, type) or not (hasattr(model, "export") and hasattr(model, "schema")):
         raise ValueError(
             "`model` must be a model of keras_linreg, or the folder that its `export` wrote. "
             f"Received: {type(model).__name__}."
@@ -109,7 +113,14 @@ def _exported(model) -> Path | None:
 
 
 def _versions(folder: Path) -> list[int]:
-    return [int(name) for name in os.listdir(folder) if name.isascii() and name.isdecimal()]
+    """Return the numbers that are taken: a server reads 64 bits."""
+    found = [int(name) for name in os.listdir(folder) if name.isascii() and name.isdecimal()]
+    return [version for version in found if version < 2**63 - 1]
+
+
+def _removable(folder: Path) -> list[int]:
+    """Return the versions as they are published, oldest first; a file "7" or a folder "007" is the user's own."""
+    return sorted(version for version in _versions(folder) if (folder / str(version)).is_dir())
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import arrays, is_stream
+from keras_linreg.data import Column, Reader, Schema, default_names, dense_batch, is_sparse, is_stream
 from keras_linreg.export import manifest, saved_model
 from keras_linreg.export.signatures import LEVEL
 
@@ -57,35 +57,29 @@ def _columns(facts: dict[str, Any], rows) -> dict[str, np.ndarray]:
             "`warmup` must hold rows in memory: an array, a frame or a dict of columns. "
             f"Received: {type(rows).__name__}."
         )
-    named = arrays.named_columns(rows)
-    wanted = facts["columns"]
-    if facts["named_columns"]:
-        if named is None:
-            names = [column["name"] for column in wanted]
-            raise ValueError(
-                f"`warmup` must hold the named columns {names}, as a frame or a dict. Received: {type(rows).__name__}."
-            )
-        values = arrays.match(named, tuple(column["name"] for column in wanted))
-    else:
-        values = {"features": rows if named is None else arrays.stack(named, "float64")}
+    try:
+        values = _reader(facts).inputs(dense_batch((rows,))[0] if is_sparse(rows) else rows)
+    except (IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"`warmup` must hold rows that `predict` takes: {error}") from error
     found = {}
-    for column in wanted:
-        text = column["dtype"] == "string"
-        array = np.asarray(arrays.to_array(values[column["name"]], f"Column {column['name']!r} of `warmup`", text))
-        array = array.astype(object if text else column["dtype"])[:ROWS]
-        try:
-            found[column["name"]] = array.reshape(len(array), *column["shape"])
-        except ValueError as error:
-            raise ValueError(
-                f"`warmup` must hold rows of shape {tuple(column['shape'])} for {column['name']!r}. "
-                f"Received: shape {array.shape}."
-            ) from error
-    lengths = {name: len(values) for name, values in found.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"`warmup` must hold as many rows in each column. Received: {lengths}.")
+    for column in facts["columns"]:
+        array = np.asarray(values[column["name"]])
+        if column["dtype"] == "string" and array.dtype.kind != "O":
+            array = array.astype(str)
+        array = array.astype(object if column["dtype"] == "string" else column["dtype"])[:ROWS]
+        found[column["name"]] = array.reshape(len(array), *column["shape"])
     if not len(array):
         raise ValueError("`warmup` must hold at least one row. Received: none.")
     return found
+
+
+def _reader(facts: dict[str, Any]) -> Reader:
+    """Return what reads rows as the model of a manifest does, up to its preprocessor, which is in the graph."""
+    inputs = tuple(Column(c["name"], c["dtype"], tuple(c["shape"])) for c in facts["columns"])
+    names = tuple(facts["feature_names"])
+    given = None if facts["preprocessor"] or names == default_names(len(names)) else names
+    dtype = "float64" if any(column.dtype == "float64" for column in inputs) else "float32"
+    return Reader(facts["units"], dtype, given, schema=Schema(inputs, facts["named_columns"], names))
 
 
 def _requests(keys: set[str], columns: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:

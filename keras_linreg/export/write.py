@@ -43,9 +43,9 @@ def write(
         level: of the intervals of `predict_interval`.
         verbose: whether to print what the signatures take and return.
     """
+    if not isinstance(filepath, str | os.PathLike) or not os.fspath(filepath):
+        raise ValueError(f"`filepath` must be the path of the folder to write. Received: {filepath!r}.")
     filepath = os.path.expanduser(os.fspath(filepath))
-    if not filepath:
-        raise ValueError("`filepath` must name the folder to write. Received: an empty path.")
     door = Door(model._reader(), model.schema, input_dtype)
     if input_dtype == "float32":
         _warn_of_coarse(model, moments)
@@ -78,7 +78,7 @@ def write(
 
 def check_input_dtype(input_dtype) -> None:
     """Refuse what is no dtype of the door."""
-    if input_dtype not in INPUT_DTYPES:
+    if not isinstance(input_dtype, str) or input_dtype not in INPUT_DTYPES:
         raise ValueError(f"`input_dtype` must be 'float32' or 'float64'. Received: input_dtype={input_dtype!r}.")
 
 
