@@ -696,3 +696,33 @@ def test_safe_names_are_what_tensorflow_takes_and_stay_apart(names):
     folded = [name.lower() for name in safe.values()]
     assert len(set(folded)) == len(names)
     assert all(name.isidentifier() and name.isascii() and name != "self" for name in safe.values())
+
+
+@pytest.mark.parametrize("filepath", [None, 3, b"model", ""])
+def test_what_is_no_path_is_refused(filepath):
+    model = klr.ExactLinearRegression()
+    model.fit(np.arange(6.0), np.arange(6.0) ** 2, verbose=0)
+    with pytest.raises(ValueError, match="`filepath` must be the path of the folder to write. Received: "):
+        model.export(filepath)
+
+
+@pytest.mark.parametrize("input_dtype", [tf.float64, np.float64, "float16", None])
+def test_what_is_no_dtype_of_the_door_is_refused(tmp_path, input_dtype):
+    model = klr.ExactLinearRegression()
+    model.fit(np.arange(6.0), np.arange(6.0) ** 2, verbose=0)
+    with pytest.raises(ValueError, match="`input_dtype` must be 'float32' or 'float64'"):
+        model.export(tmp_path / "model", input_dtype=input_dtype)
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_json_beside_a_model_without_residual_degrees_of_freedom_is_json(tmp_path):
+    model = klr.ExactLinearRegression()
+    model.fit([0.0, 1.0], [1.0, 3.0], verbose=0)
+    model.export(tmp_path / "model", verbose=False)
+    text = (tmp_path / "model" / "keras_linreg.json").read_text()
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    facts = json.loads(text, parse_constant=refuse)
+    assert facts["training"].get("residual_standard_error") in (None, [None])

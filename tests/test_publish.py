@@ -262,7 +262,12 @@ def test_a_warm_up_file_is_within_the_limits_of_a_server(folder, tmp_path):
         ("frame", X[:, :2], r"`warmup` must hold rows that `predict` takes: .*\['age', 'fixed acidity', 'c'\]"),
         ("matrix", 3.0, "`warmup` must hold rows that `predict` takes: .*a scalar"),
         ("frame", 3.0, "`warmup` must hold rows that `predict` takes: .*a scalar"),
-        ("frame", {"age": 1.0, "fixed acidity": 2.0, "c": 3.0}, "'age' of `x` must have one value for each row"),
+        ("frame", {"age": 1.0, "fixed acidity": 2.0, "c": 3.0}, "'age' of `x` must have a value for each row"),
+        (
+            "frame",
+            {"age": X[:, :2], "fixed acidity": X[:, 1], "c": X[:, 2]},
+            r"`warmup` must hold rows of shape \(\) for 'age'. Received: shape \(40, 2\)",
+        ),
         ("feature_names", FRAME.rename(columns={"c": "d"}), r"missing: \['c'\]"),
         ("frame", FRAME[["age", "c"]], "fixed acidity"),
         (

@@ -305,7 +305,7 @@ class Reader:
             if column.dtype == "int64":
                 values.check_whole(array, column.name)
             if not len(array.shape):
-                raise ValueError(f"Column {column.name!r} of `x` must have one value for each row. Received: a scalar.")
+                raise ValueError(f"Column {column.name!r} of `x` must have a value for each row. Received: a scalar.")
             raw[column.name] = values.as_declared(tf.convert_to_tensor(array), column.dtype)
         lengths = {name: int(tensor.shape[0]) for name, tensor in raw.items()}
         if len(set(lengths.values())) > 1:

@@ -67,7 +67,13 @@ def _columns(facts: dict[str, Any], rows) -> dict[str, np.ndarray]:
         if column["dtype"] == "string" and array.dtype.kind != "O":
             array = array.astype(str)
         array = array.astype(object if column["dtype"] == "string" else column["dtype"])[:ROWS]
-        found[column["name"]] = array.reshape(len(array), *column["shape"])
+        try:
+            found[column["name"]] = array.reshape(len(array), *column["shape"])
+        except ValueError as error:
+            raise ValueError(
+                f"`warmup` must hold rows of shape {tuple(column['shape'])} for {column['name']!r}. "
+                f"Received: shape {array.shape}."
+            ) from error
     if not len(array):
         raise ValueError("`warmup` must hold at least one row. Received: none.")
     return found
