@@ -185,10 +185,11 @@ class LinearModel(keras.Model):
     ):
         """Train as `keras.Model.fit` does, with the same arguments, on more kinds of data, and faster where it can.
 
-        For arrays, frames, dicts and dense tensors, blocks of steps run in one compiled call: an epoch; where a
-        callback watches batches, a batch; with `steps_per_execution`, as many. An array is not copied whole (columns of
-        a frame or dict are put together once): its rows are brought into their order and floatx a few megabytes at a
-        time. Keras's own loop takes the steps of streams, sparse data, strategies, `run_eagerly`, `class_weight`,
+        Blocks of steps run in one compiled call. Of arrays, frames, dicts and dense tensors: an epoch; an array is not
+        copied whole (columns of a frame or dict are put together once): its rows are brought into their order and
+        floatx a few megabytes at a time. Of datasets, PyDatasets and generators of dense batches: what a few megabytes
+        hold of them, or half a second brings. Where a callback watches batches: one; with `steps_per_execution`: as
+        many. Keras's own loop takes the steps of sparse data, strategies, `run_eagerly`, arrays with `class_weight` or
         `steps_per_epoch`, a `train_step` of a subclass's own, steps of more than 131,072 numbers, and fits that would
         end before they were compiled. The results are the same, to rounding.
 
@@ -246,8 +247,7 @@ class LinearModel(keras.Model):
             given = {"x": rows.x, "y": rows.y, "sample_weight": rows.sample_weight}
             options["shuffle"] = shuffle if data.can_shuffle else False
             if run is not None:
-                given = {"x": loop.nothing()}
-                options |= {"batch_size": None, "shuffle": False, "steps_per_epoch": run.steps}
+                given, options = given | run.given, options | run.options
             with loop.taking(self, run):
                 return super().fit(
                     **given,
@@ -374,9 +374,12 @@ class LinearModel(keras.Model):
             self.train_function = loop.taken(self, divergence.watched(self, self.train_function))
 
     def reset_metrics(self):
-        """Reset loss and metrics as Keras does; a loop does so itself, in its first step of an epoch."""
-        if self._loop is None or self._loop.aside or not tf.executing_eagerly():
-            super().reset_metrics()
+        """Reset loss and metrics as Keras does; a loop may do so itself, in its first step of an epoch."""
+        if self._loop is not None and not self._loop.aside and tf.executing_eagerly():
+            self._loop.begin_epoch()
+            if self._loop.resets_metrics:
+                return
+        super().reset_metrics()
 
     def get_metrics_result(self):
         """Return loss and metrics as Keras does, of the loop that takes the steps, if there is one."""

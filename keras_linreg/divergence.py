@@ -43,7 +43,8 @@ class Watch:
         self.optimizer_variables = model.optimizer.variables if model.optimizer.built else []
         self.start = self.latest = self.previous = self._read()
         self.optimizer_start = [_reader(variable)() for variable in self.optimizer_variables]
-        self.calls = 0
+        self.calls = 0  # of the train function, or single steps
+        self.steps = 0
         self._changed: list = []
         self._reads_of_all: list = []
 
@@ -51,6 +52,7 @@ class Watch:
         """Keep the weights of the last two calls."""
         self.previous, self.latest = self.latest, self._read()
         self.calls += 1
+        self.steps += self.model.steps_per_execution
 
     def after_step(self, logs) -> None:
         """Stop the fit where the loss, a mean since the epoch began, is not finite."""
@@ -58,20 +60,21 @@ class Watch:
         if loss is not None and not math.isfinite(loss):
             raise NonFiniteLoss(str(float(loss)))
 
-    def before_block(self) -> tuple:
+    def before_block(self, steps: int) -> tuple:
         """Do as `before_step`, and return all that steps change, to `rewind` to."""
         changed = [*self.weights, *self.optimizer_variables, *self.model.metrics_variables]
         if len(changed) != len(self._changed):
             self._changed, self._reads_of_all = changed, [_reader(variable) for variable in changed]
-        kept = self.latest, self.previous, self.calls
+        kept = self.latest, self.previous, self.calls, self.steps
         values = [read() for read in self._reads_of_all]
         self.previous, self.latest = self.latest, values[: len(self.weights)]
         self.calls += 1
+        self.steps += steps
         return values, *kept
 
     def rewind(self, kept: tuple) -> None:
         """Make everything what it was before a block."""
-        values, self.latest, self.previous, self.calls = kept
+        values, self.latest, self.previous, self.calls, self.steps = kept
         _assign(self._changed, values)
 
     def restore_start(self) -> None:
@@ -175,7 +178,7 @@ def _failed_rule(error) -> str | None:
 
 def _bad_data(data: Prepared, watch: Watch) -> str | None:
     """Look for NaN and infinity in the data that the fit has seen, for some seconds; return where they are."""
-    seen = 1 + watch.calls * watch.model.steps_per_execution
+    seen = 1 + watch.steps
     deadline = time.monotonic() + SECONDS_TO_LOOK
     for number, x, y, sample_weight in itertools.islice(data.again(), seen):
         if time.monotonic() > deadline:

@@ -12,6 +12,8 @@ import pytest
 import sklearn.datasets
 import tensorflow as tf
 
+from keras_linreg.loop import planning, rows, stream
+
 # Only possible before TensorFlow has touched the device, so it is done for every test.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
@@ -69,3 +71,23 @@ def penguin_space(penguins):
     )
     space.adapt(tf.data.Dataset.from_tensor_slices({name: frame[name].to_numpy() for name in frame}))
     return space
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Take the loop however short the fit is."""
+    monkeypatch.setattr(planning, "WORTH", 0.0)
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """The blocks that loops have taken: their first steps and sizes."""
+    blocks = []
+    for kind in (rows.Rows, stream.Stream):
+
+        def take(self, first, count, real=kind._take):
+            blocks.append((first, count))
+            return real(self, first, count)
+
+        monkeypatch.setattr(kind, "_take", take)
+    return blocks

@@ -11,56 +11,8 @@ import tensorflow as tf
 
 import keras_linreg as klr
 from keras_linreg import loop
-
-RNG = np.random.default_rng(4)
-N = 103
-X = RNG.normal(size=(N, 3)).astype("float32")
-Y = (X @ [1.0, -2.0, 0.5] + 3 + RNG.normal(size=N)).astype("float32")
-BOTH = np.stack([Y, -Y + 1], 1)
-WEIGHTS = RNG.uniform(0.1, 2, N).astype("float32")
-
-
-@pytest.fixture
-def always(monkeypatch):
-    """Take the loop however short the fit is."""
-    monkeypatch.setattr(loop, "WORTH", 0.0)
-
-
-@pytest.fixture
-def taken(monkeypatch):
-    """The blocks that loops have taken: their first steps and sizes."""
-    blocks = []
-    real = loop.Loop._take
-
-    def take(self, first, count):
-        blocks.append((first, count))
-        return real(self, first, count)
-
-    monkeypatch.setattr(loop.Loop, "_take", take)
-    return blocks
-
-
-def fitted(x, y, ordinary=False, model=None, compiled=None, callbacks=(), **fit):
-    """A model fitted by the loop, or by Keras's own; and its History."""
-    keras.utils.set_random_seed(1)
-    model = klr.LinearRegression(**(model or {}))
-    model.compile(**{"optimizer": keras.optimizers.SGD(0.02), **(compiled or {})})
-    with pytest.MonkeyPatch.context() as patch:
-        if ordinary:
-            patch.setattr(loop, "plan", lambda *_: None)
-        history = model.fit(x, y, **{"verbose": 0, "epochs": 3, "shuffle": False, **fit}, callbacks=list(callbacks))
-    return model, history.history
-
-
-def same(found, expected, rtol=2e-5, atol=2e-6):
-    (model, history), (other, theirs) = found, expected
-    for mine, yours in zip(model.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_allclose(actual=mine, desired=yours, rtol=rtol, atol=atol)
-    assert list(history) == list(theirs)
-    for key in history:
-        np.testing.assert_allclose(actual=history[key], desired=theirs[key], rtol=rtol, atol=atol, err_msg=key)
-    assert int(model.optimizer.iterations) == int(other.optimizer.iterations)
-
+from keras_linreg.loop import blocks, planning, rows
+from tests.fits import BOTH, WEIGHTS, Look, N, X, Y, fitted, have_seen_the_same, same
 
 OPTIMIZERS = {
     "SGD": lambda: keras.optimizers.SGD(0.02),
@@ -144,7 +96,7 @@ def test_it_is_what_stock_keras_gives(always, taken):
 @pytest.mark.parametrize("numbers", [1, 60, 90, 300])
 @pytest.mark.parametrize("kind", [np.asarray, tf.constant], ids=["arrays", "tensors"])
 def test_chunks_make_no_difference(always, taken, monkeypatch, numbers, kind):
-    monkeypatch.setattr(loop, "CHUNK", numbers)
+    monkeypatch.setattr(blocks, "CHUNK", numbers)
     options = {"sample_weight": WEIGHTS, "batch_size": 10, "compiled": {"metrics": ["mae"]}}
     ours, theirs = (fitted(kind(X), kind(Y), ordinary, **options) for ordinary in (False, True))
     same(ours, theirs)
@@ -152,15 +104,15 @@ def test_chunks_make_no_difference(always, taken, monkeypatch, numbers, kind):
 
 
 def test_an_error_in_a_chunk_reaches_the_caller(always, monkeypatch):
-    monkeypatch.setattr(loop, "CHUNK", 60)
-    real = loop._Part.of
+    monkeypatch.setattr(blocks, "CHUNK", 60)
+    real = rows._Part.of
 
     def of(self, rows, count):
         if rows.start == 40:
             raise MemoryError("no room")
         return real(self, rows, count)
 
-    monkeypatch.setattr(loop._Part, "of", of)
+    monkeypatch.setattr(rows._Part, "of", of)
     with pytest.raises(MemoryError, match="no room"):
         fitted(X, Y, batch_size=10)
 
@@ -170,7 +122,7 @@ def test_an_error_in_a_chunk_reaches_the_caller(always, monkeypatch):
 
 @pytest.mark.parametrize("numbers", [2**19, 24])
 def test_each_epoch_takes_every_row_once_in_an_order_of_its_own(always, monkeypatch, numbers):
-    monkeypatch.setattr(loop, "CHUNK", numbers)
+    monkeypatch.setattr(blocks, "CHUNK", numbers)
     seen = []
 
     def loss(y_true, y_pred):
@@ -194,26 +146,11 @@ def test_a_seed_shuffles_the_same_way_again(always):
 # Who looks
 
 
-class Look(keras.callbacks.Callback):
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self.seen.append(("begin", batch))
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.seen.append((batch, round(float(logs["loss"]), 4), self.model.get_weights()[0].round(4).tolist()))
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.seen.append((epoch, sorted(logs), self.params["steps"], self.params["epochs"]))
-
-
 def test_a_callback_that_watches_batches_sees_every_one(always, taken):
     looks = Look(), Look()
     for look, ordinary in zip(looks, (False, True), strict=True):
         fitted(X, Y, ordinary, callbacks=[look], batch_size=10, validation_split=0.1)
-    assert looks[0].seen == looks[1].seen
+    have_seen_the_same(*looks)
     assert {count for _, count in taken} == {1}
 
 
@@ -252,7 +189,7 @@ def test_early_stopping_and_schedulers_work_epoch_by_epoch(always, taken):
 
 
 def test_the_progress_bar_counts_steps_and_moves(always, taken, monkeypatch, capsys):
-    monkeypatch.setattr(loop, "LONG", 50)
+    monkeypatch.setattr(planning, "LONG", 50)
     fitted(X, Y, batch_size=1, epochs=2, verbose=1)
     said = capsys.readouterr().out
     counts = [int(count) for count in re.findall(r"(\d+)/103", said)]
@@ -366,8 +303,6 @@ class Own(klr.LinearRegression):
 ORDINARY = {
     "a train step of one's own": (lambda: Own(), X, Y, {}, {}),
     "eagerly": (klr.LinearRegression, X, Y, {"run_eagerly": True}, {}),
-    "a dataset": (klr.LinearRegression, tf.data.Dataset.from_tensor_slices((X, Y)).batch(10), None, {}, {}),
-    "a generator": (klr.LinearRegression, [(X, Y)] * 3, None, {}, {"steps_per_epoch": 3}),
     "sparse": (klr.LinearRegression, scipy.sparse.csr_matrix(X), Y, {}, {}),
     "steps_per_epoch": (klr.LinearRegression, X, Y, {}, {"steps_per_epoch": 2}),
 }
@@ -378,7 +313,7 @@ def test_what_cannot_loop_goes_keras_own_way(always, taken, case):
     make, x, y, compiled, options = ORDINARY[case]
     model = make()
     model.compile(**compiled)
-    history = model.fit(iter(x) if isinstance(x, list) else x, y, verbose=0, **options).history
+    history = model.fit(x, y, verbose=0, **options).history
     assert np.isfinite(history["loss"]).all()
     assert not taken
 
@@ -410,7 +345,7 @@ def test_a_loss_of_a_subclass_of_ones_own_loops(always, taken):
 
 
 def test_steps_that_are_long_go_keras_own_way(always, taken, monkeypatch):
-    monkeypatch.setattr(loop, "LARGE", 3 * N - 1)
+    monkeypatch.setattr(planning, "LARGE", 3 * N - 1)
     fitted(X, Y, batch_size=N)
     assert not taken
     fitted(X, Y, batch_size=N - 1)

@@ -139,16 +139,16 @@ class Reader:
         if isinstance(x, keras.utils.PyDataset):
             if x.num_batches == 0:
                 raise ValueError("`x` must hold at least one batch. Received: an empty PyDataset.")
-            self._batch(x[0], targets, empty=False)
+            batch = self._batch(x[0], targets, empty=False)
             errors: list[str] = []
             prepared = streams.PreparedPyDataset(x, lambda batch: self._batch(batch, targets), errors)
-            return streams.Prepared(prepared, again=lambda: streams.numbered(prepared), errors=errors)
+            return streams.Prepared(prepared, again=lambda: streams.numbered(prepared), errors=errors, first=batch)
         if hasattr(x, "__next__"):
             first, x = streams.peek(x)
-            self._batch(first, targets, empty=False)
+            batch = self._batch(first, targets, empty=False)
             errors = []
             kept = streams.KeptBatches(x, lambda batch: self._batch(batch, targets), errors)
-            return streams.Prepared(kept.generator(), again=kept.again, errors=errors)
+            return streams.Prepared(kept.generator(), again=kept.again, errors=errors, first=batch)
         # A loader that Keras reads itself: torch's, grain's, a distributed dataset.
         spec = getattr(x, "element_spec", None)
         by_name = isinstance(spec, Mapping) or (isinstance(spec, tuple) and isinstance(spec[0], Mapping))

@@ -19,7 +19,8 @@ class Prepared:
 
     `again()` yields `(batch number or None, x, y, sample_weight)`, as NumPy arrays or tensors: the whole of arrays, the
     batches of a stream, of a generator only those that were kept. `errors` fills with what was wrong with a batch:
-    inside a dataset's thread Keras would wrap it beyond recognition.
+    inside a dataset's thread Keras would wrap it beyond recognition. `first` is the first batch of a PyDataset or
+    generator.
     """
 
     x: Any
@@ -27,6 +28,12 @@ class Prepared:
     sample_weight: Any = None
     again: Callable[[], Iterator[tuple]] = lambda: iter(())
     errors: list[str] = dataclasses.field(default_factory=list)
+    first: tuple | None = None
+
+    @property
+    def parts(self) -> tuple:
+        """`x`, `y` and `sample_weight`."""
+        return self.x, self.y, self.sample_weight
 
     @property
     def can_shuffle(self) -> bool:

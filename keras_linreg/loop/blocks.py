@@ -1,0 +1,67 @@
+"""What every loop has: blocks of steps, and the very step at which a block went astray."""
+
+import abc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+CHUNK = 2**19  # numbers of the rows that are trained on at a time: they stay in the cache
+
+
+class Loop(abc.ABC):
+    """Takes the steps of one fit, a block of them at each call.
+
+    Args:
+        model: compiled and built, with its optimizer, loss and metrics.
+        block: steps of a call, as Keras counts them.
+    """
+
+    resets_metrics = False  # whether an epoch's first step does, and not Keras before it
+
+    def __init__(self, model, block: int):
+        self.block = block
+        self.logs: dict[str, Any] = {}
+        self.aside = False  # whether the model's metrics are an evaluation's for a moment
+        self.given: dict[str, Any] = {}  # what Keras is to iterate over instead of the data,
+        self.options: dict[str, Any] = {}  # and how
+        self._functions = model._functions
+
+    @abc.abstractmethod
+    def begin_epoch(self) -> None:
+        """Forget what is left of an epoch that ended early."""
+
+    @abc.abstractmethod
+    def take(self, watch, iterator: Iterator) -> dict[str, Any]:
+        """Take the next block; return loss and metrics since the epoch began.
+
+        Args:
+            watch: a `divergence.Watch`, which is shown the very step at which the loss stops being finite; or `None`.
+            iterator: Keras's.
+
+        Raises:
+            StopIteration: where a stream has ended.
+        """
+
+    @abc.abstractmethod
+    def _take(self, first: int, count: int) -> dict[str, tf.Tensor]:
+        """Take steps from one on; return loss and metrics since the epoch began."""
+
+    def _take_watched(self, watch, first: int, count: int) -> None:
+        """Take steps, once more one by one where the loss is not finite after them."""
+        if watch is None:
+            self._note(self._take(first, count))
+            return
+        kept = watch.before_block(count)
+        self._note(self._take(first, count))
+        if count > 1 and not np.isfinite(self.logs["loss"]):
+            watch.rewind(kept)
+            for step in range(first, first + count):
+                watch.before_block(1)
+                self._note(self._take(step, 1))
+                watch.after_step(self.logs)
+        watch.after_step(self.logs)
+
+    def _note(self, logs: dict[str, tf.Tensor]) -> None:
+        self.logs = {name: float(value) if value.shape.rank == 0 else value.numpy() for name, value in logs.items()}

@@ -1,0 +1,100 @@
+"""The model's own train step, compiled: a block of steps of one size, or a single step of any."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class Functions:
+    """The compiled functions of a model's train step; they last until the model is compiled anew.
+
+    Args:
+        model: the model.
+        compiled: whether XLA may compile.
+    """
+
+    def __init__(self, model, compiled: bool):
+        self._model, self._compiled = model, compiled
+        self._by_size: dict[int, _Sized] = {}
+        self._compiled_for: set[tuple] = set()
+        self._single = tf.function(self._run_single, autograph=False, reduce_retracing=True)
+        self.tests: dict[int, Any] = {}  # test functions, by the steps of their executions
+        self._prime()
+
+    def _prime(self) -> None:
+        """Build loss and metrics, by zeros: a loop cannot make variables."""
+        model = self._model
+        x, y = (np.zeros((1, size), keras.config.floatx()) for size in (model.kernel.shape[0], model.units))
+        y_pred = model(x, training=True)
+        model.compute_loss(x, y, y_pred, None)
+        model.compute_metrics(x, y, y_pred, None)
+        model.reset_metrics()
+
+    def single(self, arrays) -> dict[str, tf.Tensor]:
+        """Take one step, of any number of rows, without the compiler; return the metrics."""
+        return self._single(arrays)
+
+    def _run_single(self, arrays):
+        return self._model.train_step(keras.utils.pack_x_y_sample_weight(*arrays))
+
+    def of(self, batch_size: int) -> "_Sized":
+        """Return the functions of steps of so many rows."""
+        if batch_size not in self._by_size:
+            self._by_size[batch_size] = _Sized(self._model, batch_size, self._compiled)
+        return self._by_size[batch_size]
+
+    def are_there(self, key: tuple) -> bool:
+        """Return whether data of these shapes have been compiled for."""
+        return key in self._compiled_for
+
+    def will_be_there(self, key: tuple) -> None:
+        """Note that data of these shapes are compiled for."""
+        self._compiled_for.add(key)
+
+
+class _Sized:
+    def __init__(self, model, size: int, compiled: bool):
+        self._model, self._size, self._compiled = model, size, compiled
+        self._block = tf.function(self._run, autograph=False, jit_compile=compiled or None)
+        self._blocks: dict = {}  # concrete ones
+
+    def block(self, arrays, count: int, fresh: bool) -> dict[str, tf.Tensor]:
+        """Take the first `count` steps of a chunk, after a reset of the metrics if `fresh`; return the metrics."""
+        given = arrays, tf.constant(count), tf.constant(fresh)
+        key = tuple(None if part is None else (part.shape, part.dtype) for part in arrays)
+        if key not in self._blocks:  # TensorFlow would look it up at each call, which takes longer than the call
+            self._blocks[key] = self._block.get_concrete_function(*given)
+        try:
+            return self._blocks[key](*given)
+        except (tf.errors.OpError, ValueError) as error:
+            if not self._compiled or not _is_of_the_compiler(error):
+                raise
+        # Nothing has run: it compiles first.
+        self._compiled, self._blocks = False, {}
+        self._block = tf.function(self._run, autograph=False)
+        return self.block(arrays, count, fresh)
+
+    def _run(self, arrays, count, fresh):
+        def body(step):
+            self._model.train_step(keras.utils.pack_x_y_sample_weight(*self._of_step(arrays, step)))
+            return step + 1
+
+        # Here, and not where Keras asks for it: each assignment of its own takes as long as some steps.
+        tf.cond(fresh, lambda: (self._model.reset_metrics(), tf.constant(0))[1], lambda: tf.constant(0))
+        tf.while_loop(lambda step: step < count, body, [tf.constant(0)])
+        return self._model.get_metrics_result()
+
+    def _of_step(self, arrays, step):
+        """Return the rows of a step; of a size that the compiler knows."""
+        return [
+            None
+            if part is None
+            else tf.slice(part, [step * self._size] + [0] * (part.shape.rank - 1), [self._size, *part.shape[1:]])
+            for part in arrays
+        ]
+
+
+def _is_of_the_compiler(error) -> bool:
+    return any(word in str(error) for word in ("XLA", "tf2xla", "jit_compile", "_XlaMustCompile"))

@@ -1,0 +1,139 @@
+"""Which way a fit goes: in a loop of compiled blocks, or Keras's own."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_linreg.data import Prepared, is_sparse, is_stream
+from keras_linreg.loop.blocks import Loop
+from keras_linreg.loop.functions import Functions
+from keras_linreg.loop.rows import Rows
+from keras_linreg.loop.stream import Indexed, Iterated, Stream
+
+BATCH_SIZE = 32  # Keras's own
+BLOCKS = 20  # of a long epoch, so that the progress bar moves
+LONG = 2000  # steps
+LARGE = 2**17  # numbers of a step, beside which Keras's own loop costs little, and its threads gather rows faster
+# Seconds: a step and an epoch of Keras's own loop, and how long that must take for a compilation to be worth it.
+STEP, EPOCH, WORTH = 1.3e-3, 30e-3, 0.25
+
+
+def plan(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
+    """Return the loop that takes the steps of a fit, `None` where Keras's own way is the way.
+
+    Args:
+        model: compiled.
+        data: what is fitted.
+        options: arguments of `fit`.
+    """
+    plain = tf.executing_eagerly() and not (model.run_eagerly or tf.config.functions_run_eagerly())
+    alone = type(model.distribute_strategy).__name__ == "_DefaultDistributionStrategy"
+    linear = model.built and model._steps_are_ours and model.trainable_variables and not model.layers
+    if not (plain and alone and linear) or keras.config.max_steps_per_epoch() is not None:
+        return None
+    return _plan_stream(model, data, options) if is_stream(data.x) else _plan_rows(model, data, options)
+
+
+def _plan_rows(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
+    batch_size = BATCH_SIZE if options["batch_size"] is None else options["batch_size"]
+    as_usual = options["class_weight"] is None and options["steps_per_epoch"] is None
+    if not (isinstance(batch_size, int | np.integer) and batch_size > 0 and as_usual and _are_dense(data.parts)):
+        return None
+    if len(data.x.shape) != 2 or not data.x.shape[0]:
+        return None
+    batch_size = min(int(batch_size), int(data.x.shape[0]))
+    if batch_size * int(data.x.shape[1]) > LARGE:
+        return None
+    steps = -(-int(data.x.shape[0]) // batch_size)
+    key = batch_size, *(None if part is None else tuple(part.shape) for part in data.parts)
+    if not _pays(model, steps, options, key):
+        return None
+    block = steps
+    if watch_batches(options["callbacks"]):
+        block = 1
+    elif model.steps_per_execution > 1:
+        block = model.steps_per_execution
+    elif steps >= LONG and options["verbose"] in ("auto", 1, True):
+        block = -(-steps // BLOCKS)
+    return Rows(model, data, batch_size, bool(options["shuffle"]), block)
+
+
+def _plan_stream(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
+    dataset = isinstance(data.x, tf.data.Dataset)
+    example = data.x.element_spec if dataset else data.first
+    if example is None:  # a loader that Keras reads itself
+        return None
+    parts = keras.utils.unpack_x_y_sample_weight(example)
+    if parts[1] is None or not _are_dense(parts):
+        return None
+    columns = int(model.kernel.shape[0])
+    if (parts[0].shape[0] or 0) * columns > LARGE:
+        return None
+    steps = options["steps_per_epoch"] or _batches(data.x)
+    key = tuple(None if part is None else tuple(part.shape) for part in parts)
+    if steps is not None and not _pays(model, steps, options, key):
+        return None
+    if model._functions is None:
+        model._keep("_functions", Functions(model, model._may_be_compiled))
+    indexed = isinstance(data.x, keras.utils.PyDataset) and steps is not None and data.x.workers <= 1
+    if indexed and not data.x.use_multiprocessing and options["class_weight"] is None is options["steps_per_epoch"]:
+        source: Indexed | Iterated = Indexed(data.x, bool(options["shuffle"]), data.errors)
+    else:
+        source = Iterated(data.errors)
+    block = model.steps_per_execution
+    exact = block > 1 or watch_batches(options["callbacks"])
+    return Stream(model, source, columns, steps, block, exact, worth=0 if steps else int(WORTH / STEP))
+
+
+def _pays(model, steps: int, options: dict[str, Any], key: tuple) -> bool:
+    """Return whether Keras's own way would take longer than to compile, or it is compiled; make the functions then."""
+    epochs = max(0, options["epochs"] - options["initial_epoch"])
+    worth = epochs * (steps * STEP + EPOCH) >= WORTH
+    if not worth and (model._functions is None or not model._functions.are_there(key)):
+        return False
+    if model._functions is None:
+        model._keep("_functions", Functions(model, model._may_be_compiled))
+    model._functions.will_be_there(key)
+    return True
+
+
+def _batches(stream) -> int | None:
+    """Return the number of batches of an epoch, `None` where nobody knows, or they do not end."""
+    if isinstance(stream, tf.data.Dataset):
+        count = int(stream.cardinality())
+        return count if count >= 0 else None
+    return getattr(stream, "num_batches", None)
+
+
+def _are_dense(parts) -> bool:
+    """Return whether all parts, of which some may be `None`, are arrays, tensors or specs of numbers with rows."""
+    there = [part for part in parts if part is not None]
+    if not all(hasattr(part, "dtype") and hasattr(part, "shape") and not is_sparse(part) for part in there):
+        return False
+    if any(isinstance(part, tf.TypeSpec) and not isinstance(part, tf.TensorSpec) for part in there):
+        return False
+    ranks = [tf.TensorShape(part.shape).rank for part in there]
+    dtypes = [tf.as_dtype(part.dtype) for part in there]
+    return all(rank is not None and rank > 0 for rank in ranks) and all(
+        dtype.is_floating or dtype.is_integer or dtype == tf.bool for dtype in dtypes
+    )
+
+
+def watch_batches(callbacks) -> bool:
+    """Return whether any callback looks at single batches."""
+    return any(_watches(callback) for callback in keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or []))
+
+
+def _watches(callback) -> bool:
+    saves = isinstance(callback, keras.callbacks.ModelCheckpoint | keras.callbacks.BackupAndRestore)
+    if saves and getattr(callback, "save_freq", getattr(callback, "_save_freq", None)) == "epoch":
+        return False  # their hooks look at the number of the batch, and return
+    if isinstance(callback, keras.callbacks.ProgbarLogger):
+        return False
+    hooks = [f"on_{of}batch_{end}" for of in ("", "train_", "test_") for end in ("begin", "end")]
+    return any(
+        name in vars(callback) or getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name)
+        for name in hooks
+    )
