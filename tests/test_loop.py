@@ -103,14 +103,67 @@ def test_chunks_make_no_difference(always, taken, monkeypatch, numbers, kind):
     assert taken == [(0, 11)] * 3
 
 
+def shifted(values, offset):
+    """The same values in memory that begins so many bytes after one that TensorFlow takes."""
+    memory = np.empty(values.nbytes + 128, np.uint8)
+    start = -memory.ctypes.data % 64 + offset
+    found = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    found[...] = values
+    return found
+
+
+KINDS = {
+    "aligned": (shifted(X, 0), shifted(Y, 0), {}),
+    "as NumPy allocates": (shifted(X, 16), shifted(Y, 16), {}),
+    "from an odd number on": (shifted(X, 4), shifted(Y, 60), {}),
+    "weights": (shifted(X, 16), shifted(BOTH, 16), {"sample_weight": shifted(WEIGHTS, 16)}),
+    "never aligned": (shifted(np.tile(X, (1, 16)), 16), Y, {}),
+    "read-only": (np.frombuffer(X.tobytes(), X.dtype).reshape(X.shape), Y, {}),
+    "Fortran order": (np.asfortranarray(X), Y, {}),
+    "every other column": (np.repeat(X, 2, axis=1)[:, ::2], Y, {}),
+    "float64": (shifted(X.astype(float), 16), shifted(Y.astype(float), 16), {}),
+    "float16": (shifted(X.astype(np.float16), 16), Y, {}),
+    "long double": (X.astype(np.longdouble), Y, {}),
+    "integers": (shifted(np.round(9 * X).astype(np.int64), 16), Y, {}),
+    "tensors": (tf.constant(X), tf.constant(Y), {}),
+}
+
+
+@pytest.mark.parametrize("case", KINDS)
+@pytest.mark.parametrize("compiled", [True, False], ids=["XLA", "no XLA"])
+def test_rows_that_are_gathered_in_the_loop_are_those_of_chunks(always, taken, monkeypatch, case, compiled):
+    x, y, options = KINDS[case]
+    model = {"units": 2} if len(y.shape) == 2 else {}
+    options = {**options, "shuffle": True, "batch_size": 10, "validation_split": 0.1}
+    options |= {"model": model, "compiled": {"jit_compile": compiled, "metrics": ["mae"]}}
+    found = []
+    for gathered in (0, 2**40):
+        monkeypatch.setattr(rows, "GATHERED", gathered)
+        found.append(fitted(x, y, **options))
+    same(*found)
+    assert taken == [(0, 10)] * 6
+
+
+def test_large_steps_of_a_usual_array_are_gathered_in_the_loop(always, taken, monkeypatch):
+    monkeypatch.setattr(rows, "GATHERED", 29)
+    monkeypatch.setattr(rows._Part, "room", None)
+    made = []
+    real = rows.Rows._share
+    monkeypatch.setattr(rows.Rows, "_share", lambda self: made.append(real(self)) or made[-1])
+    fitted(shifted(X, 16), shifted(Y, 16), batch_size=10, shuffle=True)
+    (((head, body), (_, target), weight),) = made
+    assert (len(head), len(body), len(target), weight) == (4, N - 4, N - 12, None)
+    assert taken == [(0, 11)] * 3
+
+
 def test_an_error_in_a_chunk_reaches_the_caller(always, monkeypatch):
     monkeypatch.setattr(blocks, "CHUNK", 60)
     real = rows._Part.of
 
-    def of(self, rows, count):
+    def of(self, rows, *room):
         if rows.start == 40:
             raise MemoryError("no room")
-        return real(self, rows, count)
+        return real(self, rows, *room)
 
     monkeypatch.setattr(rows._Part, "of", of)
     with pytest.raises(MemoryError, match="no room"):
@@ -344,7 +397,7 @@ def test_a_loss_of_a_subclass_of_ones_own_loops(always, taken):
     assert taken
 
 
-def test_steps_that_are_long_go_keras_own_way(always, taken, monkeypatch):
+def test_steps_that_are_huge_go_keras_own_way(always, taken, monkeypatch):
     monkeypatch.setattr(planning, "LARGE", 3 * N - 1)
     fitted(X, Y, batch_size=N)
     assert not taken

@@ -260,7 +260,6 @@ def test_an_error_of_the_users_own_reaches_them(always):
 
 ORDINARY = {
     "sparse": (lambda: dataset(tf.sparse.from_dense(X), Y), {}),
-    "large batches": (lambda: dataset(np.tile(X, (500, 1)), np.tile(Y, 500), size=50_000, drop_remainder=True), {}),
     "eagerly": (lambda: dataset(X, Y), {"run_eagerly": True}),
 }
 
@@ -270,6 +269,14 @@ def test_what_cannot_loop_goes_keras_own_way(always, taken, case):
     make, compiled = ORDINARY[case]
     fitted(make(), None, compiled={"jit_compile": False, **compiled}, epochs=1)
     assert not taken
+
+
+def test_batches_that_are_huge_go_keras_own_way(always, taken, monkeypatch):
+    monkeypatch.setattr(planning, "LARGE", 29)
+    fitted(dataset(X, Y, drop_remainder=True), None)
+    assert not taken
+    fitted(dataset(X, Y, size=9, drop_remainder=True), None)
+    assert taken
 
 
 def test_a_few_batches_are_not_compiled_and_many_are(taken):

@@ -60,10 +60,17 @@ class _Sized:
         self._block = tf.function(self._run, autograph=False, jit_compile=compiled or None)
         self._blocks: dict = {}  # concrete ones
 
-    def block(self, arrays, count: int, fresh: bool) -> dict[str, tf.Tensor]:
-        """Take the first `count` steps of a chunk, after a reset of the metrics if `fresh`; return the metrics."""
-        given = arrays, tf.constant(count), tf.constant(fresh)
-        key = tuple(None if part is None else (part.shape, part.dtype) for part in arrays)
+    def block(self, arrays, steps: tuple[int, int], fresh: bool, order=None) -> dict[str, tf.Tensor]:
+        """Take steps; return loss and metrics.
+
+        Args:
+            arrays: `x`, `y` and weights or `None`, of these steps' rows and others; with an order, each in two pieces.
+            steps: the first one and the one after the last.
+            fresh: whether to reset the metrics before.
+            order: the numbers of the rows in the steps' order; or `None`, they are in it.
+        """
+        given = arrays, *map(tf.constant, steps), tf.constant(fresh), order
+        key = tuple((part.shape, part.dtype) for part in tf.nest.flatten(arrays) if part is not None)
         if key not in self._blocks:  # TensorFlow would look it up at each call, which takes longer than the call
             self._blocks[key] = self._block.get_concrete_function(*given)
         try:
@@ -74,26 +81,38 @@ class _Sized:
         # Nothing has run: it compiles first.
         self._compiled, self._blocks = False, {}
         self._block = tf.function(self._run, autograph=False)
-        return self.block(arrays, count, fresh)
+        return self.block(arrays, steps, fresh, order)
 
-    def _run(self, arrays, count, fresh):
+    def _run(self, arrays, first, last, fresh, order):
         def body(step):
-            self._model.train_step(keras.utils.pack_x_y_sample_weight(*self._of_step(arrays, step)))
+            self._model.train_step(keras.utils.pack_x_y_sample_weight(*self._of_step(arrays, order, step)))
             return step + 1
 
         # Here, and not where Keras asks for it: each assignment of its own takes as long as some steps.
         tf.cond(fresh, lambda: (self._model.reset_metrics(), tf.constant(0))[1], lambda: tf.constant(0))
-        tf.while_loop(lambda step: step < count, body, [tf.constant(0)])
+        tf.while_loop(lambda step: step < last, body, [first])
         return self._model.get_metrics_result()
 
-    def _of_step(self, arrays, step):
+    def _of_step(self, arrays, order, step):
         """Return the rows of a step; of a size that the compiler knows."""
-        return [
-            None
-            if part is None
-            else tf.slice(part, [step * self._size] + [0] * (part.shape.rank - 1), [self._size, *part.shape[1:]])
-            for part in arrays
-        ]
+        if order is None:
+            return [None if part is None else self._cut(part, step) for part in arrays]
+        numbers = self._cut(order, step)
+        return [None if part is None else _gathered(part, numbers, order.shape[0]) for part in arrays]
+
+    def _cut(self, part, step):
+        return tf.slice(part, [step * self._size] + [0] * (part.shape.rank - 1), [self._size, *part.shape[1:]])
+
+
+def _gathered(pieces, numbers, total: int):
+    """Return rows of an array that is in two pieces."""
+    head, body = pieces
+    first = total - body.shape[0]
+    found = tf.gather(body, tf.maximum(numbers - first, 0))
+    if first:
+        in_head = tf.reshape(numbers < first, [-1] + [1] * (body.shape.rank - 1))
+        found = tf.where(in_head, tf.gather(head, tf.minimum(numbers, first - 1)), found)
+    return found
 
 
 def _is_of_the_compiler(error) -> bool:

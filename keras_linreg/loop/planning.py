@@ -15,9 +15,9 @@ from keras_linreg.loop.stream import Indexed, Iterated, Stream
 BATCH_SIZE = 32  # Keras's own
 BLOCKS = 20  # of a long epoch, so that the progress bar moves
 LONG = 2000  # steps
-LARGE = 2**17  # numbers of a step, beside which Keras's own loop costs little, and its threads gather rows faster
-# Seconds: a step and an epoch of Keras's own loop, and how long that must take for a compilation to be worth it.
-STEP, EPOCH, WORTH = 1.3e-3, 30e-3, 0.25
+LARGE = 2**24  # numbers of a step, beside which Keras's own loop costs little: two steps would be copied at a time
+# Seconds: a step, each number of it, and an epoch of Keras's own loop, and what must be saved for it to be compiled.
+STEP, NUMBER, EPOCH, WORTH = 1.3e-3, 3e-9, 30e-3, 0.25
 
 
 def plan(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
@@ -48,7 +48,7 @@ def _plan_rows(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
         return None
     steps = -(-int(data.x.shape[0]) // batch_size)
     key = batch_size, *(None if part is None else tuple(part.shape) for part in data.parts)
-    if not _pays(model, steps, options, key):
+    if not _pays(model, steps, batch_size * int(data.x.shape[1]), options, key):
         return None
     block = steps
     if watch_batches(options["callbacks"]):
@@ -73,7 +73,7 @@ def _plan_stream(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
         return None
     steps = options["steps_per_epoch"] or _batches(data.x)
     key = tuple(None if part is None else tuple(part.shape) for part in parts)
-    if steps is not None and not _pays(model, steps, options, key):
+    if steps is not None and not _pays(model, steps, 0, options, key):
         return None
     if model._functions is None:
         model._keep("_functions", Functions(model, model._may_be_compiled))
@@ -87,10 +87,10 @@ def _plan_stream(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
     return Stream(model, source, columns, steps, block, exact, worth=0 if steps else int(WORTH / STEP))
 
 
-def _pays(model, steps: int, options: dict[str, Any], key: tuple) -> bool:
+def _pays(model, steps: int, numbers: int, options: dict[str, Any], key: tuple) -> bool:
     """Return whether Keras's own way would take longer than to compile, or it is compiled; make the functions then."""
     epochs = max(0, options["epochs"] - options["initial_epoch"])
-    worth = epochs * (steps * STEP + EPOCH) >= WORTH
+    worth = epochs * (steps * (STEP + numbers * NUMBER) + EPOCH) >= WORTH
     if not worth and (model._functions is None or not model._functions.are_there(key)):
         return False
     if model._functions is None:

@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import functools
+import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,12 +15,16 @@ from keras_linreg.data import Prepared
 from keras_linreg.loop import blocks
 from keras_linreg.loop.blocks import Loop
 
+ALIGNED = 64  # bytes, as TensorFlow wants its memory
+GATHERED = 2**14  # numbers of a step, beyond which its rows are gathered in the loop
+
 
 class Rows(Loop):
-    """Takes the steps of a fit of data in memory.
+    """Takes the steps of a fit of data in memory, without a copy of the user's array.
 
     The rows of some steps at a time, a chunk, are brought into their order and floatx, while those before them are
-    trained on; the user's array is not copied whole.
+    trained on. Rows of large steps are gathered inside the compiled loop instead, from memory that is shared with the
+    user's array: to write them once more would take longer than to train on them.
 
     Args:
         model: compiled and built, with its optimizer, loss and metrics.
@@ -41,6 +47,8 @@ class Rows(Loop):
         self._chunk = max(1, min(block, self._full, blocks.CHUNK // (batch_size * int(data.x.shape[1]))))
         self._shuffle = shuffle and self.steps > 1  # the rows of a single step have no order
         self._order: np.ndarray | None = None
+        self._shared = self._share() if batch_size * int(data.x.shape[1]) > GATHERED and self._shuffle else None
+        self._rooms: list[list[np.ndarray | None]] = []
         self._kept: tuple | None = None  # the one chunk of small data in their own order
         self._done = 0
 
@@ -59,11 +67,23 @@ class Rows(Loop):
 
     def _take(self, first: int, count: int) -> dict[str, tf.Tensor]:
         full = min(first + count, self._full)
-        for start, arrays in self._chunks(first, full):
-            logs = self._functions.of(self._size).block(arrays, min(self._chunk, full - start), fresh=start == 0)
+        function = self._functions.of(self._size).block
+        if self._shared is not None and first < full:
+            logs = function(self._shared, (first, full), fresh=first == 0, order=tf.constant(self._order))
+        else:
+            for start, arrays in self._chunks(first, full):
+                logs = function(arrays, (0, min(self._chunk, full - start)), fresh=start == 0)
         if full < first + count:
             logs = self._functions.single(self._of_rows(self._full * self._size, self._rows))
         return logs
+
+    def _share(self) -> tuple | None:
+        shared = [None if part is None else part.shared() for part in self._parts]
+        return (
+            None
+            if any(part and not pieces for part, pieces in zip(self._parts, shared, strict=True))
+            else tuple(shared)
+        )
 
     def _chunks(self, first: int, last: int) -> Iterator[tuple[int, tuple]]:
         """Yield the first step and the rows of each chunk of the full steps from one on, the next one under way."""
@@ -76,21 +96,27 @@ class Rows(Loop):
         if len(starts) == 1:
             yield first, self._of_steps(first)
             return
+        if not self._rooms:
+            rows = self._chunk * self._size
+            self._rooms = [[None if part is None else part.room(rows) for part in self._parts] for _ in range(2)]
+        # One room is trained on while the other is filled.
+        rooms = itertools.cycle(self._rooms)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            coming = [pool.submit(self._of_steps, start) for start in starts[:1]]
+            coming = [pool.submit(self._of_steps, start, next(rooms)) for start in starts[:1]]
             for start in starts:
                 arrays = coming.pop().result()
                 if start + self._chunk < last:
-                    coming.append(pool.submit(self._of_steps, start + self._chunk))
+                    coming.append(pool.submit(self._of_steps, start + self._chunk, next(rooms)))
                 yield start, arrays
 
-    def _of_steps(self, first: int) -> tuple:
+    def _of_steps(self, first: int, rooms=(None, None, None)) -> tuple:
         """Return the rows of a chunk's steps; of a size that is compiled for, filled up with rows that are not used."""
-        return self._of_rows(first * self._size, (first + self._chunk) * self._size)
+        return self._of_rows(first * self._size, (first + self._chunk) * self._size, rooms)
 
-    def _of_rows(self, start: int, end: int) -> tuple:
-        rows = slice(start, end) if self._order is None else self._order[start:end]
-        return tuple(None if part is None else part.of(rows, end - start) for part in self._parts)
+    def _of_rows(self, start: int, end: int, rooms=(None, None, None)) -> tuple:
+        rows = slice(start, min(end, self._rows)) if self._order is None else self._order[start:end]
+        parts = zip(self._parts, rooms, strict=True)
+        return tuple(None if part is None else part.of(rows, end - start, room) for part, room in parts)
 
 
 class _Part:
@@ -101,20 +127,58 @@ class _Part:
         self._dtype = tf.as_dtype(keras.config.floatx()) if dtype.is_floating else dtype
         self._values = values if tf.is_tensor(values) else np.asarray(values)
 
-    def of(self, rows, count: int) -> tf.Tensor:
-        """Return rows, by a slice or their numbers, and zeros up to so many."""
+    def shared(self) -> tuple[tf.Tensor, tf.Tensor] | None:
+        """Return the first few rows, and the others in the array's own memory; `None` where tensors cannot share it.
+
+        TensorFlow takes memory from certain addresses on, and few arrays begin at one.
+        """
+        values = self._values
+        if tf.is_tensor(values) or not (values.flags.c_contiguous and values.flags.writeable):
+            return None
+        if values.dtype != self._dtype.as_numpy_dtype or values.dtype.kind not in "fiu":
+            return None
+        for first in range(min(ALIGNED, len(values))):
+            if values[first:].ctypes.data % ALIGNED == 0:
+                body = tf.experimental.dlpack.from_dlpack(values[first:].__dlpack__())
+                return tf.constant(values[: max(1, first)]), body
+        return None
+
+    def room(self, count: int) -> np.ndarray | None:
+        """Return an array for so many rows that a tensor can share, `None` where there is none."""
+        dtype = np.dtype(self._dtype.as_numpy_dtype)
+        if tf.is_tensor(self._values) or dtype.kind not in "fiu":
+            return None
+        shape = count, *self._values.shape[1:]
+        size = math.prod(shape) * dtype.itemsize
+        memory = np.empty(size + ALIGNED, np.uint8)
+        start = -memory.ctypes.data % ALIGNED
+        return memory[start : start + size].view(dtype).reshape(shape)
+
+    def of(self, rows, count: int, room: np.ndarray | None = None) -> tf.Tensor:
+        """Return rows, by a slice or their numbers, and anything up to so many; in the room, if there is one."""
+        if room is not None:
+            self._fill(room, rows)
+            return tf.experimental.dlpack.from_dlpack(room.__dlpack__())
         if tf.is_tensor(self._values):
             found = tf.cast(
                 self._values[rows] if isinstance(rows, slice) else tf.gather(self._values, rows), self._dtype
             )
             missing = count - int(found.shape[0])
             return tf.pad(found, [[0, missing], *[[0, 0]] * (found.shape.rank - 1)]) if missing else found
-        found = self._values[rows] if isinstance(rows, slice) else self._values.take(rows, axis=0)
-        with np.errstate(over="ignore"):  # the loss will tell
-            found = np.asarray(found, self._dtype.as_numpy_dtype)
-        if len(found) < count:
-            found = np.concatenate([found, np.zeros((count - len(found), *found.shape[1:]), found.dtype)])
+        found = np.zeros((count, *self._values.shape[1:]), self._dtype.as_numpy_dtype)
+        self._fill(found, rows)
         return tf.convert_to_tensor(found)
+
+    def _fill(self, room: np.ndarray, rows) -> None:
+        values = self._values
+        count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        with np.errstate(over="ignore"):  # the loss will tell
+            if isinstance(rows, slice) or not values.flags.c_contiguous:
+                room[:count] = values[rows]
+            elif values.dtype == room.dtype:
+                np.take(values, rows, axis=0, out=room[:count], mode="clip")  # the mode that needs no copy
+            else:
+                room[:count] = values.take(rows, axis=0)
 
 
 @functools.cache

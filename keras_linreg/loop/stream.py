@@ -86,7 +86,7 @@ class Stream(Loop):
             chunk = self._chunk_of(int(size), alike)
             if chunk:
                 arrays = self._rows(first, alike, chunk * int(size))
-                logs = self._functions.of(int(size)).block(arrays, alike, fresh=False)
+                logs = self._functions.of(int(size)).block(arrays, (0, alike), fresh=False)
             else:
                 for step in range(first, first + alike):
                     logs = self._functions.single(self._rows(step, 1, int(size)))
