@@ -50,6 +50,7 @@ class LinearModel(keras.Model):
         self._keep("_watch", None)
         self._keep("_loop", None)
         self._keep("_functions", None)
+        self._keep("_short_fits", {})
         self._keep("_may_be_compiled", True)
         self.bias = None
         self.supports_masking = True
@@ -143,6 +144,7 @@ class LinearModel(keras.Model):
                 in `keras.Model.compile`.
         """
         self._keep("_functions", None)
+        self._keep("_short_fits", {})
         self._keep("_may_be_compiled", jit_compile is not False)
         super().compile(
             optimizer=keras.optimizers.SGD(learning_rate=0.01) if optimizer is None else optimizer,
@@ -190,7 +192,7 @@ class LinearModel(keras.Model):
         floatx a few megabytes at a time, or gathered in the loop. Of datasets, PyDatasets and generators of dense
         batches: what a few megabytes hold of them, or half a second brings. Where a callback watches batches: one; with
         `steps_per_execution`: as many. Keras's own loop takes the steps of sparse data, strategies, `run_eagerly`,
-        arrays with `class_weight` or `steps_per_epoch`, a `train_step` of a subclass's own, steps of more than 16
+        arrays with `class_weight` or `steps_per_epoch`, a `train_step` of a subclass's own, steps of more than 32
         million numbers, and fits that would end before they were compiled. The results are the same, to rounding.
 
         Args:

@@ -130,11 +130,12 @@ KINDS = {
 
 
 @pytest.mark.parametrize("case", KINDS)
-@pytest.mark.parametrize("compiled", [True, False], ids=["XLA", "no XLA"])
-def test_rows_that_are_gathered_in_the_loop_are_those_of_chunks(always, taken, monkeypatch, case, compiled):
+@pytest.mark.parametrize("compiled, shuffle", [(True, True), (True, False), (False, True)])
+def test_rows_that_are_gathered_in_the_loop_are_those_of_chunks(always, taken, monkeypatch, case, compiled, shuffle):
+    monkeypatch.setattr(blocks, "CHUNK", 30)
     x, y, options = KINDS[case]
     model = {"units": 2} if len(y.shape) == 2 else {}
-    options = {**options, "shuffle": True, "batch_size": 10, "validation_split": 0.1}
+    options = {**options, "shuffle": shuffle, "batch_size": 10, "validation_split": 0.1}
     options |= {"model": model, "compiled": {"jit_compile": compiled, "metrics": ["mae"]}}
     found = []
     for gathered in (0, 2**40):
@@ -407,7 +408,14 @@ def test_steps_that_are_huge_go_keras_own_way(always, taken, monkeypatch):
 
 def test_a_short_fit_is_not_compiled_and_a_long_one_is(taken):
     model, _ = fitted(X, Y, epochs=1)
-    model.fit(X, Y, verbose=0)
+    model.fit(X[:50], Y[:50], verbose=0)
     assert not taken
     fitted(X, Y, epochs=100, batch_size=N)
     assert len(taken) == 100
+
+
+def test_many_short_fits_are_compiled_in_the_end(taken):
+    model, _ = fitted(X, Y, epochs=1)
+    for _ in range(20):
+        model.fit(X, Y, verbose=0)
+    assert 10 < len(taken) < 20

@@ -10,11 +10,17 @@ import pytest
 import tensorflow as tf
 
 import keras_linreg as klr
-from keras_linreg.loop import blocks, planning
+from keras_linreg.loop import blocks, planning, stream
 from tests.fits import BOTH, WEIGHTS, Look, N, X, Y, fitted, have_seen_the_same, same
 from tests.streams import Batches, cut
 
 pytestmark = pytest.mark.filterwarnings("ignore:Your input ran out of data")  # as Keras warns where no end is known
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """Blocks do not depend on how fast the machine is."""
+    monkeypatch.setattr(stream, "PERIOD", 1e9)
 
 
 def dataset(*parts, size=10, **options):
@@ -135,6 +141,14 @@ def test_the_progress_bar_counts_every_step(always, taken, capsys, kind):
     counts = [int(count) for count in re.findall(r"(\d+)/(?:103|Unknown)", said)]
     assert max(counts) == 103
     assert "Epoch 2/2" in said and "loss: " in said
+
+
+def test_a_slow_stream_is_trained_on_as_it_comes(always, taken, monkeypatch):
+    monkeypatch.setattr(stream, "FIRST", 2)
+    monkeypatch.setattr(stream, "PERIOD", 1e-9)
+    ours, theirs = (fitted(dataset(X, Y), None, ordinary) for ordinary in (False, True))
+    same(ours, theirs)
+    assert taken == [(0, 2), *[(0, 1)] * 9] + [(0, 1)] * 22
 
 
 def test_early_stopping_and_schedulers_work_epoch_by_epoch(always, taken):

@@ -1,15 +1,17 @@
 """How long `fit` takes: the tape model beside Keras, an eager loop, scikit-learn and Vowpal Wabbit.
 
-    python examples/benchmarks/fit.py             the whole of it: some 15 minutes
+    python examples/benchmarks/fit.py             the whole of it: some 20 minutes
     python examples/benchmarks/fit.py --quick     a hundredth of the rows, to see that it runs
 
-Prints the seconds of four jobs (medians of rounds in which all take turns, in one process), with the first call and
-without it, and how many times as long the others take; then the seconds until the training loss is within 1e-6 of
-least squares; and draws how an epoch grows with rows, columns and batch size, as `fit.png`. Vowpal Wabbit takes part
-where it is installed.
+Prints the seconds of some jobs (medians of rounds in which all take turns, in one process), with the first call and
+without it, and how many times as long the others take: four jobs beside everyone, then other optimizers, outputs and
+precisions and streams of batches beside Keras; then the seconds until the training loss is within 1e-6 of least
+squares; and draws how an epoch grows with rows, columns and batch size, as `fit.png`. Vowpal Wabbit takes part where
+it is installed.
 """
 
 import argparse
+import functools
 import gc
 import os
 import statistics
@@ -54,16 +56,29 @@ def make(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
 # Contestants: made for a job, they return the function that fits once more.
 
 
-def ours(x, y, batch_size, epochs):
-    model = klr.LinearRegression()
-    model.compile(optimizer=keras.optimizers.SGD(RATE))
-    return lambda: model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
+def ours(x, y, batch_size, epochs, **options):
+    return fitting(our_model(x, y, **options), x, y, batch_size, epochs)
 
 
 def stock(x, y, batch_size, epochs, **options):
-    model = keras.Sequential([keras.layers.Input((x.shape[1],)), keras.layers.Dense(1, kernel_initializer="zeros")])
-    model.compile(keras.optimizers.SGD(RATE), "mse", **options)
+    return fitting(stock_model(x, y, **options), x, y, batch_size, epochs)
+
+
+def fitting(model, x, y, batch_size, epochs):
     return lambda: model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
+
+
+def our_model(x, y, optimizer=keras.optimizers.SGD, **options):
+    model = klr.LinearRegression(units=1 if y.ndim == 1 else y.shape[1], **options)
+    model.compile(optimizer=optimizer(RATE))
+    return model
+
+
+def stock_model(x, y, optimizer=keras.optimizers.SGD, dtype=None, **options):
+    dense = keras.layers.Dense(1 if y.ndim == 1 else y.shape[1], kernel_initializer="zeros", dtype=dtype)
+    model = keras.Sequential([keras.layers.Input((x.shape[1],)), dense])
+    model.compile(optimizer(RATE), "mse", **options)
+    return model
 
 
 def eager(x, y, batch_size, epochs):
@@ -108,7 +123,7 @@ def contestants(rows: int, batch_size: int, epochs: int) -> dict:
     found = {
         OURS: ours,
         KERAS: stock,
-        KERAS_32: lambda *job: stock(*job, steps_per_execution=32),
+        KERAS_32: functools.partial(stock, steps_per_execution=32),
         SGD: regressor,
     }
     if steps * epochs <= LONG_STEPS:
@@ -120,28 +135,84 @@ def contestants(rows: int, batch_size: int, epochs: int) -> dict:
     return {**found, WABBIT: wabbit} if rows <= 100_000 else found
 
 
-def race(job: tuple, repeats: int) -> dict[str, tuple[float, float]]:
-    """Return each contestant's median seconds of the first call, and of the second."""
-    rows, columns, batch_size, epochs = job
-    x, y = make(rows, columns)
-    functions = contestants(rows, batch_size, epochs)
+def seconds_of(fit) -> float:
+    start = time.perf_counter()
+    fit()
+    return time.perf_counter() - start
+
+
+def race(functions: dict, data: tuple, repeats: int, once: bool = False) -> dict[str, tuple[float, float]]:
+    """Return each contestant's median seconds of the first call, and of the second.
+
+    Args:
+        functions: what makes each contestant, of the data; the function it returns fits.
+        data: arguments of theirs.
+        repeats: rounds.
+        once: whether Keras fits but once a round: a second call takes it as long as the first.
+    """
     times: dict = {name: ([], []) for name in functions}
     for turn in range(repeats):
         for name in list(functions) if turn % 2 else reversed(list(functions)):
             gc.collect()
             start = time.perf_counter()
-            fit = functions[name](x, y, batch_size, epochs)
+            fit = functions[name](*data)
             if name == WABBIT:
                 start = time.perf_counter()  # numbers to text is not its fit
             fit()
             times[name][0].append(time.perf_counter() - start)
-            if name.startswith("Keras") and -(-rows // batch_size) > LONG_STEPS:
+            if once and name.startswith("Keras"):
                 times[name][1].append(times[name][0][-1])
-                continue
-            start = time.perf_counter()
-            fit()
-            times[name][1].append(time.perf_counter() - start)
+            else:
+                times[name][1].append(seconds_of(fit))
     return {name: tuple(map(statistics.median, found)) for name, found in times.items()}
+
+
+def of_batches(kind: str, x, y, batch_size: int):
+    """Return a stream of the rows, in their order."""
+    if kind == "tf.data":
+        return tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return -(-len(x) // batch_size)
+
+        def __getitem__(self, index):
+            rows = slice(index * batch_size, (index + 1) * batch_size)
+            return x[rows], y[rows]
+
+    return Batches()
+
+
+def variants(rows: int, repeats: int) -> None:
+    """Show the second job with other optimizers, outputs and precisions, and of streams, beside Keras."""
+    x, y = make(rows, 20)
+    cases = {
+        "Adam": (y, {"optimizer": keras.optimizers.Adam}),
+        "FTRL": (y, {"optimizer": keras.optimizers.Ftrl}),
+        "four outputs": (np.stack([y, -y, 2 * y, y + 1], 1), {}),
+        "bfloat16": (y, {"dtype": "mixed_bfloat16"}),
+    }
+    for title, (target, options) in cases.items():
+        functions = {OURS: ours, KERAS: stock}
+        made = {name: functools.partial(function, **options) for name, function in functions.items()}
+        show(f"{rows:,} x 20, batch 32, {title}", race(made, (x, target, 32, 1), repeats))
+    for kind in ("tf.data", "PyDataset"):
+        stream = of_batches(kind, x, y, 32)
+        made = {
+            name: functools.partial(on_stream, function, stream, **options)
+            for name, function, options in (
+                (OURS, our_model, {}),
+                (KERAS, stock_model, {}),
+                (KERAS_32, stock_model, {"steps_per_execution": 32}),
+            )
+        }
+        show(f"{rows:,} x 20, batch 32, {kind}", race(made, (x, y), repeats))
+
+
+def on_stream(function, stream, x, y, **options):
+    """Return the function that fits a contestant to a stream of `x` and `y`."""
+    model = function(x, y, **options)
+    return lambda: model.fit(stream, shuffle=False, verbose=0)
 
 
 def show(title: str, found: dict[str, tuple[float, float]]) -> None:
@@ -192,12 +263,6 @@ def by_regressor(x, y, optimum: float) -> float | None:
         if np.mean((y - model.predict(scaled)) ** 2) <= optimum * (1 + WITHIN):
             return time.perf_counter() - start
     return None
-
-
-def seconds_of(fit) -> float:
-    start = time.perf_counter()
-    fit()
-    return time.perf_counter() - start
 
 
 def to_the_optimum(title: str, x, y, rate: float, momentum: float, repeats: int) -> None:
@@ -271,8 +336,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     less = 100 if given.quick else 1
-    for title, (rows, *rest) in JOBS.items():
-        show(title, race((max(100, rows // less), *rest), given.repeats))
+    for title, (rows, columns, batch_size, epochs) in JOBS.items():
+        rows = max(100, rows // less)
+        functions = contestants(rows, batch_size, epochs)
+        data = *make(rows, columns), batch_size, epochs
+        show(title, race(functions, data, given.repeats, once=rows // batch_size > LONG_STEPS))
+    variants(100_000 // less, given.repeats)
     table = load_diabetes(scaled=False)
     x, y = table.data.astype(np.float32), table.target.astype(np.float32)
     to_the_optimum("diabetes, 442 x 10, raw columns", x, y, 0.15, 0.95, given.repeats)

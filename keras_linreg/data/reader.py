@@ -1,14 +1,13 @@
-"""From whatever the user has to the design matrix: in memory, batch by batch, and inside a graph."""
+"""From whatever the user has to the design matrix: in memory, and inside a graph."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import arrays, preprocessing, streams, values
+from keras_linreg.data import arrays, batches, preprocessing, streams, values
 from keras_linreg.data.schema import Column, Schema, default_names
 
 
@@ -56,7 +55,7 @@ class Reader:
                     "`y` and `sample_weight` must be part of `x` where `x` is a stream of batches. "
                     f"Received: x of type {type(x).__name__} and {'y' if y is not None else 'sample_weight'} beside it."
                 )
-            return self._prepare_stream(x, targets)
+            return batches.prepare(self, x, targets)
         if targets and y is None:
             raise ValueError("`y` is missing: a linear regression needs targets. Received: y=None.")
         x, y, sample_weight = self.rows(x, y, sample_weight, fitting=fitting)
@@ -75,7 +74,7 @@ class Reader:
 
         What a preprocessor is given must be `finite` to train on: it may hide NaN, in a bin or a code, from the loss.
         """
-        schema = self.schema or self._inputs_of(x)
+        schema = self.schema or self.inputs_of(x)
         columns = arrays.named_columns(x)
         if self._takes_columns(schema):
             raw = self._raw_columns(x, columns, schema)
@@ -92,7 +91,7 @@ class Reader:
                 if self.preprocessor is None
                 else preprocessing.apply(self.preprocessor, values.as_tensor(matrix))
             )
-        self._learn(schema, design.shape[-1])
+        self.learn(schema, design.shape[-1])
         return design
 
     def inputs(self, x) -> dict[str, Any]:
@@ -107,12 +106,12 @@ class Reader:
 
     def graph_design(self, x):
         """Return the design of a batch inside a graph: of a dict of tensors `[batch]`, or of one matrix."""
-        schema = self.schema or self._inputs_of(x)
+        schema = self.schema or self.inputs_of(x)
         if self._takes_columns(schema):
             columns = arrays.match(x, schema.names) if isinstance(x, Mapping) else values.by_position(x, schema)
             x = {c.name: values.as_declared(columns[c.name], c.dtype) for c in schema.inputs}
         elif isinstance(x, Mapping):
-            columns = arrays.match(x, self._names_to_match(schema, x) or tuple(x))
+            columns = arrays.match(x, self.names_to_match(schema, x) or tuple(x))
             for name, column in columns.items():
                 if column.shape.rank not in (None, 1) and tuple(column.shape[1:]) != (1,):
                     raise ValueError(
@@ -130,102 +129,9 @@ class Reader:
             values.check_width(x.shape, schema)
         return x if self.preprocessor is None else preprocessing.apply(self.preprocessor, x)
 
-    # Streams
-
-    def _prepare_stream(self, x, targets: bool) -> streams.Prepared:
-        if isinstance(x, tf.data.Dataset):
-            x = self._prepare_dataset(x, targets)
-            return streams.Prepared(x, again=lambda: streams.numbered(x))
-        if isinstance(x, keras.utils.PyDataset):
-            if x.num_batches == 0:
-                raise ValueError("`x` must hold at least one batch. Received: an empty PyDataset.")
-            batch = self._batch(x[0], targets, empty=False)
-            errors: list[str] = []
-            prepared = streams.PreparedPyDataset(x, lambda batch: self._batch(batch, targets), errors)
-            return streams.Prepared(prepared, again=lambda: streams.numbered(prepared), errors=errors, first=batch)
-        if hasattr(x, "__next__"):
-            first, x = streams.peek(x)
-            batch = self._batch(first, targets, empty=False)
-            errors = []
-            kept = streams.KeptBatches(x, lambda batch: self._batch(batch, targets), errors)
-            return streams.Prepared(kept.generator(), again=kept.again, errors=errors, first=batch)
-        # A loader that Keras reads itself: torch's, grain's, a distributed dataset.
-        spec = getattr(x, "element_spec", None)
-        by_name = isinstance(spec, Mapping) or (isinstance(spec, tuple) and isinstance(spec[0], Mapping))
-        if by_name or self.preprocessor is not None:
-            raise ValueError(
-                f"`x` of type {type(x).__name__} must hold matrices, and goes with no `preprocessor`: Keras reads it "
-                "itself. Pass the tf.data.Dataset, under the strategy too. "
-                f"Received: {'named columns' if by_name else 'a model with a preprocessor'}."
-            )
-        return streams.Prepared(x)
-
-    def _batch(self, batch, targets: bool, empty: bool = True):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        if targets and y is None:
-            raise values.no_targets(type(batch))
-        x, y, sample_weight = self.rows(x, y, sample_weight, empty=empty)
-        return (x,) if y is None else keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-
-    def _prepare_dataset(self, dataset: tf.data.Dataset, targets: bool) -> tf.data.Dataset:
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(dataset.element_spec)
-        if targets and y is None:
-            raise values.no_targets(type(dataset.element_spec))
-        if int(dataset.cardinality()) == 0:
-            raise ValueError("`x` must hold at least one batch. Received: an empty dataset.")
-        for name, part in x.items() if isinstance(x, Mapping) else [(None, x)]:
-            if part.shape.rank is None:
-                what = "`x`" if name is None else f"Column {name!r} of `x`"
-                raise ValueError(
-                    f"{what} must be of known rank: map the dataset through tf.ensure_shape. "
-                    "Received: a dataset of tensors of unknown rank."
-                )
-        if y is not None and y.shape.rank == 0:
-            raise ValueError(
-                "`x` must be a dataset of batches: call `.batch(...)` on it. Received: elements that are single rows."
-            )
-        if y is not None and y.shape.rank is not None:
-            arrays.check_units(tuple(y.shape) or (None,), self.units)
-        schema = self.schema or self._inputs_of(x)
-        if isinstance(x, Mapping):
-            arrays.match(x, self._names_to_match(schema, x) or tuple(x))
-        for name, spec in x.items() if isinstance(x, Mapping) else [(None, x)]:
-            if spec.dtype == tf.string and self.preprocessor is None:
-                what = "`x`" if name is None else f"Column {name!r} of `x`"
-                raise ValueError(
-                    f"{what} must be numeric without a preprocessor that takes strings. Received: strings."
-                )
-        if y is not None and y.dtype == tf.string:
-            raise ValueError("`y` must be numeric. Received: strings.")
-        if isinstance(x, Mapping) or self.preprocessor is not None or sample_weight is not None:
-            dataset = dataset.map(self._graph_batch, num_parallel_calls=tf.data.AUTOTUNE)
-            x = keras.utils.unpack_x_y_sample_weight(dataset.element_spec)[0]
-        else:
-            values.check_width(x.shape, schema)
-        if x.shape.rank is not None:
-            width = 1 if x.shape.rank == 1 else x.shape[-1]
-            if width == 0:
-                raise ValueError(f"`x` must have at least one column. Received: batches of shape {tuple(x.shape)}.")
-            if width is not None:
-                self._learn(schema, width)
-        return dataset
-
-    def _graph_batch(self, *batch):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        x = self.graph_design(x)
-        if sample_weight is not None:
-            sample_weight = sample_weight if sample_weight.dtype.is_floating else tf.cast(sample_weight, self.dtype)
-            good = tf.reduce_all(tf.math.is_finite(sample_weight) & (sample_weight >= 0))
-            rule = tf.debugging.Assert(
-                good, ["`sample_weight` must be finite and not negative. Received:", sample_weight]
-            )
-            with tf.control_dependencies([rule]):
-                sample_weight = tf.identity(sample_weight)
-        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-
     # The schema
 
-    def _inputs_of(self, x) -> Schema:
+    def inputs_of(self, x) -> Schema:
         """Return the inputs that `x` (data, or the specs of a dataset) consists of, the design's names still open."""
         columns = arrays.named_columns(x)
         wanted = preprocessing.input_names(self.preprocessor)
@@ -260,7 +166,8 @@ class Reader:
         )
         return Schema(inputs, True, ())
 
-    def _learn(self, schema: Schema, width: int) -> None:
+    def learn(self, schema: Schema, width: int) -> None:
+        """Take over a schema, its design's columns named, unless one is known."""
         if self.schema is not None:
             return
         names = self.feature_names
@@ -275,7 +182,7 @@ class Reader:
             names = schema.names
         self.schema = dataclasses.replace(schema, feature_names=names or default_names(width))
 
-    def _names_to_match(self, schema: Schema, columns: Mapping[str, Any]) -> tuple[str, ...] | None:
+    def names_to_match(self, schema: Schema, columns: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return the names that columns are matched by; a model of a nameless matrix takes others as they come."""
         if schema.named:
             return schema.names
@@ -314,7 +221,7 @@ class Reader:
 
     def _matrix(self, x, columns: Mapping[str, Any] | None, schema: Schema):
         """Return the one matrix that the model takes, of `x` or of its columns."""
-        if columns is not None and (names := self._names_to_match(schema, columns)):
+        if columns is not None and (names := self.names_to_match(schema, columns)):
             columns = arrays.match(columns, names)
         strings = schema.inputs[0].dtype == "string"
         if columns is not None and strings:

@@ -18,7 +18,6 @@ class Functions:
     def __init__(self, model, compiled: bool):
         self._model, self._compiled = model, compiled
         self._by_size: dict[int, _Sized] = {}
-        self._compiled_for: set[tuple] = set()
         self._single = tf.function(self._run_single, autograph=False, reduce_retracing=True)
         self.tests: dict[int, Any] = {}  # test functions, by the steps of their executions
         self._prime()
@@ -44,14 +43,6 @@ class Functions:
         if batch_size not in self._by_size:
             self._by_size[batch_size] = _Sized(self._model, batch_size, self._compiled)
         return self._by_size[batch_size]
-
-    def are_there(self, key: tuple) -> bool:
-        """Return whether data of these shapes have been compiled for."""
-        return key in self._compiled_for
-
-    def will_be_there(self, key: tuple) -> None:
-        """Note that data of these shapes are compiled for."""
-        self._compiled_for.add(key)
 
 
 class _Sized:

@@ -15,7 +15,7 @@ from keras_linreg.loop.stream import Indexed, Iterated, Stream
 BATCH_SIZE = 32  # Keras's own
 BLOCKS = 20  # of a long epoch, so that the progress bar moves
 LONG = 2000  # steps
-LARGE = 2**24  # numbers of a step, beside which Keras's own loop costs little: two steps would be copied at a time
+LARGE = 2**25  # numbers of a step, beside which Keras's own loop costs little: two steps would be copied at a time
 # Seconds: a step, each number of it, and an epoch of Keras's own loop, and what must be saved for it to be compiled.
 STEP, NUMBER, EPOCH, WORTH = 1.3e-3, 3e-9, 30e-3, 0.25
 
@@ -88,14 +88,17 @@ def _plan_stream(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
 
 
 def _pays(model, steps: int, numbers: int, options: dict[str, Any], key: tuple) -> bool:
-    """Return whether Keras's own way would take longer than to compile, or it is compiled; make the functions then."""
+    """Return whether to compile pays, or has been done; make the functions then.
+
+    It does where Keras's own way would take long, this fit and those before it on data of the same shapes together.
+    """
     epochs = max(0, options["epochs"] - options["initial_epoch"])
-    worth = epochs * (steps * (STEP + numbers * NUMBER) + EPOCH) >= WORTH
-    if not worth and (model._functions is None or not model._functions.are_there(key)):
+    seconds = epochs * (steps * (STEP + numbers * NUMBER) + EPOCH)
+    model._short_fits[key] = model._short_fits.get(key, 0.0) + seconds
+    if model._short_fits[key] < WORTH:
         return False
     if model._functions is None:
         model._keep("_functions", Functions(model, model._may_be_compiled))
-    model._functions.will_be_there(key)
     return True
 
 

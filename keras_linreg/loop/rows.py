@@ -47,7 +47,10 @@ class Rows(Loop):
         self._chunk = max(1, min(block, self._full, blocks.CHUNK // (batch_size * int(data.x.shape[1]))))
         self._shuffle = shuffle and self.steps > 1  # the rows of a single step have no order
         self._order: np.ndarray | None = None
-        self._shared = self._share() if batch_size * int(data.x.shape[1]) > GATHERED and self._shuffle else None
+        columns = int(data.x.shape[1])
+        is_small = not self._shuffle and self._rows * columns <= blocks.CHUNK  # and kept in its order
+        self._shared = self._share() if batch_size * columns > GATHERED and not is_small else None
+        self._numbers = None if self._shared is None else tf.range(self._rows)
         self._rooms: list[list[np.ndarray | None]] = []
         self._kept: tuple | None = None  # the one chunk of small data in their own order
         self._done = 0
@@ -59,7 +62,8 @@ class Rows(Loop):
     def take(self, watch, iterator) -> dict[str, Any]:
         """Take the next block; Keras's iterator is not read."""
         if self._done == 0 and self._shuffle:
-            self._order = tf.random.shuffle(tf.range(self._rows)).numpy()
+            self._numbers = tf.random.shuffle(tf.range(self._rows))
+            self._order = self._numbers.numpy()
         first, count = self._done, min(self.block, self.steps - self._done)
         self._done = (first + count) % self.steps
         self._take_watched(watch, first, count)
@@ -69,7 +73,7 @@ class Rows(Loop):
         full = min(first + count, self._full)
         function = self._functions.of(self._size).block
         if self._shared is not None and first < full:
-            logs = function(self._shared, (first, full), fresh=first == 0, order=tf.constant(self._order))
+            logs = function(self._shared, (first, full), fresh=first == 0, order=self._numbers)
         else:
             for start, arrays in self._chunks(first, full):
                 logs = function(arrays, (0, min(self._chunk, full - start)), fresh=start == 0)

@@ -65,8 +65,8 @@ class Stream(Loop):
 
     def _wanted(self, count: int) -> int:
         """Return how many steps may be read after so many of this block."""
-        wanted = self._pace if self._steps is None else min(self._pace, self._steps - self._done - count)
-        return min(wanted, self.block - count) if self._exact else wanted
+        wanted = self.block - count if self._exact else self._pace
+        return wanted if self._steps is None else min(wanted, self._steps - self._done - count)
 
     def _read(self, iterator, wanted: int) -> int:
         """Read so many steps at most; return how many there were."""
@@ -74,7 +74,8 @@ class Stream(Loop):
             return 0
         began = time.monotonic()
         self._parts, sizes = self._source.read(iterator, wanted, self._height)
-        self._pace = max(1, int(PERIOD * max(1, len(sizes)) / max(1e-9, time.monotonic() - began)))
+        seconds = max(1e-9, time.monotonic() - began)
+        self._pace = max(1, min(self._height, int(PERIOD * max(1, len(sizes)) / seconds)))
         self._ends = np.concatenate([[0], np.cumsum(sizes)])
         return len(sizes)
 
