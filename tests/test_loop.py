@@ -419,3 +419,9 @@ def test_many_short_fits_are_compiled_in_the_end(taken):
     for _ in range(20):
         model.fit(X, Y, verbose=0)
     assert 10 < len(taken) < 20
+
+
+def test_many_models_bring_no_warning_of_retracing(always, caplog):
+    for _ in range(6):
+        fitted(X, Y, batch_size=10, epochs=1)
+    assert not [record for record in caplog.records if "retracing" in record.getMessage()]

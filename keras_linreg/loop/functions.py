@@ -1,5 +1,6 @@
 """The model's own train step, compiled: a block of steps of one size, or a single step of any."""
 
+import functools
 from typing import Any
 
 import keras
@@ -18,7 +19,8 @@ class Functions:
     def __init__(self, model, compiled: bool):
         self._model, self._compiled = model, compiled
         self._by_size: dict[int, _Sized] = {}
-        self._single = tf.function(self._run_single, autograph=False, reduce_retracing=True)
+        # A partial: of a method, TensorFlow would count the traces of all models together, and warn of them.
+        self._single = tf.function(functools.partial(self._run_single), autograph=False, reduce_retracing=True)
         self.tests: dict[int, Any] = {}  # test functions, by the steps of their executions
         self._prime()
 

@@ -10,7 +10,8 @@ from keras_linreg.data import Prepared, is_sparse, is_stream
 from keras_linreg.loop.blocks import Loop
 from keras_linreg.loop.functions import Functions
 from keras_linreg.loop.rows import Rows
-from keras_linreg.loop.stream import Indexed, Iterated, Stream
+from keras_linreg.loop.sources import Indexed, Iterated
+from keras_linreg.loop.stream import Stream
 
 BATCH_SIZE = 32  # Keras's own
 BLOCKS = 20  # of a long epoch, so that the progress bar moves
