@@ -226,6 +226,17 @@ def test_checkpoints_of_epochs_do_not_slow_it_down(always, taken, tmp_path):
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
+@pytest.mark.parametrize(
+    "options, watches",
+    [({}, False), ({"update_freq": "batch"}, True), ({"write_steps_per_second": True}, True)],
+)
+def test_a_board_of_epochs_does_not_slow_it_down(always, taken, tmp_path, options, watches):
+    board = keras.callbacks.TensorBoard(tmp_path, **options)
+    fitted(X, Y, callbacks=[board], batch_size=10)
+    assert taken == ([(step, 1) for step in range(11)] if watches else [(0, 11)]) * 3
+    assert any(tmp_path.rglob("events*"))
+
+
 def test_early_stopping_and_schedulers_work_epoch_by_epoch(always, taken):
     def callbacks():
         return [

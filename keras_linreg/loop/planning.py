@@ -136,6 +136,8 @@ def _watches(callback) -> bool:
         return False  # their hooks look at the number of the batch, and return
     if isinstance(callback, keras.callbacks.ProgbarLogger):
         return False
+    if isinstance(callback, keras.callbacks.TensorBoard) and callback.update_freq == "epoch":
+        return callback.write_steps_per_second or getattr(callback, "_should_trace", True)
     hooks = [f"on_{of}batch_{end}" for of in ("", "train_", "test_") for end in ("begin", "end")]
     return any(
         name in vars(callback) or getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name)
