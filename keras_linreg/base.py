@@ -187,12 +187,13 @@ class LinearModel(keras.Model):
     ):
         """Train as `keras.Model.fit` does, with the same arguments, on more kinds of data, and faster where it can.
 
-        Blocks of steps run in one compiled call. Of arrays, frames, dicts and dense tensors: an epoch; an array is not
-        copied whole (columns of a frame or dict are put together once): its rows are brought into their order and
-        floatx a few megabytes at a time, or gathered in the loop. Of datasets, PyDatasets and generators of dense
-        batches: what a few megabytes hold of them, or half a second brings. Where a callback watches batches: one; with
-        `steps_per_execution`: as many. Keras's own loop takes the steps of sparse data, strategies, `run_eagerly`,
-        arrays with `class_weight` or `steps_per_epoch`, a `train_step` of a subclass's own, steps of more than 32
+        Blocks of steps run in one compiled call. Of arrays, frames, dicts and tensors: an epoch; an array is not copied
+        whole (columns of a frame or dict are put together once): its rows are brought into their order and floatx a few
+        megabytes at a time, or gathered in the loop; sparse rows are written out so, where a step of them makes no more
+        than a million numbers. Of datasets, PyDatasets and generators of dense batches: what a few megabytes hold of
+        them, or half a second brings. Where a callback watches batches: one; with `steps_per_execution`: as many.
+        Keras's own loop takes the steps of wider sparse data, strategies, `run_eagerly`, arrays with `class_weight`,
+        `steps_per_epoch` or `shuffle="batch"`, a `train_step` of a subclass's own, steps of more than 32
         million numbers, and fits that would end before they were compiled. The results are the same, to rounding.
 
         Args:

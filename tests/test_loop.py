@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import keras_linreg as klr
 from keras_linreg import loop
-from keras_linreg.loop import blocks, planning, rows
+from keras_linreg.loop import blocks, parts, planning, rows
 from tests.fits import BOTH, WEIGHTS, Look, N, X, Y, fitted, have_seen_the_same, same
 
 OPTIMIZERS = {
@@ -42,6 +42,16 @@ def test_every_optimizer_takes_the_same_steps(always, taken, optimizer):
     assert taken == [(0, 11)] * 3
 
 
+SPARSE = scipy.sparse.csr_array(np.where(np.abs(X) < 0.5, 0, X))
+
+
+def unsorted(matrix):
+    found = matrix.tocoo()
+    order = np.random.default_rng(5).permutation(found.nnz)
+    indices = np.stack([found.row, found.col], 1)[order]
+    return tf.SparseTensor(indices.astype(np.int64), found.data[order], found.shape)
+
+
 CASES = {
     "one column": (X[:, 0], Y, {}, {}),
     "a batch that divides": (X[:100], Y[:100], {}, {"batch_size": 20}),
@@ -63,6 +73,11 @@ CASES = {
     "a frame": (pd.DataFrame(X, columns=["a", "b", "c"]), pd.Series(Y), {}, {}),
     "a dict": ({"a": X[:, 0], "b": X[:, 1]}, Y, {}, {}),
     "Fortran order": (np.asfortranarray(X), Y, {}, {}),
+    "sparse": (SPARSE, Y, {}, {"sample_weight": WEIGHTS}),
+    "sparse columns": (SPARSE.tocsc(), Y, {}, {}),
+    "sparse coordinates, float64": (SPARSE.tocoo().astype(float), Y, {}, {}),
+    "sparse integers": (SPARSE.astype(int), Y, {}, {}),
+    "a sparse tensor": (tf.sparse.from_dense(SPARSE.toarray()), Y, {}, {"validation_data": (SPARSE, Y)}),
     "validation split": (X, Y, {}, {"validation_split": 0.2, "sample_weight": WEIGHTS}),
     "validation data": (X, Y, {}, {"validation_data": (X[:50], Y[:50]), "validation_batch_size": 8}),
     "validation now and then": (X, Y, {}, {"validation_data": (X, Y), "validation_freq": 2}),
@@ -77,9 +92,24 @@ def test_all_data_in_memory_give_the_same(always, taken, case):
     assert taken
 
 
+def test_sparse_rows_may_come_in_any_order_and_are_shuffled(always, taken):
+    given = unsorted(SPARSE)
+    expected = fitted(SPARSE.toarray(), Y, ordinary=True)
+    for ordinary in (False, True):
+        found = fitted(given, Y, ordinary)
+        same(found, expected)
+        np.testing.assert_allclose(
+            actual=found[0].predict(given, verbose=0), desired=expected[0].predict(SPARSE, verbose=0), rtol=1e-5
+        )
+    dense, sparse = (fitted(x, Y, shuffle=True, batch_size=4) for x in (SPARSE.toarray(), given))
+    same(dense, sparse)
+    assert len(taken) == 9
+
+
 def test_mixed_precision_gives_the_same(always, taken):
-    ours, theirs = (fitted(X, Y, ordinary, model={"dtype": "mixed_bfloat16"}) for ordinary in (False, True))
-    same(ours, theirs, rtol=0.05, atol=0.05)
+    for x in (X, SPARSE):
+        ours, theirs = (fitted(x, Y, ordinary, model={"dtype": "mixed_bfloat16"}) for ordinary in (False, True))
+        same(ours, theirs, rtol=0.05, atol=0.05)
     assert taken
 
 
@@ -147,7 +177,7 @@ def test_rows_that_are_gathered_in_the_loop_are_those_of_chunks(always, taken, m
 
 def test_large_steps_of_a_usual_array_are_gathered_in_the_loop(always, taken, monkeypatch):
     monkeypatch.setattr(rows, "GATHERED", 29)
-    monkeypatch.setattr(rows._Part, "room", None)
+    monkeypatch.setattr(parts.Part, "room", None)
     made = []
     real = rows.Rows._share
     monkeypatch.setattr(rows.Rows, "_share", lambda self: made.append(real(self)) or made[-1])
@@ -159,14 +189,14 @@ def test_large_steps_of_a_usual_array_are_gathered_in_the_loop(always, taken, mo
 
 def test_an_error_in_a_chunk_reaches_the_caller(always, monkeypatch):
     monkeypatch.setattr(blocks, "CHUNK", 60)
-    real = rows._Part.of
+    real = parts.Part.of
 
     def of(self, rows, *room):
         if rows.start == 40:
             raise MemoryError("no room")
         return real(self, rows, *room)
 
-    monkeypatch.setattr(rows._Part, "of", of)
+    monkeypatch.setattr(parts.Part, "of", of)
     with pytest.raises(MemoryError, match="no room"):
         fitted(X, Y, batch_size=10)
 
@@ -368,7 +398,8 @@ class Own(klr.LinearRegression):
 ORDINARY = {
     "a train step of one's own": (lambda: Own(), X, Y, {}, {}),
     "eagerly": (klr.LinearRegression, X, Y, {"run_eagerly": True}, {}),
-    "sparse": (klr.LinearRegression, scipy.sparse.csr_matrix(X), Y, {}, {}),
+    "sparse, in huge steps": (klr.LinearRegression, scipy.sparse.csr_matrix((40, 2**20)), Y[:40], {}, {}),
+    "shuffled within batches": (klr.LinearRegression, X, Y, {}, {"shuffle": "batch"}),
     "steps_per_epoch": (klr.LinearRegression, X, Y, {}, {"steps_per_epoch": 2}),
 }
 

@@ -5,9 +5,9 @@
 
 Prints the seconds of some jobs (medians of rounds in which all take turns, in one process), with the first call and
 without it, and how many times as long the others take: four jobs beside everyone, then other optimizers, outputs and
-precisions and streams of batches beside Keras; then the seconds until the training loss is within 1e-6 of least
-squares; and draws how an epoch grows with rows, columns and batch size, as `fit.png`. Vowpal Wabbit takes part where
-it is installed.
+precisions, sparse rows and streams of batches beside Keras; then the seconds until the training loss is within 1e-6 of
+least squares; and draws how an epoch grows with rows, columns and batch size, as `fit.png`. Vowpal Wabbit takes part
+where it is installed.
 """
 
 import argparse
@@ -22,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+import scipy.sparse
 import tensorflow as tf
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression, SGDRegressor
@@ -53,6 +54,13 @@ def make(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
     return x, x @ rng.standard_normal(columns).astype(np.float32) + rng.standard_normal(rows, np.float32)
 
 
+def sparse(rows: int, columns: int, filled: int = 20) -> scipy.sparse.csr_array:
+    """Return rows of ones in so many of the columns, as categories make them."""
+    rng = np.random.default_rng(1)
+    at = np.repeat(np.arange(rows), filled), rng.integers(0, columns, rows * filled)
+    return scipy.sparse.csr_array((np.ones(rows * filled, np.float32), at), shape=(rows, columns))
+
+
 # Contestants: made for a job, they return the function that fits once more.
 
 
@@ -76,7 +84,7 @@ def our_model(x, y, optimizer=keras.optimizers.SGD, **options):
 
 def stock_model(x, y, optimizer=keras.optimizers.SGD, dtype=None, **options):
     dense = keras.layers.Dense(1 if y.ndim == 1 else y.shape[1], kernel_initializer="zeros", dtype=dtype)
-    model = keras.Sequential([keras.layers.Input((x.shape[1],)), dense])
+    model = keras.Sequential([keras.layers.Input((x.shape[1],), sparse=scipy.sparse.issparse(x)), dense])
     model.compile(optimizer(RATE), "mse", **options)
     return model
 
@@ -196,6 +204,8 @@ def variants(rows: int, repeats: int) -> None:
         functions = {OURS: ours, KERAS: stock}
         made = {name: functools.partial(function, **options) for name, function in functions.items()}
         show(f"{rows:,} x 20, batch 32, {title}", race(made, (x, target, 32, 1), repeats))
+    wide = sparse(rows, 1000)
+    show(f"{rows:,} x 1,000, batch 32, sparse", race({OURS: ours, KERAS: stock}, (wide, y, 32, 1), repeats))
     for kind in ("tf.data", "PyDataset"):
         stream = of_batches(kind, x, y, 32)
         made = {
@@ -304,22 +314,33 @@ def grow(folder: Path, rows: int) -> None:
         f"columns ({rows // 10:,} rows, batch 256)": ([(rows // 10, p, 256) for p in (1, 10, 100, 1000)], 1),
         f"batch size ({rows // 10:,} x 20)": ([(rows // 10, 20, b) for b in (8, 32, 256, 2048, 16384)], 2),
     }
+    functions = {OURS: ours, KERAS: stock, KERAS_32: functools.partial(stock, steps_per_execution=32), SGD: regressor}
+    styles = {
+        OURS: ("tab:blue", "o-"),
+        KERAS: ("tab:gray", "o-"),
+        KERAS_32: ("tab:gray", "o--"),
+        SGD: ("tab:orange", "s:"),
+    }
     figure, axes = plots.figure(panels=3, columns=3)
-    print("\nSeconds of an epoch\n  rows x columns, batch         keras_linreg      Keras", flush=True)
+    names = " ".join(f"{name:>29}" for name in functions)
+    print(f"\nSeconds of an epoch\n  rows x columns, batch      {names}", flush=True)
     for ax, (label, (jobs, changing)) in zip(axes, ways.items(), strict=True):
-        seconds: dict = {OURS: [], KERAS: []}
+        seconds: dict = {name: [] for name in functions}
         for n, p, b in jobs:
             x, y = make(n, max(p, 2))
             x = x[:, :p]
-            for name, function in ((OURS, ours), (KERAS, stock)):
+            for name, function in functions.items():
                 epochs = 5 if n // b < LONG_STEPS else 1
                 fit = function(x, y, b, epochs)
                 first = seconds_of(fit)
-                again = [seconds_of(fit) for _ in range(3 if name == OURS else 1)] if first < 10 else [first]
+                again = (
+                    [seconds_of(fit) for _ in range(1 if name.startswith("Keras") else 3)] if first < 10 else [first]
+                )
                 seconds[name].append(statistics.median(again) / epochs)
-            print(f"  {n:>9,} x {p:>5,}, {b:>6,} {seconds[OURS][-1]:18.4f} {seconds[KERAS][-1]:10.4f}", flush=True)
-        for name, colour in ((OURS, "tab:blue"), (KERAS, "tab:gray")):
-            ax.loglog([job[changing] for job in jobs], seconds[name], "o-", color=colour, label=name)
+            shown = " ".join(f"{found[-1]:29.4f}" for found in seconds.values())
+            print(f"  {n:>9,} x {p:>5,}, {b:>6,} {shown}", flush=True)
+        for name, (colour, style) in styles.items():
+            ax.loglog([job[changing] for job in jobs], seconds[name], style, color=colour, label=name)
         ax.set_xlabel(label)
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("seconds of an epoch")

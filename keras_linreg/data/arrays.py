@@ -65,6 +65,7 @@ def to_array(values, what: str, strings: bool = False):
     if np.ma.is_masked(values):
         raise ValueError(f"{what} must have no masked values: fill them in, or leave those rows out. Received: a mask.")
     if tf.is_tensor(values) or hasattr(values, "tocoo"):  # tensors, tf.sparse and scipy.sparse are Keras's own matter
+        values = _by_rows(values)
         if getattr(values, "dtype", None) == tf.string and not strings:
             raise _not_numeric(values, what)
         return values
@@ -99,6 +100,14 @@ def to_array(values, what: str, strings: bool = False):
             except (TypeError, ValueError):
                 pass
     raise _not_numeric(array, what)
+
+
+def _by_rows(values):
+    """Return a tensor or sparse matrix; a sparse one row after row, as Keras's adapter takes it for granted."""
+    if isinstance(values, tf.SparseTensor):
+        rows = np.asarray(values.indices)[:, 0]
+        return values if (rows[1:] >= rows[:-1]).all() else tf.sparse.reorder(values)
+    return values.tocsr() if hasattr(values, "tocsr") else values
 
 
 def _series_to_array(series: pd.Series) -> np.ndarray:

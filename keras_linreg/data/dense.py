@@ -42,9 +42,7 @@ def dense_parts(prepared: Prepared, batch_size: int) -> Iterator[tuple]:
 
 def parts_of(prepared: Prepared, batch_size: int) -> Callable[[int], tuple]:
     """Return the function from a batch's number to the batch, of arrays in memory."""
-    x = prepared.x
-    x = _compressed(x) if isinstance(x, tf.SparseTensor) else x
-    x = x.tocsr() if is_sparse(x) else np.asarray(x)
+    x = compressed(prepared.x) if is_sparse(prepared.x) else np.asarray(prepared.x)
     y, weights = None if prepared.y is None else _matrix(prepared.y), _vector(prepared.sample_weight)
 
     def part(number: int) -> tuple:
@@ -72,10 +70,14 @@ def as_dataset(prepared: Prepared, batch_size: int, dtype: str) -> tf.data.Datas
     return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(1)
 
 
-def _compressed(x: tf.SparseTensor):
+def compressed(x):
+    """Return a sparse tensor or matrix by its rows, as SciPy does (CSR)."""
+    if not isinstance(x, tf.SparseTensor):
+        return x.tocsr()
     x = tf.sparse.reorder(x)
     row, column = x.indices.numpy().T
-    return scipy.sparse.csr_array((x.values.numpy(), (row, column)), shape=tuple(x.dense_shape.numpy()))
+    values = tf.cast(x.values, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x.values  # SciPy has no others
+    return scipy.sparse.csr_array((values.numpy(), (row, column)), shape=tuple(x.dense_shape.numpy()))
 
 
 def _matrix(values) -> np.ndarray:

@@ -17,6 +17,7 @@ BATCH_SIZE = 32  # Keras's own
 BLOCKS = 20  # of a long epoch, so that the progress bar moves
 LONG = 2000  # steps
 LARGE = 2**25  # numbers of a step, beside which Keras's own loop costs little: two steps would be copied at a time
+LARGE_SPARSE = 2**20  # the same, where zeros have to be written out
 # Seconds: a step, each number of it, and an epoch of Keras's own loop, and what must be saved for it to be compiled.
 STEP, NUMBER, EPOCH, WORTH = 1.3e-3, 3e-9, 30e-3, 0.25
 
@@ -39,13 +40,16 @@ def plan(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
 
 def _plan_rows(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
     batch_size = BATCH_SIZE if options["batch_size"] is None else options["batch_size"]
-    as_usual = options["class_weight"] is None and options["steps_per_epoch"] is None
-    if not (isinstance(batch_size, int | np.integer) and batch_size > 0 and as_usual and _are_dense(data.parts)):
+    as_usual = options["class_weight"] is None and options["steps_per_epoch"] is None and options["shuffle"] != "batch"
+    if not (isinstance(batch_size, int | np.integer) and batch_size > 0 and as_usual):
+        return None
+    sparse = is_sparse(data.x)
+    if not _are_dense(data.parts[1:] if sparse else data.parts):
         return None
     if len(data.x.shape) != 2 or not data.x.shape[0]:
         return None
     batch_size = min(int(batch_size), int(data.x.shape[0]))
-    if batch_size * int(data.x.shape[1]) > LARGE:
+    if batch_size * int(data.x.shape[1]) > (LARGE_SPARSE if sparse else LARGE):
         return None
     steps = -(-int(data.x.shape[0]) // batch_size)
     key = batch_size, *(None if part is None else tuple(part.shape) for part in data.parts)
