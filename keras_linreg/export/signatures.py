@@ -102,7 +102,7 @@ def spread(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Single(tf.Module):
-    """The predictions of a float64 model in float32, for a model of a matrix to which that makes no difference."""
+    """The predictions of a float64 model in float32, for a model to which that makes no difference."""
 
     def __init__(self, model):
         super().__init__()
@@ -114,14 +114,14 @@ class Single(tf.Module):
         return tf.nn.bias_add(tf.matmul(design, self._kernel), self._bias)
 
     @staticmethod
-    def is_enough(model, door: Door, moments: Moments | None) -> bool:
+    def is_enough(model, input_dtype: str, moments: Moments | None) -> bool:
         """Return whether float32 loses no more than it does by holding the answer, but for a factor of some units.
 
         ```python
         (abs(bias) + sum(root_mean_square(x) * abs(kernel))) <= 8 * root_mean_square(y_pred)
         ```
         """
-        if moments is None or model.preprocessor is not None or door.named or door.columns[0].dtype != "float32":
+        if moments is None or model.preprocessor is not None or input_dtype != "float32":
             return False
         means, deviations = (part[: len(moments.feature_names)] for part in spread(moments))
         kernel = model.kernel.numpy()
@@ -171,16 +171,15 @@ def endpoints(
         return found
     at_level, at_any = intervals.at(level), intervals.at_any()
 
-    def of(inputs):
-        design = door.design(inputs)
-        return tf.cast(design, intervals.dtype), predict(design, training=False)
+    def design_of(inputs):
+        return tf.cast(door.design(door.checked(inputs)), intervals.dtype)
 
     def predict_interval(inputs):
-        return at_level(*of(door.checked(inputs)))
+        return at_level(design_of(inputs))
 
     def at_of_matrix(inputs, level):
-        design, mean = of(door.checked(inputs))
-        return at_any(design, mean, door.checked_level(level, tf.shape(design)[0]))
+        design = design_of(inputs)
+        return at_any(design, door.checked_level(level, tf.shape(design)[0]))
 
     def at_of_columns(inputs):
         level = inputs[LEVEL]

@@ -46,7 +46,11 @@ def write(
     if not isinstance(filepath, str | os.PathLike) or not os.fspath(filepath):
         raise ValueError(f"`filepath` must be the path of the folder to write. Received: {filepath!r}.")
     filepath = os.path.expanduser(os.fspath(filepath))
-    door = Door(model._reader(), model.schema, input_dtype)
+    reader = model._reader()
+    single = Single(model) if Single.is_enough(model, input_dtype, moments) else None
+    if single is not None:
+        reader.dtype = "float32"  # of columns that are put together
+    door = Door(reader, model.schema, input_dtype)
     if input_dtype == "float32":
         _warn_of_coarse(model, moments)
     if found is not None and LEVEL in door.safe:
@@ -56,7 +60,6 @@ def write(
             UserWarning,
             stacklevel=4,
         )
-    single = Single(model) if Single.is_enough(model, door, moments) else None
     stacked = door.named and model.preprocessor is None
     intervals = None if found is None else Intervals(found, input_dtype, stacked, single is not None)
     check_preprocessor(model, door)
