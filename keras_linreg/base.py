@@ -49,7 +49,7 @@ class LinearModel(keras.Model):
         self._keep("_schema", None)
         self._keep("_watch", None)
         self._keep("_loop", None)
-        self._keep("_functions", None)
+        self._keep("_functions", {})
         self._keep("_short_fits", {})
         self._keep("_may_be_compiled", True)
         self.bias = None
@@ -143,7 +143,7 @@ class LinearModel(keras.Model):
             loss_weights, metrics, weighted_metrics, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as
                 in `keras.Model.compile`.
         """
-        self._keep("_functions", None)
+        self._keep("_functions", {})
         self._keep("_short_fits", {})
         self._keep("_may_be_compiled", jit_compile is not False)
         super().compile(
@@ -191,10 +191,13 @@ class LinearModel(keras.Model):
         whole (columns of a frame or dict are put together once): its rows are brought into their order and floatx a few
         megabytes at a time, or gathered in the loop; sparse rows are written out so, where a step of them makes no more
         than a million numbers. Of datasets, PyDatasets and generators of dense batches: what a few megabytes hold of
-        them, or half a second brings. Where a callback watches batches: one; with `steps_per_execution`: as many.
+        them, or half a second brings. Of an evaluation of arrays between epochs: all. Where a callback watches batches:
+        one; with `steps_per_execution`: as many.
+
         Keras's own loop takes the steps of wider sparse data, strategies, `run_eagerly`, arrays with `class_weight`,
-        `steps_per_epoch` or `shuffle="batch"`, a `train_step` of a subclass's own, steps of more than 32
-        million numbers, and fits that would end before they were compiled. The results are the same, to rounding.
+        `steps_per_epoch` or `shuffle="batch"`, a `train_step` (in evaluations a `test_step`) of a subclass's own, steps
+        of more than 32 million numbers, and fits that would end before they were compiled. The results are the same, to
+        rounding.
 
         Args:
             x: array `(n, p)` or `(n,)`, tensor, sparse tensor or matrix, frame, Series, dict of columns; or a
@@ -218,11 +221,7 @@ class LinearModel(keras.Model):
         self._assert_compile_called("fit")
         reader = self._reader(fitting=True)
         data = reader.prepare(x, y, sample_weight, fitting=True)
-        if validation_data is not None:
-            held_out = prepare_data(reader, validation_data)
-            validation_data = held_out.x
-            if held_out.y is not None:
-                validation_data = keras.utils.pack_x_y_sample_weight(held_out.x, held_out.y, held_out.sample_weight)
+        held_out = None if validation_data is None else prepare_data(reader, validation_data)
         if not self.built and reader.schema is not None and data.y is not None:
             # Once built, a model cannot be unbuilt when the loss tells.
             divergence.refuse_bad_numbers(data, self.compute_dtype, reader.schema.feature_names)
@@ -232,9 +231,8 @@ class LinearModel(keras.Model):
                 "`jit_compile` must be False for a sparse `x`, of which XLA knows nothing. Received: True."
             )
         rows = data
-        if validation_split and validation_data is None and not (is_stream(data.x) or is_sparse(data.x)):
-            rows, held = split(data, validation_split)
-            validation_data = keras.utils.pack_x_y_sample_weight(held.x, held.y, held.sample_weight)
+        if validation_split and held_out is None and not (is_stream(data.x) or is_sparse(data.x)):
+            rows, held_out = split(data, validation_split)
         options = {
             "batch_size": batch_size,
             "epochs": epochs,
@@ -249,18 +247,19 @@ class LinearModel(keras.Model):
             run = loop.plan(self, rows, options)
             given = {"x": rows.x, "y": rows.y, "sample_weight": rows.sample_weight}
             options["shuffle"] = shuffle if data.can_shuffle else False
+            validation = {
+                "validation_split": validation_split,
+                "validation_data": None if held_out is None else held_out.packed,
+                "validation_steps": validation_steps,
+                "validation_batch_size": validation_batch_size or batch_size,
+                "validation_freq": validation_freq,
+            }
+            if run is not None and held_out is not None:
+                run.evaluation = loop.plan_evaluation(self, held_out, options | validation)
             if run is not None:
-                given, options = given | run.given, options | run.options
+                given, options, validation = given | run.given, options | run.options, validation | run.validation
             with loop.taking(self, run):
-                return super().fit(
-                    **given,
-                    **options,
-                    validation_split=validation_split,
-                    validation_data=validation_data,
-                    validation_steps=validation_steps,
-                    validation_batch_size=validation_batch_size or batch_size,
-                    validation_freq=validation_freq,
-                )
+                return super().fit(**given, **options, **validation)
 
     def evaluate(
         self,
@@ -277,7 +276,7 @@ class LinearModel(keras.Model):
         """Return loss and metrics as `keras.Model.evaluate` does, for every kind of data that `fit` takes."""
         options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
         if kwargs.get("_use_cached_eval_dataset"):  # fit's own call, on data that it has prepared
-            with loop.set_aside(self):
+            with loop.evaluating(self):
                 return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
         self._assert_compile_called("evaluate")
         data = self._batched(self._prepare(x, y, sample_weight), batch_size)

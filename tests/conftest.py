@@ -80,14 +80,26 @@ def always(monkeypatch):
 
 
 @pytest.fixture
-def taken(monkeypatch):
-    """The blocks that loops have taken: their first steps and sizes."""
-    blocks = []
+def blocks(monkeypatch):
+    """The blocks that loops have taken, by the kind of their steps: their first steps and sizes."""
+    found = {"train_step": [], "test_step": []}
     for kind in (rows.Rows, stream.Stream):
 
         def take(self, first, count, real=kind._take):
-            blocks.append((first, count))
+            found[self.functions.step].append((first, count))
             return real(self, first, count)
 
         monkeypatch.setattr(kind, "_take", take)
-    return blocks
+    return found
+
+
+@pytest.fixture
+def taken(blocks):
+    """The blocks of train steps."""
+    return blocks["train_step"]
+
+
+@pytest.fixture
+def evaluated(blocks):
+    """The blocks of test steps."""
+    return blocks["test_step"]

@@ -5,9 +5,9 @@
 
 Prints the seconds of some jobs (medians of rounds in which all take turns, in one process), with the first call and
 without it, and how many times as long the others take: four jobs beside everyone, then other optimizers, outputs and
-precisions, sparse rows and streams of batches beside Keras; then the seconds until the training loss is within 1e-6 of
-least squares; and draws how an epoch grows with rows, columns and batch size, as `fit.png`. Vowpal Wabbit takes part
-where it is installed.
+precisions, sparse rows, validation and streams of batches beside Keras; then the seconds until the training loss is
+within 1e-6 of least squares; and draws how an epoch grows with rows, columns and batch size, as `fit.png`. Vowpal
+Wabbit takes part where it is installed.
 """
 
 import argparse
@@ -206,6 +206,8 @@ def variants(rows: int, repeats: int) -> None:
         show(f"{rows:,} x 20, batch 32, {title}", race(made, (x, target, 32, 1), repeats))
     wide = sparse(rows, 1000)
     show(f"{rows:,} x 1,000, batch 32, sparse", race({OURS: ours, KERAS: stock}, (wide, y, 32, 1), repeats))
+    made = {name: functools.partial(held_out, model) for name, model in ((OURS, our_model), (KERAS, stock_model))}
+    show(f"{rows:,} x 20, batch 32, validation", race(made, (x, y, 32, 1), repeats))
     for kind in ("tf.data", "PyDataset"):
         stream = of_batches(kind, x, y, 32)
         made = {
@@ -217,6 +219,13 @@ def variants(rows: int, repeats: int) -> None:
             )
         }
         show(f"{rows:,} x 20, batch 32, {kind}", race(made, (x, y), repeats))
+
+
+def held_out(make_model, x, y, batch_size, epochs):
+    """Return the function that fits to four fifths of the rows and validates on the others."""
+    model = make_model(x, y)
+    options = {"batch_size": batch_size, "epochs": epochs, "validation_split": 0.2, "verbose": 0}
+    return lambda: model.fit(x, y, **options)
 
 
 def on_stream(function, stream, x, y, **options):
@@ -344,7 +353,7 @@ def grow(folder: Path, rows: int) -> None:
         ax.set_xlabel(label)
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("seconds of an epoch")
-    axes[0].legend(frameon=False)
+    axes[2].legend(frameon=False)
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "fit.png", dpi=110)
     print(f"\nDrawn: {folder / 'fit.png'}")

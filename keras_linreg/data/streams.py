@@ -36,6 +36,11 @@ class Prepared:
         return self.x, self.y, self.sample_weight
 
     @property
+    def packed(self):
+        """The parts as Keras takes those of validation: a stream as it is, arrays in a tuple."""
+        return self.x if self.y is None else keras.utils.pack_x_y_sample_weight(*self.parts)
+
+    @property
     def can_shuffle(self) -> bool:
         """Whether Keras can shuffle the rows, or the batches of a PyDataset; of another stream it would warn."""
         return self.y is not None or isinstance(self.x, keras.utils.PyDataset)

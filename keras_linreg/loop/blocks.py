@@ -7,26 +7,33 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_linreg.loop.functions import Functions
+
 CHUNK = 2**19  # numbers of the rows that are trained on at a time: they stay in the cache
 
 
 class Loop(abc.ABC):
-    """Takes the steps of one fit, a block of them at each call.
+    """Takes the steps of one fit, or of its evaluations, a block of them at each call.
 
     Args:
-        model: compiled and built, with its optimizer, loss and metrics.
+        functions: that take the steps.
         block: steps of a call, as Keras counts them.
     """
 
     resets_metrics = False  # whether an epoch's first step does, and not Keras before it
 
-    def __init__(self, model, block: int):
-        self.block = block
+    def __init__(self, functions: Functions, block: int):
+        self.functions, self.block = functions, block
+        self.evaluation: Loop | None = None  # what takes the steps of the evaluations between epochs
         self.logs: dict[str, Any] = {}
         self.aside = False  # whether the model's metrics are an evaluation's for a moment
         self.given: dict[str, Any] = {}  # what Keras is to iterate over instead of the data,
         self.options: dict[str, Any] = {}  # and how
-        self._functions = model._functions
+
+    @property
+    def validation(self) -> dict[str, Any]:
+        """What Keras is to validate on instead of the data: one step, in which the evaluation takes all of its own."""
+        return {} if self.evaluation is None else {"validation_data": self.evaluation.given["x"], "validation_steps": 1}
 
     @abc.abstractmethod
     def begin_epoch(self) -> None:

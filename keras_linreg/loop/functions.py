@@ -1,4 +1,4 @@
-"""The model's own train step, compiled: a block of steps of one size, or a single step of any."""
+"""The model's own train or test step, compiled: a block of steps of one size, or a single step of any."""
 
 import functools
 from typing import Any
@@ -9,15 +9,16 @@ import tensorflow as tf
 
 
 class Functions:
-    """The compiled functions of a model's train step; they last until the model is compiled anew.
+    """The compiled functions of one of a model's steps; they last until the model is compiled anew.
 
     Args:
-        model: the model.
+        model: compiled and built, with its optimizer, loss and metrics.
+        step: the method, `"train_step"` or `"test_step"`.
         compiled: whether XLA may compile.
     """
 
-    def __init__(self, model, compiled: bool):
-        self._model, self._compiled = model, compiled
+    def __init__(self, model, step: str, compiled: bool):
+        self._model, self.step, self._compiled = model, step, compiled
         self._by_size: dict[int, _Sized] = {}
         # A partial: of a method, TensorFlow would count the traces of all models together, and warn of them.
         self._single = tf.function(functools.partial(self._run_single), autograph=False, reduce_retracing=True)
@@ -38,18 +39,18 @@ class Functions:
         return self._single(arrays)
 
     def _run_single(self, arrays):
-        return self._model.train_step(keras.utils.pack_x_y_sample_weight(*arrays))
+        return getattr(self._model, self.step)(keras.utils.pack_x_y_sample_weight(*arrays))
 
     def of(self, batch_size: int) -> "_Sized":
         """Return the functions of steps of so many rows."""
         if batch_size not in self._by_size:
-            self._by_size[batch_size] = _Sized(self._model, batch_size, self._compiled)
+            self._by_size[batch_size] = _Sized(self._model, self.step, batch_size, self._compiled)
         return self._by_size[batch_size]
 
 
 class _Sized:
-    def __init__(self, model, size: int, compiled: bool):
-        self._model, self._size, self._compiled = model, size, compiled
+    def __init__(self, model, step: str, size: int, compiled: bool):
+        self._model, self._step, self._size, self._compiled = model, step, size, compiled
         self._block = tf.function(self._run, autograph=False, jit_compile=compiled or None)
         self._blocks: dict = {}  # concrete ones
 
@@ -77,8 +78,10 @@ class _Sized:
         return self.block(arrays, steps, fresh, order)
 
     def _run(self, arrays, first, last, fresh, order):
+        take = getattr(self._model, self._step)
+
         def body(step):
-            self._model.train_step(keras.utils.pack_x_y_sample_weight(*self._of_step(arrays, order, step)))
+            take(keras.utils.pack_x_y_sample_weight(*self._of_step(arrays, order, step)))
             return step + 1
 
         # Here, and not where Keras asks for it: each assignment of its own takes as long as some steps.

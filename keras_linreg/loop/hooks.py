@@ -1,6 +1,7 @@
 """Where a loop meets Keras's `fit`: its train function, its metrics and its evaluations."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 
 from keras_linreg.loop.blocks import Loop
@@ -23,20 +24,26 @@ def taking(model, loop: Loop | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def set_aside(model) -> Iterator[None]:
-    """Leave the model's metrics to an evaluation between two epochs, with a test function of the loop's own."""
+def evaluating(model) -> Iterator[None]:
+    """Have the steps of an evaluation between two epochs taken by the loop's own, if there is one, or by Keras."""
     run = model._loop
     if run is None:
         yield
         return
-    # Keras compiles the steps of an execution into the test function: they are the loop's while it runs.
-    functions, own = model._functions, model.test_function
-    model.test_function = functions.tests.get(run.block)
-    run.aside = True
+    own = model.test_function
+    if run.evaluation is not None:
+        model._keep("_loop", run.evaluation)
+        model.test_function = functools.partial(run.evaluation.take, None)
+    else:
+        # Keras compiles the steps of an execution into the test function: they are the loop's while it runs.
+        model.test_function = run.functions.tests.get(run.block)
+        run.aside = True
     try:
         yield
     finally:
-        functions.tests[run.block] = model.test_function
+        if run.evaluation is None:
+            run.functions.tests[run.block] = model.test_function
+        model._keep("_loop", run)
         model.test_function, run.aside = own, False
 
 

@@ -35,10 +35,35 @@ def plan(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
     linear = model.built and model._steps_are_ours and model.trainable_variables and not model.layers
     if not (plain and alone and linear) or keras.config.max_steps_per_epoch() is not None:
         return None
-    return _plan_stream(model, data, options) if is_stream(data.x) else _plan_rows(model, data, options)
+    if is_stream(data.x):
+        return _plan_stream(model, data, options)
+    return _plan_rows(model, "train_step", data, options)
 
 
-def _plan_rows(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
+def plan_evaluation(model, data: Prepared, options: dict[str, Any]) -> Rows | None:
+    """Return the loop that takes the steps of the evaluations between epochs, `None` where Keras's own way is the way.
+
+    Args:
+        model: compiled, and fitted in a loop.
+        data: what is evaluated.
+        options: arguments of `fit`.
+    """
+    ours = type(model).test_step is keras.Model.test_step
+    if is_stream(data.x) or not ours or watch_batches(options["callbacks"]):
+        return None
+    frequency, epochs = options["validation_freq"], _epochs(options)
+    options = {
+        "batch_size": options["validation_batch_size"],
+        "initial_epoch": 0,
+        "epochs": epochs // frequency if isinstance(frequency, int) else len(frequency),
+        "shuffle": False,
+        "class_weight": None,
+        "steps_per_epoch": options["validation_steps"],
+    }
+    return _plan_rows(model, "test_step", data, options)
+
+
+def _plan_rows(model, step: str, data: Prepared, options: dict[str, Any]) -> Rows | None:
     batch_size = BATCH_SIZE if options["batch_size"] is None else options["batch_size"]
     as_usual = options["class_weight"] is None and options["steps_per_epoch"] is None and options["shuffle"] != "batch"
     if not (isinstance(batch_size, int | np.integer) and batch_size > 0 and as_usual):
@@ -53,19 +78,23 @@ def _plan_rows(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
         return None
     steps = -(-int(data.x.shape[0]) // batch_size)
     key = batch_size, *(None if part is None else tuple(part.shape) for part in data.parts)
-    if not _pays(model, steps, batch_size * int(data.x.shape[1]), options, key):
+    if not _pays(model, step, steps, batch_size * int(data.x.shape[1]), options, key):
         return None
-    block = steps
+    block = _block(model, steps, options) if step == "train_step" else steps
+    return Rows(_functions(model, step), data, batch_size, bool(options["shuffle"]), block)
+
+
+def _block(model, steps: int, options: dict[str, Any]) -> int:
     if watch_batches(options["callbacks"]):
-        block = 1
-    elif model.steps_per_execution > 1:
-        block = model.steps_per_execution
-    elif steps >= LONG and options["verbose"] in ("auto", 1, True):
-        block = -(-steps // BLOCKS)
-    return Rows(model, data, batch_size, bool(options["shuffle"]), block)
+        return 1
+    if model.steps_per_execution > 1:
+        return model.steps_per_execution
+    if steps >= LONG and options["verbose"] in ("auto", 1, True):
+        return -(-steps // BLOCKS)
+    return steps
 
 
-def _plan_stream(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
+def _plan_stream(model, data: Prepared, options: dict[str, Any]) -> Stream | None:
     dataset = isinstance(data.x, tf.data.Dataset)
     example = data.x.element_spec if dataset else data.first
     if example is None:  # a loader that Keras reads itself
@@ -78,33 +107,36 @@ def _plan_stream(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
         return None
     steps = options["steps_per_epoch"] or _batches(data.x)
     key = tuple(None if part is None else tuple(part.shape) for part in parts)
-    if steps is not None and not _pays(model, steps, 0, options, key):
+    if steps is not None and not _pays(model, "train_step", steps, 0, options, key):
         return None
-    if model._functions is None:
-        model._keep("_functions", Functions(model, model._may_be_compiled))
     indexed = isinstance(data.x, keras.utils.PyDataset) and steps is not None and data.x.workers <= 1
     if indexed and not data.x.use_multiprocessing and options["class_weight"] is None is options["steps_per_epoch"]:
         source: Indexed | Iterated = Indexed(data.x, bool(options["shuffle"]), data.errors)
     else:
         source = Iterated(data.errors)
-    block = model.steps_per_execution
+    block, worth = model.steps_per_execution, 0 if steps else int(WORTH / STEP)
     exact = block > 1 or watch_batches(options["callbacks"])
-    return Stream(model, source, columns, steps, block, exact, worth=0 if steps else int(WORTH / STEP))
+    return Stream(_functions(model, "train_step"), source, columns, steps, block, exact, worth)
 
 
-def _pays(model, steps: int, numbers: int, options: dict[str, Any], key: tuple) -> bool:
-    """Return whether to compile pays, or has been done; make the functions then.
+def _functions(model, step: str) -> Functions:
+    if step not in model._functions:
+        model._functions[step] = Functions(model, step, model._may_be_compiled)
+    return model._functions[step]
+
+
+def _pays(model, step: str, steps: int, numbers: int, options: dict[str, Any], key: tuple) -> bool:
+    """Return whether to compile pays.
 
     It does where Keras's own way would take long, this fit and those before it on data of the same shapes together.
     """
-    epochs = max(0, options["epochs"] - options["initial_epoch"])
-    seconds = epochs * (steps * (STEP + numbers * NUMBER) + EPOCH)
-    model._short_fits[key] = model._short_fits.get(key, 0.0) + seconds
-    if model._short_fits[key] < WORTH:
-        return False
-    if model._functions is None:
-        model._keep("_functions", Functions(model, model._may_be_compiled))
-    return True
+    seconds = _epochs(options) * (steps * (STEP + numbers * NUMBER) + EPOCH)
+    model._short_fits[step, key] = model._short_fits.get((step, key), 0.0) + seconds
+    return model._short_fits[step, key] >= WORTH
+
+
+def _epochs(options: dict[str, Any]) -> int:
+    return max(0, options["epochs"] - options["initial_epoch"])
 
 
 def _batches(stream) -> int | None:

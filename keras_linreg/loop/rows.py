@@ -11,20 +11,21 @@ import tensorflow as tf
 from keras_linreg.data import Prepared
 from keras_linreg.loop import blocks
 from keras_linreg.loop.blocks import Loop
+from keras_linreg.loop.functions import Functions
 from keras_linreg.loop.parts import nothing, part_of
 
 GATHERED = 2**14  # numbers of a step, beyond which its rows are gathered in the loop
 
 
 class Rows(Loop):
-    """Takes the steps of a fit of data in memory, without a copy of the user's array.
+    """Takes the steps of data in memory, without a copy of the user's array.
 
     The rows of some steps at a time, a chunk, are brought into their order and floatx, while those before them are
     trained on. Rows of large steps are gathered inside the compiled loop instead, from memory that is shared with the
     user's array: to write them once more would take longer than to train on them.
 
     Args:
-        model: compiled and built, with its optimizer, loss and metrics.
+        functions: that take the steps.
         data: `(n, p)`, `(n,)` or `(n, units)`, and weights `(n,)` or `None`.
         batch_size: rows of a step; the last one of an epoch takes what is left.
         shuffle: whether each epoch has an order of its own.
@@ -33,8 +34,8 @@ class Rows(Loop):
 
     resets_metrics = True
 
-    def __init__(self, model, data: Prepared, batch_size: int, shuffle: bool, block: int):
-        super().__init__(model, block)
+    def __init__(self, functions: Functions, data: Prepared, batch_size: int, shuffle: bool, block: int):
+        super().__init__(functions, block)
         self._rows, self._size = int(data.x.shape[0]), batch_size
         self.steps = -(-self._rows // batch_size)
         self.given = {"x": nothing(), "y": None, "sample_weight": None}
@@ -68,14 +69,14 @@ class Rows(Loop):
 
     def _take(self, first: int, count: int) -> dict[str, tf.Tensor]:
         full = min(first + count, self._full)
-        function = self._functions.of(self._size).block
+        function = self.functions.of(self._size).block
         if self._shared is not None and first < full:
             logs = function(self._shared, (first, full), fresh=first == 0, order=self._numbers)
         else:
             for start, arrays in self._chunks(first, full):
                 logs = function(arrays, (0, min(self._chunk, full - start)), fresh=start == 0)
         if full < first + count:
-            logs = self._functions.single(self._of_rows(self._full * self._size, self._rows))
+            logs = self.functions.single(self._of_rows(self._full * self._size, self._rows))
         return logs
 
     def _share(self) -> tuple | None:

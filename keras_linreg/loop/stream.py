@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_linreg.loop import blocks
 from keras_linreg.loop.blocks import Loop
+from keras_linreg.loop.functions import Functions
 from keras_linreg.loop.sources import Source
 
 FIRST = 32  # steps that are read at first; then as many as take
@@ -18,12 +19,12 @@ OFTEN = 32  # where there never are so many in a row, steps of that size altoget
 
 
 class Stream(Loop):
-    """Takes the steps of a fit of a stream.
+    """Takes the steps of a stream.
 
     Keras counts them one by one: a call that finds its step taken already returns at once.
 
     Args:
-        model: compiled and built.
+        functions: that take the steps.
         source: what the batches are read from.
         columns: of the design.
         steps: of an epoch, `None` where nobody knows.
@@ -32,8 +33,17 @@ class Stream(Loop):
         worth: the steps after which to compile; of a stream without end that is known, its length shows only then.
     """
 
-    def __init__(self, model, source: Source, columns: int, steps: int | None, block: int, exact: bool, worth: int):
-        super().__init__(model, block)
+    def __init__(
+        self,
+        functions: Functions,
+        source: Source,
+        columns: int,
+        steps: int | None,
+        block: int,
+        exact: bool,
+        worth: int,
+    ):
+        super().__init__(functions, block)
         self._source, self._steps, self._exact, self._worth = source, steps, exact, worth
         self._height = max(1, blocks.CHUNK // columns)
         self._parts: list = []
@@ -87,10 +97,10 @@ class Stream(Loop):
             chunk = self._chunk_of(int(size), alike)
             if chunk:
                 arrays = self._rows(first, alike, chunk * int(size))
-                logs = self._functions.of(int(size)).block(arrays, (0, alike), fresh=False)
+                logs = self.functions.of(int(size)).block(arrays, (0, alike), fresh=False)
             else:
                 for step in range(first, first + alike):
-                    logs = self._functions.single(self._rows(step, 1, int(size)))
+                    logs = self.functions.single(self._rows(step, 1, int(size)))
             first += alike
         return logs
 
