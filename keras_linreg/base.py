@@ -280,27 +280,28 @@ class LinearModel(keras.Model):
                 return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
         self._assert_compile_called("evaluate")
         data = self._batched(self._prepare(x, y, sample_weight), batch_size)
-        with divergence.naming_bad_batches(data):
+        with loop.paused(self), divergence.naming_bad_batches(data):
             return super().evaluate(data.x, data.y, batch_size, verbose, data.sample_weight, **options)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """Return the predictions, an array of shape `(n, units)`, for every kind of `x` that `fit` takes."""
         data = self._batched(self._prepare(x, targets=False), batch_size)
-        with divergence.naming_bad_batches(data):
+        with loop.paused(self), divergence.naming_bad_batches(data):
             return super().predict(data.x, batch_size, verbose, steps, callbacks)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """Take one step on one batch, as `keras.Model.train_on_batch` does."""
         self._assert_compile_called("train_on_batch")
         data = self._prepare(x, y, sample_weight)
-        with divergence.watching(self, data, callbacks=None):
+        with loop.paused(self), divergence.watching(self, data, callbacks=None):
             return super().train_on_batch(data.x, data.y, data.sample_weight, class_weight, return_dict)
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """Return loss and metrics of one batch, as `keras.Model.test_on_batch` does."""
         self._assert_compile_called("test_on_batch")
         data = self._prepare(x, y, sample_weight)
-        return super().test_on_batch(data.x, data.y, data.sample_weight, return_dict)
+        with loop.paused(self):
+            return super().test_on_batch(data.x, data.y, data.sample_weight, return_dict)
 
     def predict_on_batch(self, x):
         """Return the predictions for one batch, an array of shape `(n, units)`."""
@@ -377,17 +378,15 @@ class LinearModel(keras.Model):
 
     def reset_metrics(self):
         """Reset loss and metrics as Keras does; a loop may do so itself, in its first step of an epoch."""
-        if self._loop is not None and not self._loop.aside and tf.executing_eagerly():
-            self._loop.begin_epoch()
-            if self._loop.resets_metrics:
-                return
-        super().reset_metrics()
+        looping = self._loop is not None and not self._loop.aside and tf.executing_eagerly()
+        if not (looping and self._loop.begin_epoch()):
+            super().reset_metrics()
 
     def get_metrics_result(self):
         """Return loss and metrics as Keras does, of the loop that takes the steps, if there is one."""
         if self._loop is None or self._loop.aside or not tf.executing_eagerly():
             return super().get_metrics_result()
-        return self._loop.logs
+        return self._loop.logs or super().get_metrics_result()
 
     @property
     def _steps_are_ours(self) -> bool:

@@ -37,8 +37,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("numbers", [2**19, 30])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "numbers"),
+    [*((case, 2**19) for case in CASES), *((case, 30) for case in ("weights", "float64", "sparse"))],
+)
 def test_every_kind_of_validation_gives_the_same(always, evaluated, monkeypatch, case, numbers):
     monkeypatch.setattr(blocks, "CHUNK", numbers)
 

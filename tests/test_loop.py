@@ -241,11 +241,11 @@ def test_a_callback_that_watches_batches_sees_every_one(always, taken):
 def test_steps_per_execution_are_what_it_sees_then(always, taken):
     looks = Look(), Look()
     for look, ordinary in zip(looks, (False, True), strict=True):
-        fitted(X, Y, ordinary, callbacks=[look], batch_size=10, compiled={"steps_per_execution": 1})
-    taken.clear()
-    model, _ = fitted(X, Y, batch_size=10, compiled={"steps_per_execution": 4})
+        compiled = {"steps_per_execution": 4}
+        model, _ = fitted(X, Y, ordinary, callbacks=[look], batch_size=10, compiled=compiled)
+        assert model.steps_per_execution == 4
+    have_seen_the_same(*looks)
     assert taken == [(0, 4), (4, 4), (8, 3)] * 3
-    assert model.steps_per_execution == 4
 
 
 def test_checkpoints_of_epochs_do_not_slow_it_down(always, taken, tmp_path):
@@ -302,6 +302,39 @@ def test_evaluations_between_epochs_leave_later_ones_as_they_are(always):
             rtol=1e-5,
         )
     assert model.steps_per_execution == 1
+
+
+class Asks(keras.callbacks.Callback):
+    """Asks the model, in the midst of its fit, for all that a callback may."""
+
+    def __init__(self, hook):
+        super().__init__()
+        self.seen = []
+        setattr(self, hook, self._ask)
+
+    def _ask(self, number, logs=None):
+        model, rows = self.model, (X[:40] + 1, Y[:40])
+        self.seen.append(logs["loss"])
+        self.seen.extend(model.evaluate(*rows, batch_size=7, verbose=0))
+        model.reset_metrics()
+        self.seen.extend(model.test_on_batch(*rows))
+        self.seen.extend(model.predict(X[:9], batch_size=2, verbose=0).ravel())
+        model.reset_metrics()
+        self.seen.extend(model.train_on_batch(*rows))
+
+
+@pytest.mark.parametrize("hook", ["on_epoch_end", "on_train_batch_end"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_callback_may_evaluate_predict_and_train(always, taken, hook, steps):
+    asks = Asks(hook), Asks(hook)
+    compiled = {"metrics": ["mae"], "steps_per_execution": steps}
+    ours, theirs = (
+        fitted(X, Y, ordinary, compiled=compiled, callbacks=[ask], batch_size=10, validation_data=(X[:30], Y[:30]))
+        for ask, ordinary in zip(asks, (False, True), strict=True)
+    )
+    same(ours, theirs)
+    np.testing.assert_allclose(actual=asks[0].seen, desired=asks[1].seen, rtol=2e-5, atol=2e-6)
+    assert taken and ours[0].steps_per_execution == steps
 
 
 def test_a_model_goes_on_where_it_was_and_on_other_data(always):

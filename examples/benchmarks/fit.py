@@ -204,7 +204,7 @@ def variants(rows: int, repeats: int) -> None:
         functions = {OURS: ours, KERAS: stock}
         made = {name: functools.partial(function, **options) for name, function in functions.items()}
         show(f"{rows:,} x 20, batch 32, {title}", race(made, (x, target, 32, 1), repeats))
-    wide = sparse(rows, 1000)
+    wide = sparse(len(x), 1000)
     show(f"{rows:,} x 1,000, batch 32, sparse", race({OURS: ours, KERAS: stock}, (wide, y, 32, 1), repeats))
     made = {name: functools.partial(held_out, model) for name, model in ((OURS, our_model), (KERAS, stock_model))}
     show(f"{rows:,} x 20, batch 32, validation", race(made, (x, y, 32, 1), repeats))

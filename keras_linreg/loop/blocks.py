@@ -20,10 +20,9 @@ class Loop(abc.ABC):
         block: steps of a call, as Keras counts them.
     """
 
-    resets_metrics = False  # whether an epoch's first step does, and not Keras before it
-
     def __init__(self, functions: Functions, block: int):
         self.functions, self.block = functions, block
+        self.usual = 1  # the user's own steps of an execution
         self.evaluation: Loop | None = None  # what takes the steps of the evaluations between epochs
         self.logs: dict[str, Any] = {}
         self.aside = False  # whether the model's metrics are an evaluation's for a moment
@@ -36,8 +35,8 @@ class Loop(abc.ABC):
         return {} if self.evaluation is None else {"validation_data": self.evaluation.given["x"], "validation_steps": 1}
 
     @abc.abstractmethod
-    def begin_epoch(self) -> None:
-        """Forget what is left of an epoch that ended early."""
+    def begin_epoch(self) -> bool:
+        """Be told of an epoch's begin, or of a callback that resets the metrics; return whether the next step does."""
 
     @abc.abstractmethod
     def take(self, watch, iterator: Iterator) -> dict[str, Any]:

@@ -13,14 +13,31 @@ def taking(model, loop: Loop | None) -> Iterator[None]:
     if loop is None:
         yield
         return
-    steps_per_execution = model.steps_per_execution
+    loop.usual = model.steps_per_execution
     try:
         model._keep("_loop", loop)
         model.steps_per_execution = loop.block
         yield
     finally:
         model._keep("_loop", None)
-        model.steps_per_execution = steps_per_execution
+        model.steps_per_execution = loop.usual
+
+
+@contextlib.contextmanager
+def paused(model) -> Iterator[None]:
+    """Have the model be what it is outside of `fit`, for what a callback asks of it meanwhile."""
+    run, block = model._loop, model.steps_per_execution
+    if run is None:
+        yield
+        return
+    try:
+        model._keep("_loop", None)
+        model.steps_per_execution = run.usual
+        yield
+        run.logs = {}  # what the metrics were
+    finally:
+        model._keep("_loop", run)
+        model.steps_per_execution = block
 
 
 @contextlib.contextmanager
@@ -32,6 +49,7 @@ def evaluating(model) -> Iterator[None]:
         return
     own = model.test_function
     if run.evaluation is not None:
+        run.evaluation.usual = run.usual
         model._keep("_loop", run.evaluation)
         model.test_function = functools.partial(run.evaluation.take, None)
     else:

@@ -85,10 +85,10 @@ def _plan_rows(model, step: str, data: Prepared, options: dict[str, Any]) -> Row
 
 
 def _block(model, steps: int, options: dict[str, Any]) -> int:
-    if watch_batches(options["callbacks"]):
-        return 1
     if model.steps_per_execution > 1:
         return model.steps_per_execution
+    if watch_batches(options["callbacks"]):
+        return 1
     if steps >= LONG and options["verbose"] in ("auto", 1, True):
         return -(-steps // BLOCKS)
     return steps

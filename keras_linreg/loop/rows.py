@@ -32,8 +32,6 @@ class Rows(Loop):
         block: steps of a call.
     """
 
-    resets_metrics = True
-
     def __init__(self, functions: Functions, data: Prepared, batch_size: int, shuffle: bool, block: int):
         super().__init__(functions, block)
         self._rows, self._size = int(data.x.shape[0]), batch_size
@@ -54,8 +52,8 @@ class Rows(Loop):
         self._done = 0
 
     def begin_epoch(self):
-        """Begin with the first step."""
-        self._done = 0
+        """Return whether the next step is the first one."""
+        return self._done == 0
 
     def take(self, watch, iterator) -> dict[str, Any]:
         """Take the next block; Keras's iterator is not read."""

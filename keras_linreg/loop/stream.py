@@ -56,6 +56,7 @@ class Stream(Loop):
     def begin_epoch(self):
         """Begin to count."""
         self._ahead = self._done = 0
+        return False
 
     def take(self, watch, iterator) -> dict[str, Any]:
         """Take the next block."""
