@@ -177,6 +177,12 @@ def test_sparse_rows_too_wide_go_keras_own_way(always, evaluated, monkeypatch):
     assert not evaluated
 
 
+def test_a_frequency_that_is_none_gets_keras_own_error(always):
+    for ordinary in (False, True):
+        with pytest.raises(ValueError, match="Expected `validation_freq` to be a list or int"):
+            fitted(X, Y, ordinary, validation_data=(HELD_X, HELD_Y), validation_freq=1.5)
+
+
 def test_a_short_evaluation_is_not_compiled(evaluated):
     fitted(X, Y, epochs=100, batch_size=1, validation_freq=50, validation_data=(HELD_X, HELD_Y))
     assert not evaluated

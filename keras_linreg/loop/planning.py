@@ -51,11 +51,17 @@ def plan_evaluation(model, data: Prepared, options: dict[str, Any]) -> Rows | No
     ours = type(model).test_step is keras.Model.test_step
     if is_stream(data.x) or not ours or watch_batches(options["callbacks"]):
         return None
-    frequency, epochs = options["validation_freq"], _epochs(options)
+    frequency = options["validation_freq"]
+    if isinstance(frequency, int) and frequency > 0:
+        evaluations = _epochs(options) // frequency
+    elif isinstance(frequency, list | tuple | set):
+        evaluations = len(frequency)
+    else:  # Keras says what is wrong
+        return None
     options = {
         "batch_size": options["validation_batch_size"],
         "initial_epoch": 0,
-        "epochs": epochs // frequency if isinstance(frequency, int) else len(frequency),
+        "epochs": evaluations,
         "shuffle": False,
         "class_weight": None,
         "steps_per_epoch": options["validation_steps"],
