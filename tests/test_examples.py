@@ -213,7 +213,7 @@ def test_the_benchmark_of_fit_prints_its_tables_and_draws_its_chart(tmp_path, mo
     module = loaded(ROOT / "examples" / "benchmarks" / "fit.py")
     monkeypatch.setattr(module, "JOBS", {"small": (200, 3, 32, 2)})
     monkeypatch.setattr(module, "make", lambda rows, columns, make=module.make: make(min(rows, 200), columns))
-    monkeypatch.setattr(module, "PATIENCE", 2.0)
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
     monkeypatch.setattr(sys, "argv", ["fit.py", "--output", str(tmp_path), "--repeats", "1", "--quick"])
     module.main()
     said = capsys.readouterr().out

@@ -159,8 +159,13 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("case", KINDS)
-@pytest.mark.parametrize("compiled, shuffle", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize(
+    "case, compiled, shuffle",
+    [
+        *((case, compiled, True) for case in KINDS for compiled in (True, False)),
+        *((case, True, False) for case in ("as NumPy allocates", "weights", "never aligned", "integers")),
+    ],
+)
 def test_rows_that_are_gathered_in_the_loop_are_those_of_chunks(always, taken, monkeypatch, case, compiled, shuffle):
     monkeypatch.setattr(blocks, "CHUNK", 30)
     x, y, options = KINDS[case]
@@ -323,8 +328,7 @@ class Asks(keras.callbacks.Callback):
         self.seen.extend(model.train_on_batch(*rows))
 
 
-@pytest.mark.parametrize("hook", ["on_epoch_end", "on_train_batch_end"])
-@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize(("hook", "steps"), [("on_epoch_end", 1), ("on_train_batch_end", 1), ("on_train_batch_end", 4)])
 def test_a_callback_may_evaluate_predict_and_train(always, taken, hook, steps):
     asks = Asks(hook), Asks(hook)
     compiled = {"metrics": ["mae"], "steps_per_execution": steps}

@@ -316,8 +316,8 @@ def to_the_optimum(title: str, x, y, rate: float, momentum: float, repeats: int)
 # How it grows
 
 
-def grow(folder: Path, rows: int) -> None:
-    """Draw the seconds of an epoch, as rows, columns and the batch size grow."""
+def grow(folder: Path, rows: int, points: int | None = None) -> None:
+    """Draw the seconds of an epoch, as rows, columns and the batch size grow, by so many points each at most."""
     ways = {
         "rows (20 columns, batch 32)": ([(n, 20, 32) for n in (rows // 100, rows // 10, rows)], 0),
         f"columns ({rows // 10:,} rows, batch 256)": ([(rows // 10, p, 256) for p in (1, 10, 100, 1000)], 1),
@@ -335,6 +335,7 @@ def grow(folder: Path, rows: int) -> None:
     print(f"\nSeconds of an epoch\n  rows x columns, batch      {names}", flush=True)
     for ax, (label, (jobs, changing)) in zip(axes, ways.items(), strict=True):
         seconds: dict = {name: [] for name in functions}
+        jobs = jobs[:points]
         for n, p, b in jobs:
             x, y = make(n, max(p, 2))
             x = x[:, :p]
@@ -377,7 +378,7 @@ def main() -> None:
     to_the_optimum("diabetes, 442 x 10, raw columns", x, y, 0.15, 0.95, given.repeats)
     rows = 1_000_000 // less
     to_the_optimum(f"{rows:,} x 20", *make(rows, 20), 0.4, 0.0, given.repeats)
-    grow(given.output, 1_000_000 // less)
+    grow(given.output, 1_000_000 // less, points=2 if given.quick else None)
 
 
 if __name__ == "__main__":
