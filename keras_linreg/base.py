@@ -191,8 +191,8 @@ class LinearModel(keras.Model):
         whole (columns of a frame or dict are put together once): its rows are brought into their order and floatx a few
         megabytes at a time, or gathered in the loop; sparse rows are written out so, where a step of them makes no more
         than a million numbers. Of datasets, PyDatasets and generators of dense batches: what a few megabytes hold of
-        them, or half a second brings. Of an evaluation of arrays between epochs: all. Where a callback watches batches:
-        one; with `steps_per_execution`: as many.
+        them, or half a second brings. Of an evaluation of arrays between epochs: all. Where a callback (or a KerasTuner
+        tuner of your own) watches batches: one; with `steps_per_execution`: as many.
 
         Keras's own loop takes the steps of wider sparse data, strategies, `run_eagerly`, arrays with `class_weight`,
         `steps_per_epoch` or `shuffle="batch"`, a `train_step` (in evaluations a `test_step`) of a subclass's own, steps
@@ -255,7 +255,7 @@ class LinearModel(keras.Model):
                 "validation_freq": validation_freq,
             }
             if run is not None and held_out is not None:
-                run.evaluation = loop.plan_evaluation(self, held_out, options | validation)
+                run.evaluation = loop.plan_validation(self, held_out, options | validation)
             if run is not None:
                 given, options, validation = given | run.given, options | run.options, validation | run.validation
             with loop.taking(self, run):
@@ -273,21 +273,37 @@ class LinearModel(keras.Model):
         return_dict=False,
         **kwargs,
     ):
-        """Return loss and metrics as `keras.Model.evaluate` does, for every kind of data that `fit` takes."""
-        options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
+        """Return loss and metrics as `keras.Model.evaluate` does, for every kind of data that `fit` takes.
+
+        Steps on data in memory run in one compiled call, or as with Keras, by the same rules as those of `fit`.
+        """
+        asked = {"verbose": verbose, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
+        how = {"batch_size": batch_size, "steps": steps}
         if kwargs.get("_use_cached_eval_dataset"):  # fit's own call, on data that it has prepared
             with loop.evaluating(self):
-                return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
+                return super().evaluate(x, y, sample_weight=sample_weight, **how, **asked)
         self._assert_compile_called("evaluate")
         data = self._batched(self._prepare(x, y, sample_weight), batch_size)
+        given = {"x": data.x, "y": data.y, "sample_weight": data.sample_weight}
         with loop.paused(self), divergence.naming_bad_batches(data):
-            return super().evaluate(data.x, data.y, batch_size, verbose, data.sample_weight, **options)
+            run = loop.plan_evaluation(self, data, how | asked)
+            if run is not None:
+                given, how = run.given, {"steps": run.steps}
+            with loop.taking(self, run):
+                return super().evaluate(**given, **how, **asked)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
-        """Return the predictions, an array of shape `(n, units)`, for every kind of `x` that `fit` takes."""
+        """Return the predictions, an array of shape `(n, units)`, for every kind of `x` that `fit` takes.
+
+        Without `batch_size` (or `steps`), batches of data in memory are as large as pays: predictions do not depend on
+        them. With a callback that watches batches, a `predict_step` of a subclass's own, or `jit_compile`, they are
+        Keras's 32 rows.
+        """
         data = self._batched(self._prepare(x, targets=False), batch_size)
+        how = {"batch_size": batch_size, "steps": steps, "callbacks": callbacks}
+        how["batch_size"] = loop.prediction_rows(self, data, how)
         with loop.paused(self), divergence.naming_bad_batches(data):
-            return super().predict(data.x, batch_size, verbose, steps, callbacks)
+            return super().predict(data.x, verbose=verbose, **how)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """Take one step on one batch, as `keras.Model.train_on_batch` does."""
@@ -369,12 +385,19 @@ class LinearModel(keras.Model):
     # Training
 
     train_function: Any
+    test_function: Any
 
     def make_train_function(self, force=False):
         """Compile the train step as Keras does, and look at the loss of each call."""
         if self.train_function is None or force:
             super().make_train_function(force)
-            self.train_function = loop.taken(self, divergence.watched(self, self.train_function))
+            self.train_function = loop.taken(self, divergence.watched(self, self.train_function), watched=True)
+
+    def make_test_function(self, force=False):
+        """Compile the test step as Keras does; a loop may take it in its place."""
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = loop.taken(self, self.test_function, watched=False)
 
     def reset_metrics(self):
         """Reset loss and metrics as Keras does; a loop may do so itself, in its first step of an epoch."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 import keras_linreg as klr
 from keras_linreg import loop
 from keras_linreg.loop import blocks, planning, rows
-from tests.fits import BOTH, WEIGHTS, X, Y, fitted, same
+from tests.fits import BOTH, WEIGHTS, N, X, Y, fitted, same
 
 HELD_X, HELD_Y, HELD_WEIGHTS = X[:41] + 0.5, Y[:41] - 1, WEIGHTS[:41]
 FRAME = pd.DataFrame(HELD_X, columns=["x0", "x1", "x2"])
@@ -162,14 +162,14 @@ def test_a_test_step_of_ones_own_goes_keras_own_way(always, evaluated):
 
 def test_sparse_rows_too_wide_go_keras_own_way(always, evaluated, monkeypatch):
     held = scipy.sparse.csr_array(HELD_X), HELD_Y
-    plan = loop.plan_evaluation
+    plan = loop.plan_validation
 
     def narrow(*arguments):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(planning, "LARGE_SPARSE", 29)
             return plan(*arguments)
 
-    monkeypatch.setattr(loop, "plan_evaluation", narrow)
+    monkeypatch.setattr(loop, "plan_validation", narrow)
     same(*(fitted(X, Y, ordinary, validation_data=held, batch_size=10) for ordinary in (False, True)))
     assert not evaluated
 
@@ -185,9 +185,146 @@ def test_a_short_evaluation_is_not_compiled(evaluated):
     assert not evaluated
 
 
-def test_a_later_evaluation_is_keras_own(always, evaluated):
+def test_an_evaluation_later_gives_what_that_of_the_last_epoch_gave(always, evaluated):
     model, history = fitted(X, Y, validation_data=(HELD_X, HELD_Y), compiled={"metrics": ["mae"]})
     found = model.evaluate(HELD_X, HELD_Y, verbose=0, return_dict=True)
     for name, value in found.items():
         np.testing.assert_allclose(actual=value, desired=history[f"val_{name}"][-1], rtol=1e-5)
-    assert len(evaluated) == 3
+    assert evaluated == [(0, 2)] * 4
+
+
+# Outside of a fit
+
+
+def ways(evaluate, compiled=None, kind=klr.LinearRegression, **options):
+    """Return what a model's evaluation gives in the loop, and in Keras's own way."""
+    found = []
+    for ordinary in (False, True):
+        model = kind(**options)
+        model.compile(**(compiled or {}))
+        model.build((None, 3))
+        model.set_weights([weight + 0.5 for weight in model.get_weights()])
+        with pytest.MonkeyPatch.context() as patch:
+            if ordinary:
+                patch.setattr(loop, "plan_evaluation", lambda *_: None)
+            found.append(evaluate(model))
+    return found
+
+
+DATA = {
+    "arrays": {"x": HELD_X, "y": HELD_Y},
+    "weights": {"x": HELD_X, "y": HELD_Y, "sample_weight": HELD_WEIGHTS},
+    "float64": {"x": HELD_X.astype(float), "y": HELD_Y.astype(float)},
+    "a frame": {"x": FRAME, "y": pd.Series(HELD_Y)},
+    "sparse": {"x": scipy.sparse.csr_array(HELD_X), "y": HELD_Y},
+    "tensors": {"x": tf.constant(HELD_X), "y": tf.constant(HELD_Y)},
+    "one batch": {"x": HELD_X, "y": HELD_Y, "batch_size": 100},
+}
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_every_kind_of_data_is_evaluated_the_same(always, evaluated, case):
+    compiled = {"metrics": ["mae", keras.metrics.R2Score()], "weighted_metrics": ["mse"]}
+    asked = {"batch_size": 10, "verbose": 0, **DATA[case]}
+    ours, theirs = ways(lambda model: [model.evaluate(**asked), model.evaluate(**asked)], compiled)
+    np.testing.assert_allclose(actual=ours, desired=theirs, rtol=2e-5)
+    assert evaluated and len(set(evaluated)) == 1 and ours[0] == ours[1]
+
+
+def test_the_bar_and_the_callbacks_of_an_evaluation_are_keras_own(always, evaluated, capsys):
+    def evaluate(model):
+        end = Ends()
+        found = model.evaluate(HELD_X, HELD_Y, batch_size=10, callbacks=[end], return_dict=True, verbose=2)
+        return sorted(found), end.seen, end.params["steps"], capsys.readouterr().out.split(" - ")[0]
+
+    ours, theirs = ways(evaluate, compiled={"metrics": ["mae"]})
+    assert ours == theirs == (["loss", "mae"], ["begin", ["loss", "mae"]], 5, "5/5")
+    assert evaluated == [(0, 5)]
+
+
+def test_steps_per_execution_are_heeded_by_an_evaluation(always, evaluated):
+    ours, theirs = ways(
+        lambda model: model.evaluate(HELD_X, HELD_Y, batch_size=4, verbose=0), compiled={"steps_per_execution": 4}
+    )
+    np.testing.assert_allclose(actual=ours, desired=theirs, rtol=2e-5)
+    assert evaluated == [(0, 4), (4, 4), (8, 3)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (klr.LinearRegression, {"steps": 2}),
+        (klr.LinearRegression, {"callbacks": [Look()]}),
+        (Own, {}),
+    ],
+    ids=["steps", "a callback that watches batches", "a test_step of one's own"],
+)
+def test_some_evaluations_go_keras_own_way(always, evaluated, kind, options):
+    ours, theirs = ways(
+        lambda model: model.evaluate(HELD_X, HELD_Y, batch_size=10, verbose=0, return_dict=True, **options), kind=kind
+    )
+    assert ours == theirs and not evaluated
+
+
+@pytest.mark.parametrize("held", [(HELD_X, HELD_Y), dataset(HELD_X, HELD_Y)], ids=["arrays", "a stream"])
+def test_a_callback_may_evaluate_other_rows_in_the_midst_of_an_evaluation(always, held):
+    class Asks(keras.callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            if not self.seen:
+                self.seen.append(None)
+                self.seen.extend(self.model.evaluate(X, Y, batch_size=20, verbose=0))
+                self.seen.extend(self.model.predict(X[:3], verbose=0).ravel())
+
+    asks = Asks(), Asks()
+    for ask, ordinary in zip(asks, (False, True), strict=True):
+        ask.seen = []
+        found = fitted(X, Y, ordinary, callbacks=[ask], validation_data=held, compiled={"metrics": ["mae"]})
+        ask.seen += found[1]["val_loss"]
+    np.testing.assert_allclose(actual=asks[0].seen[1:], desired=asks[1].seen[1:], rtol=2e-5)
+
+
+# Predictions
+
+
+class LooksAtPredictions(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def on_predict_batch_end(self, batch, logs=None):
+        self.sizes.append(len(logs["outputs"]))
+
+
+class OwnPrediction(klr.LinearRegression):
+    def predict_step(self, data):
+        return super().predict_step(data) + tf.cast(tf.shape(data)[0], "float32")
+
+
+@pytest.mark.parametrize(
+    "x",
+    [X, tf.constant(X), scipy.sparse.csr_array(X), pd.DataFrame(X, columns=["x0", "x1", "x2"])],
+    ids=["an array", "a tensor", "sparse", "a frame"],
+)
+def test_predictions_come_in_large_batches_unless_somebody_looks(monkeypatch, x):
+    model, _ = fitted(X, Y)
+    sizes, step = set(), keras.Model.predict_step
+
+    def predict_step(self, data):
+        sizes.add(data.shape[0])
+        return step(self, data)
+
+    monkeypatch.setattr(keras.Model, "predict_step", predict_step)
+    expected = model.predict(x, batch_size=N, verbose=0)
+    np.testing.assert_allclose(actual=expected, desired=X @ model.get_weights()[0] + model.get_weights()[1], rtol=1e-4)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+    assert sizes <= {N, None}
+    look = LooksAtPredictions()
+    model.predict(x, callbacks=[look], verbose=0)
+    assert look.sizes == [32, 32, 32, 7]
+
+
+def test_a_predict_step_of_ones_own_gets_batches_as_with_keras():
+    model = OwnPrediction()
+    model.compile()
+    model.build((None, 3))
+    np.testing.assert_array_equal(model.predict(X, verbose=0)[[0, -1], 0], [32, 7])

@@ -217,7 +217,7 @@ def test_the_benchmark_of_fit_prints_its_tables_and_draws_its_chart(tmp_path, mo
     monkeypatch.setattr(sys, "argv", ["fit.py", "--output", str(tmp_path), "--repeats", "1", "--quick"])
     module.main()
     said = capsys.readouterr().out
-    assert re.search(r"small +first fit +next fit", said)
+    assert re.search(r"small +first call +next call", said)
     found = re.findall(r"exact model +(\S+)", said)
     assert len(found) == 2 and all(float(seconds) > 0 for seconds in found)
     assert drawn(tmp_path / "fit.png")

@@ -132,6 +132,22 @@ def test_divergence_is_worst_in_the_direction_of_the_objective(tuner, tutorial, 
     assert scores(search) == [worst]
 
 
+class Counts(kt.RandomSearch):
+    """A tuner that looks at batches."""
+
+    def on_batch_end(self, trial, model, batch, logs=None):
+        self.batches = [*getattr(self, "batches", []), batch]
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(kt.RandomSearch, [(0, 10)]), (Counts, [(i, 1) for i in range(10)])])
+def test_trials_run_in_blocks_unless_the_tuner_looks_at_batches(always, taken, tmp_path, tutorial, kind, expected):
+    hypermodel = klr.HyperLinearRegression(learning_rate=0.01, optimizer="sgd", momentum=0.0, l2=0.0, batch_size=8)
+    search = kind(hypermodel, max_trials=1, objective="val_loss", directory=tmp_path)
+    search.search(*tutorial, epochs=2, validation_split=0.2, verbose=0)
+    assert taken == expected * 2
+    assert kind is kt.RandomSearch or search.batches == [*range(10)] * 2
+
+
 def test_terminate_on_nan_does_not_make_a_trial_fail(tuner, tutorial):
     search = tuner("random", klr.HyperLinearRegression(learning_rate=1e30, optimizer="sgd"), trials=2)
     callbacks = [keras.callbacks.TerminateOnNaN()]

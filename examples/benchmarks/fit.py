@@ -5,9 +5,9 @@
 
 Prints the seconds of some jobs (medians of rounds in which all take turns, in one process), with the first call and
 without it, and how many times as long the others take: four jobs beside everyone, then other optimizers, outputs and
-precisions, sparse rows, validation and streams of batches beside Keras; then the seconds until the training loss is
-within 1e-6 of least squares; and draws how an epoch grows with rows, columns and batch size, as `fit.png`. Vowpal
-Wabbit takes part where it is installed.
+precisions, sparse rows, validation, evaluate, predict, a search and streams of batches beside Keras; then the seconds
+until the training loss is within 1e-6 of least squares; and draws how an epoch grows with rows, columns and batch size,
+as `fit.png`. Vowpal Wabbit takes part where it is installed.
 """
 
 import argparse
@@ -15,12 +15,14 @@ import functools
 import gc
 import os
 import statistics
+import tempfile
 import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import keras_tuner
 import numpy as np
 import scipy.sparse
 import tensorflow as tf
@@ -206,8 +208,14 @@ def variants(rows: int, repeats: int) -> None:
         show(f"{rows:,} x 20, batch 32, {title}", race(made, (x, target, 32, 1), repeats))
     wide = sparse(len(x), 1000)
     show(f"{rows:,} x 1,000, batch 32, sparse", race({OURS: ours, KERAS: stock}, (wide, y, 32, 1), repeats))
-    made = {name: functools.partial(held_out, model) for name, model in ((OURS, our_model), (KERAS, stock_model))}
+    models = {OURS: our_model, KERAS: stock_model}
+    made = {name: functools.partial(held_out, model) for name, model in models.items()}
     show(f"{rows:,} x 20, batch 32, validation", race(made, (x, y, 32, 1), repeats))
+    for call in ("evaluate", "predict"):
+        made = {name: functools.partial(asked, call, model) for name, model in models.items()}
+        show(f"{rows:,} x 20, {call}", race(made, (x, y), repeats))
+    made = {name: functools.partial(searched, model) for name, model in models.items()}
+    show(f"{rows:,} x 20, batch 32, 3 trials of a search", race(made, (x, y), repeats))
     for kind in ("tf.data", "PyDataset"):
         stream = of_batches(kind, x, y, 32)
         made = {
@@ -228,6 +236,32 @@ def held_out(make_model, x, y, batch_size, epochs):
     return lambda: model.fit(x, y, **options)
 
 
+def asked(call: str, make_model, x, y):
+    """Return the function that evaluates a model on the rows, or predicts."""
+    model = make_model(x, y)
+    return (
+        functools.partial(model.evaluate, x, y, verbose=0)
+        if call == "evaluate"
+        else lambda: model.predict(x, verbose=0)
+    )
+
+
+def searched(make_model, x, y):
+    """Return the function that searches for a learning rate with KerasTuner."""
+
+    def made(hp):
+        model = make_model(x, y)
+        model.optimizer.learning_rate = hp.Float("learning_rate", 1e-3, 0.05, sampling="log")
+        return model
+
+    def search():
+        with tempfile.TemporaryDirectory() as folder:
+            tuner = keras_tuner.RandomSearch(made, objective="val_loss", max_trials=3, seed=1, directory=folder)
+            tuner.search(x, y, validation_split=0.2, verbose=0)
+
+    return search
+
+
 def on_stream(function, stream, x, y, **options):
     """Return the function that fits a contestant to a stream of `x` and `y`."""
     model = function(x, y, **options)
@@ -235,10 +269,10 @@ def on_stream(function, stream, x, y, **options):
 
 
 def show(title: str, found: dict[str, tuple[float, float]]) -> None:
-    print(f"\n{title:38} {'first fit':>10} {'next fit':>10}   times ours", flush=True)
+    print(f"\n{title:40} {'first call':>10} {'next call':>10}   times ours", flush=True)
     for name, (first, second) in found.items():
         ratios = f"{first / found[OURS][0]:8.1f} {second / found[OURS][1]:8.1f}"
-        print(f"  {name:36} {first:10.4f} {second:10.4f} {ratios if name != OURS else ''}", flush=True)
+        print(f"  {name:38} {first:10.4f} {second:10.4f} {ratios if name != OURS else ''}", flush=True)
 
 
 # Time to the optimum

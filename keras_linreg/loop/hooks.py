@@ -1,7 +1,6 @@
 """Where a loop meets Keras's `fit`: its train function, its metrics and its evaluations."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 
 from keras_linreg.loop.blocks import Loop
@@ -9,7 +8,7 @@ from keras_linreg.loop.blocks import Loop
 
 @contextlib.contextmanager
 def taking(model, loop: Loop | None) -> Iterator[None]:
-    """Have a loop take the steps that Keras asks the model for."""
+    """Have a loop, if there is one, take the steps that Keras asks the model for."""
     if loop is None:
         yield
         return
@@ -26,18 +25,22 @@ def taking(model, loop: Loop | None) -> Iterator[None]:
 @contextlib.contextmanager
 def paused(model) -> Iterator[None]:
     """Have the model be what it is outside of `fit`, for what a callback asks of it meanwhile."""
-    run, block = model._loop, model.steps_per_execution
+    run, block, own = model._loop, model.steps_per_execution, model.test_function
     if run is None:
         yield
         return
     try:
         model._keep("_loop", None)
         model.steps_per_execution = run.usual
+        if run.aside:
+            model.test_function = None  # it takes the loop's steps
         yield
         run.logs = {}  # what the metrics were
     finally:
         model._keep("_loop", run)
         model.steps_per_execution = block
+        if run.aside:
+            model.test_function = own
 
 
 @contextlib.contextmanager
@@ -47,28 +50,38 @@ def evaluating(model) -> Iterator[None]:
     if run is None:
         yield
         return
-    own = model.test_function
     if run.evaluation is not None:
         run.evaluation.usual = run.usual
-        model._keep("_loop", run.evaluation)
-        model.test_function = functools.partial(run.evaluation.take, None)
-    else:
+        try:
+            model._keep("_loop", run.evaluation)
+            yield
+        finally:
+            model._keep("_loop", run)
+        return
+    own = model.test_function
+    try:
         # Keras compiles the steps of an execution into the test function: they are the loop's while it runs.
         model.test_function = run.functions.tests.get(run.block)
         run.aside = True
-    try:
         yield
     finally:
-        if run.evaluation is None:
-            run.functions.tests[run.block] = model.test_function
-        model._keep("_loop", run)
+        run.functions.tests[run.block] = model.test_function
         model.test_function, run.aside = own, False
 
 
-def taken(model, function: Callable) -> Callable:
-    """Return the train function that leaves the steps to the model's loop, if it has one."""
+def taken(model, function: Callable, watched: bool) -> Callable:
+    """Return the train or test function that leaves the steps to the model's loop, if it has one.
 
-    def train_function(iterator):
-        return function(iterator) if model._loop is None else model._loop.take(model._watch, iterator)
+    Args:
+        model: whose function it is.
+        function: Keras's own.
+        watched: whether to tell the model's watch of each block.
+    """
 
-    return train_function
+    def of_steps(iterator):
+        run = model._loop
+        if run is None or run.aside:
+            return function(iterator)
+        return run.take(model._watch if watched else None, iterator)
+
+    return of_steps

@@ -7,11 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_linreg.data import Prepared, is_sparse, is_stream
-from keras_linreg.loop.blocks import Loop
+from keras_linreg.loop.blocks import CHUNK, Loop
 from keras_linreg.loop.functions import Functions
 from keras_linreg.loop.rows import Rows
 from keras_linreg.loop.sources import Indexed, Iterated
 from keras_linreg.loop.stream import Stream
+from keras_linreg.loop.watchers import watch_batches
 
 BATCH_SIZE = 32  # Keras's own
 BLOCKS = 20  # of a long epoch, so that the progress bar moves
@@ -30,46 +31,80 @@ def plan(model, data: Prepared, options: dict[str, Any]) -> Loop | None:
         data: what is fitted.
         options: arguments of `fit`.
     """
-    plain = tf.executing_eagerly() and not (model.run_eagerly or tf.config.functions_run_eagerly())
-    alone = type(model.distribute_strategy).__name__ == "_DefaultDistributionStrategy"
-    linear = model.built and model._steps_are_ours and model.trainable_variables and not model.layers
-    if not (plain and alone and linear) or keras.config.max_steps_per_epoch() is not None:
+    if not _may_loop(model):
         return None
     if is_stream(data.x):
         return _plan_stream(model, data, options)
     return _plan_rows(model, "train_step", data, options)
 
 
-def plan_evaluation(model, data: Prepared, options: dict[str, Any]) -> Rows | None:
-    """Return the loop that takes the steps of the evaluations between epochs, `None` where Keras's own way is the way.
+def plan_evaluation(model, data: Prepared, options: dict[str, Any], epochs: int | None = None) -> Rows | None:
+    """Return the loop that takes the steps of an evaluation, `None` where Keras's own way is the way.
 
     Args:
-        model: compiled, and fitted in a loop.
+        model: compiled.
+        data: what is evaluated.
+        options: arguments of `evaluate`.
+        epochs: after how many there is one, each of them in a single call; `None` outside of a fit.
+    """
+    ours = type(model).test_step is keras.Model.test_step
+    if is_stream(data.x) or not ours or watch_batches(options["callbacks"]) or not _may_loop(model):
+        return None
+    options = {
+        **options,
+        "initial_epoch": 0,
+        "epochs": 1 if epochs is None else epochs,
+        "shuffle": False,
+        "class_weight": None,
+        "steps_per_epoch": options["steps"],
+    }
+    return _plan_rows(model, "test_step", data, options, whole=epochs is not None)
+
+
+def plan_validation(model, data: Prepared, options: dict[str, Any]) -> Rows | None:
+    """Return the loop that takes the steps of the evaluations between the epochs of a fit, or `None`.
+
+    Args:
+        model: compiled.
         data: what is evaluated.
         options: arguments of `fit`.
     """
-    ours = type(model).test_step is keras.Model.test_step
-    if is_stream(data.x) or not ours or watch_batches(options["callbacks"]):
-        return None
     frequency = options["validation_freq"]
     if isinstance(frequency, int) and frequency > 0:
-        evaluations = _epochs(options) // frequency
+        epochs = _epochs(options) // frequency
     elif isinstance(frequency, list | tuple | set):
-        evaluations = len(frequency)
+        epochs = len(frequency)
     else:  # Keras says what is wrong
         return None
-    options = {
-        "batch_size": options["validation_batch_size"],
-        "initial_epoch": 0,
-        "epochs": evaluations,
-        "shuffle": False,
-        "class_weight": None,
-        "steps_per_epoch": options["validation_steps"],
-    }
-    return _plan_rows(model, "test_step", data, options)
+    asked = {"batch_size": options["validation_batch_size"], "steps": options["validation_steps"], "verbose": 0}
+    return plan_evaluation(model, data, {**asked, "callbacks": options["callbacks"]}, epochs)
 
 
-def _plan_rows(model, step: str, data: Prepared, options: dict[str, Any]) -> Rows | None:
+def prediction_rows(model, data: Prepared, options: dict[str, Any]) -> int | None:
+    """Return the rows of a batch of predictions: the user's number; or many, for they are the same in any batch.
+
+    Args:
+        model: built.
+        data: what is predicted of.
+        options: arguments of `predict`.
+    """
+    asked = options["batch_size"] is not None or options["steps"] is not None
+    ours = type(model).predict_step is keras.Model.predict_step
+    if asked or not ours or is_stream(data.x) or len(data.x.shape) != 2 or model.jit_compile:  # anew for each size
+        return options["batch_size"]
+    if watch_batches(options["callbacks"], kinds=("predict_",)):
+        return None
+    return max(BATCH_SIZE, CHUNK // int(data.x.shape[1]))
+
+
+def _may_loop(model) -> bool:
+    plain = tf.executing_eagerly() and not (model.run_eagerly or tf.config.functions_run_eagerly())
+    alone = type(model.distribute_strategy).__name__ == "_DefaultDistributionStrategy"
+    linear = model.built and model._steps_are_ours and model.trainable_variables and not model.layers
+    return bool(plain and alone and linear) and keras.config.max_steps_per_epoch() is None
+
+
+def _plan_rows(model, step: str, data: Prepared, options: dict[str, Any], whole: bool = False) -> Rows | None:
     batch_size = BATCH_SIZE if options["batch_size"] is None else options["batch_size"]
     as_usual = options["class_weight"] is None and options["steps_per_epoch"] is None and options["shuffle"] != "batch"
     if not (isinstance(batch_size, int | np.integer) and batch_size > 0 and as_usual):
@@ -86,7 +121,7 @@ def _plan_rows(model, step: str, data: Prepared, options: dict[str, Any]) -> Row
     key = batch_size, *(None if part is None else tuple(part.shape) for part in data.parts)
     if not _pays(model, step, steps, batch_size * int(data.x.shape[1]), options, key):
         return None
-    block = _block(model, steps, options) if step == "train_step" else steps
+    block = steps if whole else _block(model, steps, options)
     return Rows(_functions(model, step), data, batch_size, bool(options["shuffle"]), block)
 
 
@@ -164,24 +199,4 @@ def _are_dense(parts) -> bool:
     dtypes = [tf.as_dtype(part.dtype) for part in there]
     return all(rank is not None and rank > 0 for rank in ranks) and all(
         dtype.is_floating or dtype.is_integer or dtype == tf.bool for dtype in dtypes
-    )
-
-
-def watch_batches(callbacks) -> bool:
-    """Return whether any callback looks at single batches."""
-    return any(_watches(callback) for callback in keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or []))
-
-
-def _watches(callback) -> bool:
-    saves = isinstance(callback, keras.callbacks.ModelCheckpoint | keras.callbacks.BackupAndRestore)
-    if saves and getattr(callback, "save_freq", getattr(callback, "_save_freq", None)) == "epoch":
-        return False  # their hooks look at the number of the batch, and return
-    if isinstance(callback, keras.callbacks.ProgbarLogger):
-        return False
-    if isinstance(callback, keras.callbacks.TensorBoard) and callback.update_freq == "epoch":
-        return callback.write_steps_per_second or getattr(callback, "_should_trace", True)
-    hooks = [f"on_{of}batch_{end}" for of in ("", "train_", "test_") for end in ("begin", "end")]
-    return any(
-        name in vars(callback) or getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name)
-        for name in hooks
     )
