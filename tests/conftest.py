@@ -1,5 +1,6 @@
 """Two logical devices on one CPU for the strategies, and the data that many tests share."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,6 +19,12 @@ from keras_linreg.loop import planning, rows, stream
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+
+def pytest_collection_finish():
+    """Spare garbage collections, of which KerasTuner makes two in each trial, all that TensorFlow's modules hold."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

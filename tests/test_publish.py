@@ -421,7 +421,7 @@ def test_a_disk_that_is_full_leaves_the_versions_as_they_were(folder, tmp_path):
 
 def test_kills_and_publishers_at_once_leave_only_complete_versions():
     script = Path(__file__).with_name("publishers.py")
-    command = [sys.executable, script, "--kills", "10", "--publishers", "4", "--each", "2"]
+    command = [sys.executable, script, "--kills", "6", "--publishers", "3", "--each", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 incomplete" in done.stdout

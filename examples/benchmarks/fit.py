@@ -42,6 +42,7 @@ JOBS = {
 RATE = 0.01
 LONG_STEPS = 5_000  # of an epoch: Keras's second call is as long as its first then, and an eager loop far too long
 WITHIN = 1e-6
+TRIALS = 3  # of a search
 PATIENCE = 60.0  # seconds to look for the optimum
 OURS, KERAS, KERAS_32, EAGER = "keras_linreg", "Keras Dense(1)", "Keras, steps_per_execution=32", "eager tape loop"
 SGD, WABBIT = "SGDRegressor (batch of one)", "Vowpal Wabbit (batch of one)"
@@ -215,7 +216,7 @@ def variants(rows: int, repeats: int) -> None:
         made = {name: functools.partial(asked, call, model) for name, model in models.items()}
         show(f"{rows:,} x 20, {call}", race(made, (x, y), repeats))
     made = {name: functools.partial(searched, model) for name, model in models.items()}
-    show(f"{rows:,} x 20, batch 32, 3 trials of a search", race(made, (x, y), repeats))
+    show(f"{rows:,} x 20, batch 32, {TRIALS} trials of a search", race(made, (x, y), repeats))
     for kind in ("tf.data", "PyDataset"):
         stream = of_batches(kind, x, y, 32)
         made = {
@@ -256,7 +257,7 @@ def searched(make_model, x, y):
 
     def search():
         with tempfile.TemporaryDirectory() as folder:
-            tuner = keras_tuner.RandomSearch(made, objective="val_loss", max_trials=3, seed=1, directory=folder)
+            tuner = keras_tuner.RandomSearch(made, objective="val_loss", max_trials=TRIALS, seed=1, directory=folder)
             tuner.search(x, y, validation_split=0.2, verbose=0)
 
     return search
