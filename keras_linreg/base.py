@@ -299,11 +299,12 @@ class LinearModel(keras.Model):
         them. With a callback that watches batches, a `predict_step` of a subclass's own, or `jit_compile`, they are
         Keras's 32 rows.
         """
-        data = self._batched(self._prepare(x, targets=False), batch_size)
-        how = {"batch_size": batch_size, "steps": steps, "callbacks": callbacks}
-        how["batch_size"] = loop.prediction_rows(self, data, how)
-        with loop.paused(self), divergence.naming_bad_batches(data):
-            return super().predict(data.x, verbose=verbose, **how)
+        data = self._prepare(x, targets=False)
+        asked = {"batch_size": batch_size, "steps": steps, "callbacks": callbacks}
+        inputs = loop.plan_prediction(self, data, asked, self._dense_dtype)
+        given = {"x": self._batched(data, batch_size).x} if inputs is None else inputs.given
+        with loop.paused(self), loop.handing(self, inputs), divergence.naming_bad_batches(data):
+            return super().predict(**asked | given, verbose=verbose)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """Take one step on one batch, as `keras.Model.train_on_batch` does."""
@@ -321,7 +322,9 @@ class LinearModel(keras.Model):
 
     def predict_on_batch(self, x):
         """Return the predictions for one batch, an array of shape `(n, units)`."""
-        return super().predict_on_batch(self._prepare(x, targets=False).x)
+        data = self._prepare(x, targets=False)
+        with loop.handing(self, None):
+            return super().predict_on_batch(data.x)
 
     def report(self, *args, **kwargs):
         """Refuse: weights that were descended to have no standard errors."""
@@ -356,6 +359,11 @@ class LinearModel(keras.Model):
     def _array_dtype(self) -> str:
         return keras.config.floatx()
 
+    @property
+    def _dense_dtype(self) -> str | None:
+        """In which numbers of arrays are predicted of, `None` for what Keras makes of them: floats in floatx."""
+        return None
+
     def _prepare(self, x, y=None, sample_weight=None, targets=True):
         reader = self._reader()
         data = reader.prepare(x, y, sample_weight, targets)
@@ -386,6 +394,7 @@ class LinearModel(keras.Model):
 
     train_function: Any
     test_function: Any
+    predict_function: Any
 
     def make_train_function(self, force=False):
         """Compile the train step as Keras does, and look at the loss of each call."""
@@ -398,6 +407,12 @@ class LinearModel(keras.Model):
         if self.test_function is None or force:
             super().make_test_function(force)
             self.test_function = loop.taken(self, self.test_function, watched=False)
+
+    def make_predict_function(self, force=False):
+        """Compile the predict step as Keras does; its batches may be handed to it past Keras's iterator."""
+        if self.predict_function is None or force:
+            super().make_predict_function(force)
+            self.predict_function = loop.handed(self, self.predict_function)
 
     def reset_metrics(self):
         """Reset loss and metrics as Keras does; a loop may do so itself, in its first step of an epoch."""

@@ -554,6 +554,10 @@ class ExactLinearRegression(LinearModel):
     def _array_dtype(self) -> str:
         return "float64"
 
+    @property
+    def _dense_dtype(self) -> str:
+        return "float64"
+
     def _batched(self, data: Prepared, batch_size) -> Prepared:
         if is_stream(data.x):
             return data

@@ -10,7 +10,7 @@ import tensorflow as tf
 import keras_linreg as klr
 from keras_linreg import loop
 from keras_linreg.loop import blocks, planning, rows
-from tests.fits import BOTH, WEIGHTS, N, X, Y, fitted, same
+from tests.fits import BOTH, WEIGHTS, X, Y, fitted, same
 
 HELD_X, HELD_Y, HELD_WEIGHTS = X[:41] + 0.5, Y[:41] - 1, WEIGHTS[:41]
 FRAME = pd.DataFrame(HELD_X, columns=["x0", "x1", "x2"])
@@ -281,50 +281,3 @@ def test_a_callback_may_evaluate_other_rows_in_the_midst_of_an_evaluation(always
         found = fitted(X, Y, ordinary, callbacks=[ask], validation_data=held, compiled={"metrics": ["mae"]})
         ask.seen += found[1]["val_loss"]
     np.testing.assert_allclose(actual=asks[0].seen[1:], desired=asks[1].seen[1:], rtol=2e-5)
-
-
-# Predictions
-
-
-class LooksAtPredictions(keras.callbacks.Callback):
-    def __init__(self):
-        super().__init__()
-        self.sizes = []
-
-    def on_predict_batch_end(self, batch, logs=None):
-        self.sizes.append(len(logs["outputs"]))
-
-
-class OwnPrediction(klr.LinearRegression):
-    def predict_step(self, data):
-        return super().predict_step(data) + tf.cast(tf.shape(data)[0], "float32")
-
-
-@pytest.mark.parametrize(
-    "x",
-    [X, tf.constant(X), scipy.sparse.csr_array(X), pd.DataFrame(X, columns=["x0", "x1", "x2"])],
-    ids=["an array", "a tensor", "sparse", "a frame"],
-)
-def test_predictions_come_in_large_batches_unless_somebody_looks(monkeypatch, x):
-    model, _ = fitted(X, Y)
-    sizes, step = set(), keras.Model.predict_step
-
-    def predict_step(self, data):
-        sizes.add(data.shape[0])
-        return step(self, data)
-
-    monkeypatch.setattr(keras.Model, "predict_step", predict_step)
-    expected = model.predict(x, batch_size=N, verbose=0)
-    np.testing.assert_allclose(actual=expected, desired=X @ model.get_weights()[0] + model.get_weights()[1], rtol=1e-4)
-    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
-    assert sizes <= {N, None}
-    look = LooksAtPredictions()
-    model.predict(x, callbacks=[look], verbose=0)
-    assert look.sizes == [32, 32, 32, 7]
-
-
-def test_a_predict_step_of_ones_own_gets_batches_as_with_keras():
-    model = OwnPrediction()
-    model.compile()
-    model.build((None, 3))
-    np.testing.assert_array_equal(model.predict(X, verbose=0)[[0, -1], 0], [32, 7])

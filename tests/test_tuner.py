@@ -107,7 +107,7 @@ def test_a_diverged_trial_is_infinitely_bad_and_the_search_goes_on(name, tuner, 
         l2=0.0,
         batch_size=20,
     )
-    search = tuner(name, model, trials=4, executions_per_trial=2 if name == "random" else 1)
+    search = tuner(name, model, trials=3, executions_per_trial=2 if name == "random" else 1)
     search.search(x, y, epochs=2, validation_split=0.2, verbose=0)
     diverged = [trial for trial in search.oracle.trials.values() if trial.score == np.inf]
     assert 0 < len(diverged) < len(scores(search))

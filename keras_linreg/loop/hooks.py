@@ -1,9 +1,12 @@
-"""Where a loop meets Keras's `fit`: its train function, its metrics and its evaluations."""
+"""Where a loop meets Keras: the train, test and predict functions, the metrics, the evaluations of a fit."""
 
 import contextlib
+import contextvars
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from keras_linreg.loop.blocks import Loop
+from keras_linreg.loop.inputs import Inputs
 
 
 @contextlib.contextmanager
@@ -85,3 +88,27 @@ def taken(model, function: Callable, watched: bool) -> Callable:
         return run.take(model._watch if watched else None, iterator)
 
     return of_steps
+
+
+# Not of the model: threads may predict at the same time.
+_handed: contextvars.ContextVar[tuple[Any, Inputs | None]] = contextvars.ContextVar("handed", default=(None, None))
+
+
+@contextlib.contextmanager
+def handing(model, inputs: Inputs | None) -> Iterator[None]:
+    """Have the predict function take its batches from here, if they are given; or else from Keras's iterator."""
+    token = _handed.set((model, inputs))
+    try:
+        yield
+    finally:
+        _handed.reset(token)
+
+
+def handed(model, function: Callable) -> Callable:
+    """Return the predict function that takes the batches that its model is handed, if it is."""
+
+    def predict_function(data):
+        whose, inputs = _handed.get()
+        return function(data if inputs is None or whose is not model else inputs.take(len(data)))
+
+    return predict_function

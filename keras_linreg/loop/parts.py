@@ -12,17 +12,22 @@ from keras_linreg.data import compressed, is_sparse
 ALIGNED = 64  # bytes, as TensorFlow wants its memory
 
 
-def part_of(values) -> "Part":
+def part_of(values, dtype: str | None = None) -> "Part":
     """Return the rows of an array, tensor, sparse tensor or sparse matrix."""
-    return Sparse(values) if is_sparse(values) else Part(values)
+    return Sparse(values, dtype) if is_sparse(values) else Part(values, dtype)
 
 
 class Part:
-    """One array of the data, whose rows are given as Keras's adapter would: floating numbers in floatx."""
+    """One array of the data, whose rows are given as Keras's adapter would: floating numbers in floatx.
 
-    def __init__(self, values):
-        dtype = tf.as_dtype(values.dtype)
-        self._dtype = tf.as_dtype(keras.config.floatx()) if dtype.is_floating else dtype
+    Args:
+        values: the array or tensor.
+        dtype: in which all numbers are given instead.
+    """
+
+    def __init__(self, values, dtype: str | None = None):
+        own = tf.as_dtype(values.dtype)
+        self._dtype = tf.as_dtype(dtype or (keras.config.floatx() if own.is_floating else own))
         self._values = values if tf.is_tensor(values) else np.asarray(values)
 
     def shared(self) -> tuple[tf.Tensor, tf.Tensor] | None:
@@ -56,7 +61,7 @@ class Part:
         """Return rows, by a slice or their numbers, and anything up to so many; in the room, if there is one."""
         if room is not None:
             self._fill(room, rows)
-            return tf.experimental.dlpack.from_dlpack(room.__dlpack__())
+            return tf.experimental.dlpack.from_dlpack(room[:count].__dlpack__())
         if tf.is_tensor(self._values):
             found = tf.cast(
                 self._values[rows] if isinstance(rows, slice) else tf.gather(self._values, rows), self._dtype
@@ -80,10 +85,10 @@ class Part:
 
 
 class Sparse(Part):
-    """A sparse `x`, whose rows are written out in floatx."""
+    """A sparse `x`, whose rows are written out in floatx, or another dtype."""
 
-    def __init__(self, values):
-        self._dtype = tf.as_dtype(keras.config.floatx())
+    def __init__(self, values, dtype: str | None = None):
+        self._dtype = tf.as_dtype(dtype or keras.config.floatx())
         self._values = compressed(values)
 
     def shared(self) -> None:

@@ -1,4 +1,4 @@
-"""Which way a fit goes: in a loop of compiled blocks, or Keras's own."""
+"""Which way a fit, an evaluation or a prediction goes: ours, or Keras's own."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_linreg.data import Prepared, is_sparse, is_stream
 from keras_linreg.loop.blocks import CHUNK, Loop
 from keras_linreg.loop.functions import Functions
+from keras_linreg.loop.inputs import Inputs
 from keras_linreg.loop.rows import Rows
 from keras_linreg.loop.sources import Indexed, Iterated
 from keras_linreg.loop.stream import Stream
@@ -80,41 +81,52 @@ def plan_validation(model, data: Prepared, options: dict[str, Any]) -> Rows | No
     return plan_evaluation(model, data, {**asked, "callbacks": options["callbacks"]}, epochs)
 
 
-def prediction_rows(model, data: Prepared, options: dict[str, Any]) -> int | None:
-    """Return the rows of a batch of predictions: the user's number; or many, for they are the same in any batch.
+def plan_prediction(model, data: Prepared, options: dict[str, Any], dtype: str | None) -> Inputs | None:
+    """Return what the model is to predict of, batch by batch, `None` where Keras's own way is the way.
 
     Args:
         model: built.
         data: what is predicted of.
         options: arguments of `predict`.
+        dtype: of the batches, `None` for what Keras would make of them.
     """
-    asked = options["batch_size"] is not None or options["steps"] is not None
     ours = type(model).predict_step is keras.Model.predict_step
-    if asked or not ours or is_stream(data.x) or len(data.x.shape) != 2 or model.jit_compile:  # anew for each size
-        return options["batch_size"]
-    if watch_batches(options["callbacks"], kinds=("predict_",)):
+    watched = watch_batches(options["callbacks"], kinds=("predict_",))
+    if is_stream(data.x) or not ours or watched or options["steps"] is not None or not _is_plain(model):
         return None
-    return max(BATCH_SIZE, CHUNK // int(data.x.shape[1]))
+    sparse = is_sparse(data.x)
+    if not (sparse or _are_dense([data.x])) or len(data.x.shape) != 2 or not data.x.shape[0]:
+        return None
+    rows, columns = map(int, data.x.shape)
+    # Predictions are the same in a batch of any size; but XLA compiles for each size anew.
+    many = BATCH_SIZE if model.jit_compile else max(BATCH_SIZE, CHUNK // columns)
+    batch_size = _batch_size(options["batch_size"], many)
+    if batch_size is None or min(batch_size, rows) * columns > (LARGE_SPARSE if sparse else LARGE):
+        return None
+    return Inputs(data.x, min(batch_size, rows), dtype)
+
+
+def _is_plain(model) -> bool:
+    alone = type(model.distribute_strategy).__name__ == "_DefaultDistributionStrategy"
+    return alone and tf.executing_eagerly() and keras.config.max_steps_per_epoch() is None
 
 
 def _may_loop(model) -> bool:
-    plain = tf.executing_eagerly() and not (model.run_eagerly or tf.config.functions_run_eagerly())
-    alone = type(model.distribute_strategy).__name__ == "_DefaultDistributionStrategy"
     linear = model.built and model._steps_are_ours and model.trainable_variables and not model.layers
-    return bool(plain and alone and linear) and keras.config.max_steps_per_epoch() is None
+    return bool(linear) and _is_plain(model) and not (model.run_eagerly or tf.config.functions_run_eagerly())
 
 
 def _plan_rows(model, step: str, data: Prepared, options: dict[str, Any], whole: bool = False) -> Rows | None:
-    batch_size = BATCH_SIZE if options["batch_size"] is None else options["batch_size"]
+    batch_size = _batch_size(options["batch_size"], BATCH_SIZE)
     as_usual = options["class_weight"] is None and options["steps_per_epoch"] is None and options["shuffle"] != "batch"
-    if not (isinstance(batch_size, int | np.integer) and batch_size > 0 and as_usual):
+    if batch_size is None or not as_usual:
         return None
     sparse = is_sparse(data.x)
     if not _are_dense(data.parts[1:] if sparse else data.parts):
         return None
     if len(data.x.shape) != 2 or not data.x.shape[0]:
         return None
-    batch_size = min(int(batch_size), int(data.x.shape[0]))
+    batch_size = min(batch_size, int(data.x.shape[0]))
     if batch_size * int(data.x.shape[1]) > (LARGE_SPARSE if sparse else LARGE):
         return None
     steps = -(-int(data.x.shape[0]) // batch_size)
@@ -123,6 +135,14 @@ def _plan_rows(model, step: str, data: Prepared, options: dict[str, Any], whole:
         return None
     block = steps if whole else _block(model, steps, options)
     return Rows(_functions(model, step), data, batch_size, bool(options["shuffle"]), block)
+
+
+def _batch_size(given, default: int) -> int | None:
+    """Return how many rows the user wants in a batch, `None` where Keras is to say what is wrong."""
+    if given is None:
+        return default
+    right = isinstance(given, int | np.integer) and not isinstance(given, bool) and given > 0
+    return int(given) if right else None
 
 
 def _block(model, steps: int, options: dict[str, Any]) -> int:

@@ -1,0 +1,116 @@
+"""Predictions of data in memory, past Keras's pipeline, are those of Keras."""
+
+import concurrent.futures
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import tensorflow as tf
+
+import keras_linreg as klr
+from keras_linreg.loop import planning
+from tests.fits import BOTH, N, X, Y, fitted
+
+
+class LooksAtPredictions(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def on_predict_batch_end(self, batch, logs=None):
+        self.sizes.append(len(logs["outputs"]))
+
+
+class OwnPrediction(klr.LinearRegression):
+    def predict_step(self, data):
+        return super().predict_step(data) + tf.cast(tf.shape(data)[0], "float32")
+
+
+@pytest.mark.parametrize(
+    "x",
+    [X, tf.constant(X), scipy.sparse.csr_array(X), pd.DataFrame(X, columns=["x0", "x1", "x2"])],
+    ids=["an array", "a tensor", "sparse", "a frame"],
+)
+def test_predictions_come_in_large_batches_unless_somebody_looks(monkeypatch, x):
+    model, _ = fitted(X, Y)
+    sizes, step = set(), keras.Model.predict_step
+
+    def predict_step(self, data):
+        sizes.add(keras.tree.flatten(data)[0].shape[0])
+        return step(self, data)
+
+    monkeypatch.setattr(keras.Model, "predict_step", predict_step)
+    expected = model.predict(x, batch_size=N, verbose=0)
+    np.testing.assert_allclose(actual=expected, desired=X @ model.get_weights()[0] + model.get_weights()[1], rtol=1e-4)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+    assert sizes <= {N, None}
+    look = LooksAtPredictions()
+    model.predict(x, callbacks=[look], verbose=0)
+    assert look.sizes == [32, 32, 32, 7]
+
+
+def test_a_predict_step_of_ones_own_gets_batches_as_with_keras():
+    model = OwnPrediction()
+    model.compile()
+    model.build((None, 3))
+    np.testing.assert_array_equal(model.predict(X, verbose=0)[[0, -1], 0], [32, 7])
+
+
+def test_predictions_are_those_of_keras_however_they_are_asked_for(monkeypatch):
+    monkeypatch.setattr(planning, "CHUNK", 30)  # four batches
+    x = np.round(9 * X)
+    for model, rtol in ((klr.LinearRegression(units=2), 1e-6), (klr.ExactLinearRegression(units=2), 1e-13)):
+        model.compile(steps_per_execution=3)
+        model.fit(x, BOTH, verbose=0)
+        kernel, bias = model.get_weights()
+        for given in (x, x.astype(int), x.astype(float), x[:1]):
+            for batch_size in (None, 10, 1000):
+                found = model.predict(given, batch_size=batch_size, verbose=0)
+                assert found.dtype == kernel.dtype
+                np.testing.assert_allclose(
+                    actual=found, desired=given.astype(kernel.dtype) @ kernel + bias, rtol=rtol, atol=rtol
+                )
+
+
+@pytest.mark.parametrize("kind", [klr.LinearRegression, klr.ExactLinearRegression])
+def test_threads_may_predict_at_the_same_time(kind, monkeypatch):
+    monkeypatch.setattr(planning, "CHUNK", 30)
+    model = kind()
+    model.compile()
+    model.fit(X, Y, verbose=0)
+    inputs = [np.full((70, 3), number, "float32") for number in range(8)]
+    expected = [model.predict(x, verbose=0) for x in inputs]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            found = list(pool.map(lambda x: model.predict(x, verbose=0), inputs))
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_callback_may_predict_in_the_midst_of_a_prediction_and_of_a_fit(always):
+    class Asks(keras.callbacks.Callback):
+        def ask(self, *_):
+            self.seen.append(self.model.predict(X[:9], verbose=0))
+            self.seen.append(self.model.predict_on_batch(X[:9]))
+
+        on_predict_begin = on_epoch_end = ask
+
+    model, ask = klr.LinearRegression(), Asks()
+    ask.seen = []
+    model.compile()
+    model.fit(X, Y, verbose=0, callbacks=[ask])
+    first = model.predict(X, verbose=0)
+    np.testing.assert_array_equal(model.predict(X, verbose=0, callbacks=[ask]), first)
+    assert len(ask.seen) == 4
+    for seen in ask.seen:
+        np.testing.assert_allclose(actual=seen, desired=first[:9], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [klr.LinearRegression, klr.ExactLinearRegression])
+@pytest.mark.parametrize("batch_size", [-1, 2.5, "many"])
+def test_a_batch_size_that_is_none_is_an_error(kind, batch_size):
+    model = kind()
+    model.fit(X, Y, verbose=0) if kind is klr.ExactLinearRegression else model.build((None, 3))
+    with pytest.raises((ValueError, TypeError)):
+        model.predict(X, batch_size=batch_size, verbose=0)
