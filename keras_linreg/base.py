@@ -48,7 +48,6 @@ class LinearModel(keras.Model):
         self._keep("_given_names", checked_names(feature_names))
         self._keep("_schema", None)
         self._keep("_watch", None)
-        self._keep("_loop", None)
         self._keep("_functions", {})
         self._keep("_short_fits", {})
         self._keep("_may_be_compiled", True)
@@ -122,6 +121,16 @@ class LinearModel(keras.Model):
         return (*(input_shape if len(input_shape) == 1 else input_shape[:-1]), self.units)
 
     # Compiling
+
+    @property
+    def steps_per_execution(self):
+        """The steps of one execution: what `compile` was given; in a loop, as many as that takes at once."""
+        run = loop.running(self)
+        return self._steps_per_execution if run is None else run.block
+
+    @steps_per_execution.setter
+    def steps_per_execution(self, steps):
+        self._keep("_steps_per_execution", steps)
 
     def compile(
         self,
@@ -416,15 +425,16 @@ class LinearModel(keras.Model):
 
     def reset_metrics(self):
         """Reset loss and metrics as Keras does; a loop may do so itself, in its first step of an epoch."""
-        looping = self._loop is not None and not self._loop.aside and tf.executing_eagerly()
-        if not (looping and self._loop.begin_epoch()):
+        run = loop.running(self)
+        if run is None or run.aside or not tf.executing_eagerly() or not run.begin_epoch():
             super().reset_metrics()
 
     def get_metrics_result(self):
         """Return loss and metrics as Keras does, of the loop that takes the steps, if there is one."""
-        if self._loop is None or self._loop.aside or not tf.executing_eagerly():
+        run = loop.running(self)
+        if run is None or run.aside or not tf.executing_eagerly():
             return super().get_metrics_result()
-        return self._loop.logs or super().get_metrics_result()
+        return run.logs or super().get_metrics_result()
 
     @property
     def _steps_are_ours(self) -> bool:

@@ -1,6 +1,7 @@
 """Predictions of data in memory, past Keras's pipeline, are those of Keras."""
 
 import concurrent.futures
+import threading
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 import keras_linreg as klr
 from keras_linreg.loop import planning
-from tests.fits import BOTH, N, X, Y, fitted
+from tests.fits import BOTH, N, X, Y, fitted, same
 
 
 class LooksAtPredictions(keras.callbacks.Callback):
@@ -114,3 +115,30 @@ def test_a_batch_size_that_is_none_is_an_error(kind, batch_size):
     model.fit(X, Y, verbose=0) if kind is klr.ExactLinearRegression else model.build((None, 3))
     with pytest.raises((ValueError, TypeError)):
         model.predict(X, batch_size=batch_size, verbose=0)
+
+
+class Waits(keras.callbacks.Callback):
+    """Has a thread predict in the midst of an epoch."""
+
+    def __init__(self, x):
+        super().__init__()
+        self.x, self.seen = x, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        thread = threading.Thread(target=lambda: self.seen.append(self.model.predict(self.x(), verbose=0)))
+        thread.start()
+        thread.join()
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize(
+    "x", [lambda: X, lambda: tf.data.Dataset.from_tensor_slices(X).batch(10)], ids=["arrays", "a stream"]
+)
+def test_a_thread_may_predict_while_another_fits(always, taken, x, steps):
+    waits = Waits(x)
+    compiled = {"steps_per_execution": steps}
+    model, _ = fitted(X, Y, batch_size=10, callbacks=[waits], compiled=compiled)
+    same((model, {}), (fitted(X, Y, batch_size=10, compiled=compiled)[0], {}))
+    assert len(taken) == (6 if steps == 1 else 18)
+    assert [len(found) for found in waits.seen] == [N] * 3
+    assert not waits.seen[0].any() and waits.seen[2].all()  # from zeros on

@@ -1,6 +1,6 @@
 """Whole blocks of train steps in one compiled call; Keras's own `fit` asks for them."""
 
-from keras_linreg.loop.hooks import evaluating, handed, handing, paused, taken, taking
+from keras_linreg.loop.hooks import evaluating, handed, handing, paused, running, taken, taking
 from keras_linreg.loop.planning import plan, plan_evaluation, plan_prediction, plan_validation
 from keras_linreg.loop.watchers import watch_batches
 
@@ -13,6 +13,7 @@ __all__ = [
     "plan_evaluation",
     "plan_prediction",
     "plan_validation",
+    "running",
     "taken",
     "taking",
     "watch_batches",

@@ -22,7 +22,6 @@ class Loop(abc.ABC):
 
     def __init__(self, functions: Functions, block: int):
         self.functions, self.block = functions, block
-        self.usual = 1  # the user's own steps of an execution
         self.evaluation: Loop | None = None  # what takes the steps of the evaluations between epochs
         self.logs: dict[str, Any] = {}
         self.aside = False  # whether the model's metrics are an evaluation's for a moment

@@ -3,45 +3,58 @@
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Generic, TypeVar
 
 from keras_linreg.loop.blocks import Loop
 from keras_linreg.loop.inputs import Inputs
 
+T = TypeVar("T")
 
-@contextlib.contextmanager
-def taking(model, loop: Loop | None) -> Iterator[None]:
+
+class PerModel(Generic[T]):
+    """A value for each model, and in each thread its own: one may predict while another fits."""
+
+    def __init__(self, name: str):
+        self._values: contextvars.ContextVar[dict[int, T | None]] = contextvars.ContextVar(name)
+
+    def of(self, model) -> T | None:
+        """Return the model's value in this thread."""
+        return self._values.get({}).get(id(model))
+
+    @contextlib.contextmanager
+    def set(self, model, value: T | None) -> Iterator[None]:
+        """Have the model have a value in this thread for a while."""
+        token = self._values.set({**self._values.get({}), id(model): value})
+        try:
+            yield
+        finally:
+            self._values.reset(token)
+
+
+_loops, _inputs = PerModel[Loop]("loops"), PerModel[Inputs]("inputs")
+running = _loops.of
+handing = _inputs.set
+
+
+def taking(model, loop: Loop | None):
     """Have a loop, if there is one, take the steps that Keras asks the model for."""
-    if loop is None:
-        yield
-        return
-    loop.usual = model.steps_per_execution
-    try:
-        model._keep("_loop", loop)
-        model.steps_per_execution = loop.block
-        yield
-    finally:
-        model._keep("_loop", None)
-        model.steps_per_execution = loop.usual
+    return contextlib.nullcontext() if loop is None else _loops.set(model, loop)
 
 
 @contextlib.contextmanager
 def paused(model) -> Iterator[None]:
     """Have the model be what it is outside of `fit`, for what a callback asks of it meanwhile."""
-    run, block, own = model._loop, model.steps_per_execution, model.test_function
+    run, own = running(model), model.test_function
     if run is None:
         yield
         return
     try:
-        model._keep("_loop", None)
-        model.steps_per_execution = run.usual
         if run.aside:
             model.test_function = None  # it takes the loop's steps
-        yield
+        with _loops.set(model, None):
+            yield
         run.logs = {}  # what the metrics were
     finally:
-        model._keep("_loop", run)
-        model.steps_per_execution = block
         if run.aside:
             model.test_function = own
 
@@ -49,17 +62,13 @@ def paused(model) -> Iterator[None]:
 @contextlib.contextmanager
 def evaluating(model) -> Iterator[None]:
     """Have the steps of an evaluation between two epochs taken by the loop's own, if there is one, or by Keras."""
-    run = model._loop
+    run = running(model)
     if run is None:
         yield
         return
     if run.evaluation is not None:
-        run.evaluation.usual = run.usual
-        try:
-            model._keep("_loop", run.evaluation)
+        with _loops.set(model, run.evaluation):
             yield
-        finally:
-            model._keep("_loop", run)
         return
     own = model.test_function
     try:
@@ -82,7 +91,7 @@ def taken(model, function: Callable, watched: bool) -> Callable:
     """
 
     def of_steps(iterator):
-        run = model._loop
+        run = running(model)
         if run is None or run.aside:
             return function(iterator)
         return run.take(model._watch if watched else None, iterator)
@@ -90,25 +99,11 @@ def taken(model, function: Callable, watched: bool) -> Callable:
     return of_steps
 
 
-# Not of the model: threads may predict at the same time.
-_handed: contextvars.ContextVar[tuple[Any, Inputs | None]] = contextvars.ContextVar("handed", default=(None, None))
-
-
-@contextlib.contextmanager
-def handing(model, inputs: Inputs | None) -> Iterator[None]:
-    """Have the predict function take its batches from here, if they are given; or else from Keras's iterator."""
-    token = _handed.set((model, inputs))
-    try:
-        yield
-    finally:
-        _handed.reset(token)
-
-
 def handed(model, function: Callable) -> Callable:
-    """Return the predict function that takes the batches that its model is handed, if it is."""
+    """Return the predict function that takes the batches that its model is handed, if it is, or Keras's."""
 
     def predict_function(data):
-        whose, inputs = _handed.get()
-        return function(data if inputs is None or whose is not model else inputs.take(len(data)))
+        inputs = _inputs.of(model)
+        return function(data if inputs is None else inputs.take(len(data)))
 
     return predict_function
