@@ -104,29 +104,6 @@ def test_bad_numbers_show_in_the_loss_of_validation_alone(always, evaluated, val
     assert np.isfinite(ours[1]["loss"]).all() and not np.isfinite(ours[1]["val_loss"]).any()
 
 
-class Look(keras.callbacks.Callback):
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def on_test_begin(self, logs=None):
-        self.seen.append("begin")
-
-    def on_test_batch_end(self, batch, logs=None):
-        self.seen.append((batch, round(logs["loss"], 3)))
-
-    def on_test_end(self, logs=None):
-        self.seen.append(sorted(logs))
-
-
-def test_a_callback_that_watches_batches_of_validation_sees_every_one(always, evaluated):
-    looks = Look(), Look()
-    for look, ordinary in zip(looks, (False, True), strict=True):
-        fitted(X, Y, ordinary, callbacks=[look], validation_data=(HELD_X, HELD_Y), batch_size=10)
-    assert looks[0].seen == looks[1].seen
-    assert len(looks[0].seen) == 3 * (1 + 5 + 1)
-
-
 class Ends(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
@@ -137,6 +114,19 @@ class Ends(keras.callbacks.Callback):
 
     def on_test_end(self, logs=None):
         self.seen.append(sorted(logs))
+
+
+class Look(Ends):
+    def on_test_batch_end(self, batch, logs=None):
+        self.seen.append((batch, round(logs["loss"], 3)))
+
+
+def test_a_callback_that_watches_batches_of_validation_sees_every_one(always, evaluated):
+    looks = Look(), Look()
+    for look, ordinary in zip(looks, (False, True), strict=True):
+        fitted(X, Y, ordinary, callbacks=[look], validation_data=(HELD_X, HELD_Y), batch_size=10)
+    assert looks[0].seen == looks[1].seen
+    assert len(looks[0].seen) == 3 * (1 + 5 + 1)
 
 
 def test_a_callback_of_evaluations_sees_each_begin_and_end(always, evaluated):

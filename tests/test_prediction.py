@@ -117,6 +117,22 @@ def test_a_batch_size_that_is_none_is_an_error(kind, batch_size):
         model.predict(X, batch_size=batch_size, verbose=0)
 
 
+class Returns(klr.LinearRegression):
+    """Returns what it is given, too."""
+
+    def call(self, inputs):
+        return super().call(inputs), inputs
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_outputs_of_ones_own_are_those_of_all_batches(monkeypatch, steps):
+    monkeypatch.setattr(planning, "CHUNK", 30)
+    model = Returns()
+    model.compile(steps_per_execution=steps)
+    model.build((None, 3))
+    np.testing.assert_array_equal(model.predict(X, verbose=0)[1], X)
+
+
 class Waits(keras.callbacks.Callback):
     """Has a thread predict in the midst of an epoch."""
 

@@ -14,14 +14,14 @@ class Inputs:
         x: `(n, p)`, dense or sparse; sparse rows are written out.
         batch_size: rows of a batch; the last one has what is left.
         dtype: of the batches; by default numbers are as Keras's adapter makes them, floating ones in floatx.
+        reuse: whether a batch that comes alone is done with before the next one does, which may take its memory.
     """
 
-    def __init__(self, x, batch_size: int, dtype: str | None = None):
+    def __init__(self, x, batch_size: int, dtype: str | None, reuse: bool):
         self._part = part_of(x, dtype)
         self._rows, self._size = int(x.shape[0]), batch_size
         self._done = 0
-        # A batch that comes alone is done with before the next one does.
-        self._room = self._part.room(batch_size) if batch_size < self._rows else None
+        self._room = self._part.room(batch_size) if reuse and batch_size < self._rows else None
         # What Keras is to iterate over instead, and how.
         self.given: dict[str, Any] = {"x": nothing(), "batch_size": None, "steps": -(-self._rows // batch_size)}
 
@@ -31,5 +31,7 @@ class Inputs:
         while len(found) < count and self._done < self._rows:
             rows = slice(self._done, min(self._done + self._size, self._rows))
             self._done = rows.stop
-            found.append((self._part.of(rows, rows.stop - rows.start, self._room if count == 1 else None),))
+            size = rows.stop - rows.start
+            room = self._part.room(size) if self._room is None or count > 1 else self._room
+            found.append((self._part.of(rows, size, room),))
         return found

@@ -103,7 +103,7 @@ def plan_prediction(model, data: Prepared, options: dict[str, Any], dtype: str |
     batch_size = _batch_size(options["batch_size"], many)
     if batch_size is None or min(batch_size, rows) * columns > (LARGE_SPARSE if sparse else LARGE):
         return None
-    return Inputs(data.x, min(batch_size, rows), dtype)
+    return Inputs(data.x, min(batch_size, rows), dtype, reuse=model._calls_are_ours)
 
 
 def _is_plain(model) -> bool:
