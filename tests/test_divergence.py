@@ -8,8 +8,9 @@ import scipy.sparse
 import tensorflow as tf
 
 import keras_linreg as klr
-from keras_linreg import divergence
 from keras_linreg.data import Prepared
+from keras_linreg.divergence import advice, bad_numbers, watching
+from keras_linreg.divergence.watch import Watch
 
 RNG = np.random.default_rng(4)
 FRAME = pd.DataFrame({"rooms": RNG.normal(5, 1, 200), "income": RNG.normal(3e4, 5e3, 200)})
@@ -78,7 +79,7 @@ def test_the_stated_rate_divides_the_stable_from_the_diverging(momentum, nestero
         model.build((None, 3))
         return model
 
-    bound = divergence._largest_rate(model_at(1.0), x, weights)
+    bound = advice.largest_rate(model_at(1.0), x, weights)
     root = np.ones((64, 1)) if weights is None else np.sqrt(weights)[:, None]
     full = np.column_stack([x, np.ones(64)]) * root
     penalty = l2 * np.diag([1, 1, 1, 0]) if l2 else 0
@@ -103,8 +104,8 @@ def test_the_rate_of_a_sparse_design_is_that_of_the_dense_one():
     model = compiled()
     model.build((None, 30))
     dense = RNG.normal(size=(100, 30)) * (RNG.random((100, 30)) < 0.2)
-    found = divergence._largest_rate(model, scipy.sparse.csr_matrix(dense), None)
-    assert found == pytest.approx(divergence._largest_rate(model, dense, None), rel=1e-8)
+    found = advice.largest_rate(model, scipy.sparse.csr_matrix(dense), None)
+    assert found == pytest.approx(advice.largest_rate(model, dense, None), rel=1e-8)
 
 
 @pytest.mark.parametrize("kind", ["dataset", "generator", "sparse"])
@@ -254,9 +255,9 @@ def test_a_nan_row_predicts_nan_for_that_row_alone(trained):
 def test_a_watch_reads_what_no_later_step_changes():
     model = compiled(1e-10)
     model.fit(FRAME, TARGET, verbose=0)
-    watch = divergence.Watch(model)
+    watch = Watch(model)
     before = [np.array(value) for value in watch.start]
-    with divergence.watching(model, Prepared(None), None):
+    with watching(model, Prepared(None), None):
         pass
     model.fit(FRAME, TARGET, epochs=2, verbose=0)
     for kept, value in zip(watch.start, before, strict=True):
@@ -311,7 +312,7 @@ def test_terminate_on_nan_is_found_in_nested_callbacks():
 
 
 def test_an_endless_dataset_is_not_read_again_for_long(monkeypatch):
-    monkeypatch.setattr(divergence, "SECONDS_TO_LOOK", 0.2)
+    monkeypatch.setattr(bad_numbers, "SECONDS_TO_LOOK", 0.2)
     read = []
 
     def batches():

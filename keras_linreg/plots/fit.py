@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from keras_linreg.plots import inference
+from keras_linreg.plots import intervals
 from keras_linreg.plots.canvas import padded_range
 from keras_linreg.plots.style import COLOURS, INK, LINE, columns, legend, names_of, same, scatter, tidy
 
@@ -69,7 +69,7 @@ def fitted_line(ax: Axes, x, y, line_x, line_y, *, xlabel="x", ylabel="y", label
         ax.plot(line_x[order], line_y[order, j], color=line_colour, linewidth=2.5, zorder=LINE, label=name)
     for j in range(y.shape[1] if bands is not None else 0):
         limits = {key: columns(key, bands[theirs])[:, j] for key, theirs in LIMITS.items()}
-        inference.bands(ax, line_x, colour=COLOURS[j % len(COLOURS)] if several else None, **limits)
+        intervals.bands(ax, line_x, colour=COLOURS[j % len(COLOURS)] if several else None, **limits)
     tidy(ax, xlabel, ylabel)
     if named:
         legend(ax, len(names))
