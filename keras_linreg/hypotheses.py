@@ -1,4 +1,4 @@
-"""What tests of hypotheses return: restrictions one by one, all at once, and nested models compared."""
+"""Tests of hypotheses: restrictions one by one, all at once, and nested models compared."""
 
 import dataclasses
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 
 from keras_linreg import inference, tables
+from keras_linreg.estimate import Estimate
+from keras_linreg.inference import per_output
+from keras_linreg.restrictions import parse
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -92,3 +95,73 @@ class Comparison:
 
     def __str__(self) -> str:
         return tables.text_of_comparison(self)
+
+
+def t_test(found: Estimate, meat: np.ndarray | None, restrictions, df: int | None, level: float) -> TTest:
+    """Test linear restrictions one by one.
+
+    Args:
+        found: the estimate.
+        meat: of its covariance, as in `inference.covariance`.
+        restrictions: as `restrictions.parse` takes them.
+        df: the degrees of freedom of t; `None`: by the normal distribution.
+        level: the coverage of the intervals that are printed.
+
+    Raises:
+        ValueError: a name that there is not, what is not linear, what the data do not determine.
+    """
+    matrix, value, texts = parse(restrictions, found.names)
+    roots = inference.combinations(found, matrix)
+    effect = inference.of_combinations(found, matrix)
+    middle = np.eye(roots.shape[1])[:, :, None] * found.scale if meat is None else meat
+    sd = np.sqrt(np.einsum("im,mnk,in->ik", roots, middle, roots, optimize=True))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = (effect - value[:, None]) / sd
+    effect, sd, t, p = map(per_output, (effect, sd, t, inference.p_of_t(t, df)))
+    return TTest(texts, effect, sd, t, p, df, level)
+
+
+def wald_test(found: Estimate, meat: np.ndarray | None, restrictions, df_denom: int | None) -> WaldTest:
+    """Test linear restrictions all at once; they must be independent.
+
+    Args:
+        found, meat, restrictions: as in `t_test`.
+        df_denom: the denominator's degrees of freedom of F; `None`: by chi-squared.
+    """
+    matrix, value, texts = parse(restrictions, found.names)
+    count = len(matrix)
+    chi2 = inference.wald(found, matrix, value, meat)
+    if df_denom is None:
+        return WaldTest(texts, "chi2", per_output(chi2), per_output(inference.p_of_chi2(chi2, count)), count, None)
+    p = inference.p_of_f(chi2 / count, count, df_denom)
+    return WaldTest(texts, "F", per_output(chi2 / count), per_output(p), count, df_denom)
+
+
+def compare(mine: Estimate, theirs: Estimate) -> Comparison:
+    """Test a model against one that is nested in it, of the same data: by F, and by the likelihood ratio.
+
+    Raises:
+        ValueError: the other is not nested in it, or is of other data.
+    """
+    same = mine.output_names == theirs.output_names and mine.nobs == theirs.nobs
+    if not same or abs(mine.log_weight - theirs.log_weight) > 1e-9 * (1 + abs(mine.log_weight)):
+        raise ValueError(
+            "Both models must be of the same rows and outputs. Received: "
+            f"{theirs.nobs} rows of {', '.join(theirs.output_names)}, beside {mine.nobs} of "
+            f"{', '.join(mine.output_names)}."
+        )
+    there, left = ({n for n, ok in zip(e.names, e.estimable, strict=True) if ok} for e in (mine, theirs))
+    matrix = np.eye(len(mine.names))[[name in there - left for name in mine.names]]
+    rule = "`restricted` must have some of this model's parameters, and fewer of them, on the same data."
+    if left - there or not len(matrix) or len(matrix) != mine.rank - theirs.rank:
+        raise ValueError(f"{rule} Received: {sorted(theirs.names)}, beside {sorted(mine.names)}.")
+    difference = len(matrix)
+    # What is explained more, rather than the difference of what is left, of which digits would be lost.
+    gain = inference.wald(mine, matrix, np.zeros(difference)) * mine.scale
+    if not np.allclose(mine.ssr + gain, theirs.ssr, rtol=1e-6, atol=0):
+        raise ValueError(f"{rule} Received: a fit of other data.")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        f, ratio = gain / difference / mine.scale, mine.nobs * np.log1p(gain / mine.ssr)
+    f_p, ratio_p = inference.p_of_f(f, difference, mine.df_resid), inference.p_of_chi2(ratio, difference)
+    f, f_p, ratio, ratio_p = map(per_output, (f, f_p, ratio, ratio_p))
+    return Comparison(f, f_p, ratio, ratio_p, difference, mine.df_resid)

@@ -16,6 +16,13 @@ BLOCK_NUMBERS = 2**17  # of a block of rows: it stays in a core's cache
 KEYS = ("mean", "mean_se", "mean_ci_lower", "mean_ci_upper", "obs_ci_lower", "obs_ci_upper", "leverage")
 
 
+def per_output(values: np.ndarray):
+    """Return figures whose last axis is the outputs', without that axis where there is one output."""
+    if values.shape[-1] > 1:
+        return values
+    return values[..., 0] if values.ndim > 1 else float(values[0])
+
+
 def covariance(found: Estimate, meat: np.ndarray | None = None) -> np.ndarray:
     """Return the covariance of the parameters: `(P, P, k)`, NaN where there is none.
 

@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_linreg import inference, tables
+from keras_linreg import caveats, hypotheses, inference, records, tables
 from keras_linreg.estimate import Estimate, estimated
 from keras_linreg.hypotheses import Comparison, TTest, WaldTest
+from keras_linreg.inference import per_output
 from keras_linreg.moments import Moments
-from keras_linreg.restrictions import parse
-from keras_linreg.solvers import FEW_DIGITS
 
 GRID = 200  # points of a band
-PERFECT = 1e-13  # of the sum of squares: what rounding alone leaves as residuals
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -124,106 +122,75 @@ class RegressionReport:
     @property
     def params(self):
         """The coefficients `(P,)`, as the model has them."""
-        return self._each(self.estimate.params.copy())
+        return per_output(self.estimate.params.copy())
 
     @property
     def bse(self):
         """The standard errors `(P,)`."""
-        return self._each(self._errors)
+        return per_output(self._errors)
 
     @property
     def tvalues(self):
         """The coefficients over their standard errors `(P,)`."""
-        return self._each(self._ratios)
+        return per_output(self._ratios)
 
     @property
     def pvalues(self):
         """The p-values `(P,)` of coefficients that are zero, two-sided."""
-        return self._each(inference.p_of_t(self._ratios, self._df))
+        return per_output(inference.p_of_t(self._ratios, self._df))
 
     @property
     def ssr(self):
         """The weighted sum of squared residuals."""
-        return self._each(self.estimate.ssr.copy())
+        return per_output(self.estimate.ssr.copy())
 
     @property
     def scale(self):
         """The variance of the residuals."""
-        return self._each(self.estimate.scale)
+        return per_output(self.estimate.scale)
 
     @property
     def rsquared(self):
         """The share of the sum of squares that is explained."""
-        return self._each(self._rsquared)
+        return per_output(self._rsquared)
 
     @property
     def rsquared_adj(self):
         """R-squared, adjusted for the degrees of freedom."""
         found = self.estimate
         if self._is_penalised or found.df_resid <= 0:
-            return self._each(np.full(len(found.ssr), np.nan))
-        return self._each(1 - (found.nobs - found.has_intercept) / found.df_resid * (1 - self._rsquared))
+            return per_output(np.full(len(found.ssr), np.nan))
+        return per_output(1 - (found.nobs - found.has_intercept) / found.df_resid * (1 - self._rsquared))
 
     @property
     def fvalue(self):
         """The F statistic of all columns together, by the covariance of this report."""
-        return self._each(self._f)
+        return per_output(self._f)
 
     @property
     def f_pvalue(self):
         """The p-value of `fvalue`."""
-        return self._each(inference.p_of_f(self._f, self.df_model, self._df_denom))
+        return per_output(inference.p_of_f(self._f, self.df_model, self._df_denom))
 
     @property
     def llf(self):
         """The Gaussian log-likelihood."""
-        return self._each(self._likelihood)
+        return per_output(self._likelihood)
 
     @property
     def aic(self):
         """Akaike's criterion."""
-        return self._each(2 * self.estimate.rank - 2 * self._likelihood)
+        return per_output(2 * self.estimate.rank - 2 * self._likelihood)
 
     @property
     def bic(self):
         """The Bayesian criterion of Schwarz."""
-        return self._each(math.log(self.nobs) * self.estimate.rank - 2 * self._likelihood)
+        return per_output(math.log(self.nobs) * self.estimate.rank - 2 * self._likelihood)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What to know before the figures are believed."""
-        found, notes = self.estimate, []
-        if self._is_penalised:
-            notes.append(
-                "The fit is penalised: its coefficients are pulled towards zero by an amount that the data do not "
-                "tell, so there are no standard errors, tests or intervals. ExactLinearRegression.from_moments("
-                "model.moments).report() has those of the fit without the penalty."
-            )
-        lost = [name for name, there in zip(found.names, found.estimable, strict=True) if not there]
-        if lost and not self._is_penalised:
-            shown = ", ".join(lost[:8]) + (f" and {len(lost) - 8} more" if len(lost) > 8 else "")
-            notes.append(
-                f"Aliased: {shown}. They depend on columns before them, or on the intercept, and are out of the model."
-                if found.dropped
-                else f"Not estimable: {shown}. Columns depend on each other, or on the intercept; these coefficients "
-                "are those of the smallest kernel, one choice among many that fit as well."
-            )
-        if found.df_resid <= 0 and not self._is_penalised:
-            notes.append(
-                f"No degrees of freedom are left: {found.nobs} rows for {found.rank} coefficients. What the errors are "
-                "like, the data do not tell."
-            )
-        elif (found.ssr <= PERFECT * found.tss).any():
-            notes.append("The fit is perfect up to rounding: standard errors and tests are of the rounding.")
-        if (found.tss == 0).any():
-            notes.append("An output is constant: there is nothing to explain.")
-        if self.groups is not None and self.groups <= self.df_model:
-            notes.append(f"{self.groups} groups are too few to test {self.df_model} columns together.")
-        if found.digits < FEW_DIGITS:
-            notes.append(
-                f"Only about {found.digits:.0f} digits of the coefficients are sure: columns are nearly dependent."
-            )
-        return tuple(notes)
+        return caveats.of(self.estimate, self.groups)
 
     def conf_int(self, *, level=None):
         """Return the confidence limits of the coefficients, `(P, 2)`.
@@ -234,11 +201,11 @@ class RegressionReport:
         level = self.level if level is None else inference.check_level(level)
         reach = inference.two_sided(level, self._df) * self._errors
         params = np.where(self.estimate.estimable[:, None], self.estimate.params, np.nan)
-        return self._each(np.stack([params - reach, params + reach], axis=1))
+        return per_output(np.stack([params - reach, params + reach], axis=1))
 
     def cov_params(self):
         """Return the covariance of the coefficients, `(P, P)`."""
-        return self._each(inference.covariance(self.estimate, self.meat))
+        return per_output(inference.covariance(self.estimate, self.meat))
 
     def output(self, name) -> "RegressionReport":
         """Return the report of one output, by its name or number."""
@@ -270,15 +237,7 @@ class RegressionReport:
         report.t_test("bmi = s5")
         ```
         """
-        matrix, value, texts = parse(restrictions, self.names)
-        roots = inference.combinations(self.estimate, matrix)
-        effect = inference.of_combinations(self.estimate, matrix)
-        middle = np.eye(roots.shape[1])[:, :, None] * self.estimate.scale if self.meat is None else self.meat
-        sd = np.sqrt(np.einsum("im,mnk,in->ik", roots, middle, roots, optimize=True))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = (effect - value[:, None]) / sd
-        effect, sd, t, p = (self._each(part) for part in (effect, sd, t, inference.p_of_t(t, self._df)))
-        return TTest(texts, effect, sd, t, p, self._df, self.level)
+        return hypotheses.t_test(self.estimate, self.meat, restrictions, self._df, self.level)
 
     def f_test(self, restrictions) -> WaldTest:
         """Test linear restrictions all at once, by F; they are given as in `t_test`."""
@@ -291,13 +250,8 @@ class RegressionReport:
             restrictions: as in `t_test`; they must be independent.
             use_f: by F, or by chi-squared; `None`: by F where the covariance is not robust, as in statsmodels.
         """
-        matrix, value, texts = parse(restrictions, self.names)
-        count = len(matrix)
-        chi2 = inference.wald(self.estimate, matrix, value, self.meat)
-        if self.meat is None if use_f is None else use_f:
-            p = inference.p_of_f(chi2 / count, count, self._df_denom)
-            return WaldTest(texts, "F", self._each(chi2 / count), self._each(p), count, self._df_denom)
-        return WaldTest(texts, "chi2", self._each(chi2), self._each(inference.p_of_chi2(chi2, count)), count, None)
+        use_f = self.meat is None if use_f is None else use_f
+        return hypotheses.wald_test(self.estimate, self.meat, restrictions, self._df_denom if use_f else None)
 
     def compare(self, restricted: "RegressionReport") -> Comparison:
         """Test this model against one of fewer columns, of the same data: by F, and by the likelihood ratio.
@@ -314,76 +268,25 @@ class RegressionReport:
         print(model.report().compare(smaller))
         ```
         """
-        mine = self.estimate
         if not isinstance(restricted, RegressionReport):
             raise ValueError(f"`restricted` must be a RegressionReport. Received: {type(restricted).__name__}.")
-        theirs = restricted.estimate
         for report in (self, restricted):
             if report._is_penalised or report.meat is not None:
                 raise ValueError(
                     "Both models must be least squares with the nonrobust covariance; `f_test` compares by a robust "
                     f"one. Received: {'a penalised fit' if report._is_penalised else report.cov_type}."
                 )
-        same = mine.output_names == theirs.output_names and mine.nobs == theirs.nobs
-        if not same or abs(mine.log_weight - theirs.log_weight) > 1e-9 * (1 + abs(mine.log_weight)):
-            raise ValueError(
-                "Both models must be of the same rows and outputs. Received: "
-                f"{theirs.nobs} rows of {', '.join(theirs.output_names)}, beside {mine.nobs} of "
-                f"{', '.join(mine.output_names)}."
-            )
-        there, left = ({n for n, ok in zip(e.names, e.estimable, strict=True) if ok} for e in (mine, theirs))
-        matrix = np.eye(len(mine.names))[[name in there - left for name in mine.names]]
-        rule = "`restricted` must have some of this model's parameters, and fewer of them, on the same data."
-        if left - there or not len(matrix) or len(matrix) != mine.rank - theirs.rank:
-            raise ValueError(f"{rule} Received: {sorted(theirs.names)}, beside {sorted(mine.names)}.")
-        difference = len(matrix)
-        # What is explained more, rather than the difference of what is left, of which digits would be lost.
-        gain = inference.wald(mine, matrix, np.zeros(difference)) * mine.scale
-        if not np.allclose(mine.ssr + gain, theirs.ssr, rtol=1e-6, atol=0):
-            raise ValueError(f"{rule} Received: a fit of other data.")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            f, ratio = gain / difference / mine.scale, mine.nobs * np.log1p(gain / mine.ssr)
-        f_p, ratio_p = inference.p_of_f(f, difference, mine.df_resid), inference.p_of_chi2(ratio, difference)
-        f, f_p, ratio, ratio_p = (self._each(part) for part in (f, f_p, ratio, ratio_p))
-        return Comparison(f, f_p, ratio, ratio_p, difference, mine.df_resid)
+        return hypotheses.compare(self.estimate, restricted.estimate)
 
     # Shapes to go on with
 
     def to_frame(self):
         """Return a `pandas.DataFrame`: a row a parameter; of several outputs, a row an output and parameter."""
-        import pandas  # slow to import
-
-        frames = {}
-        for name in self.output_names:
-            one = self.output(name) if len(self.output_names) > 1 else self
-            lower, upper = one.conf_int().T
-            columns = {
-                "params": one.params,
-                "bse": one.bse,
-                "tvalues": one.tvalues,
-                "pvalues": one.pvalues,
-                "ci_lower": lower,
-                "ci_upper": upper,
-                "vif": one.vif,
-            }
-            frames[name] = pandas.DataFrame(columns, index=pandas.Index(self.names, name="parameter"))
-        return next(iter(frames.values())) if len(frames) == 1 else pandas.concat(frames, names=["output"])
+        return records.frame(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures as plain Python objects, ready for JSON: what is not finite is `None`."""
-        shared = ("nobs", "df_model", "df_resid", "condition_number", "cov_type", "level", "groups", "maxlags")
-        figures = ("rsquared", "rsquared_adj", "fvalue", "f_pvalue", "llf", "aic", "bic", "scale", "ssr")
-        outputs = {}
-        for name in self.output_names:
-            one = self.output(name)
-            rows = one.to_frame().to_dict(orient="index")
-            outputs[name] = {
-                **{key: getattr(one, key) for key in figures},
-                "coefficients": rows,
-                "cov_params": one.cov_params().tolist(),
-            }
-        result = {key: getattr(self, key) for key in shared}
-        return _plain({**result, "names": self.names, "notes": self.notes, "outputs": outputs})
+        return records.plain(self)
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""
@@ -449,11 +352,6 @@ class RegressionReport:
 
     # What the properties are made of: k outputs last
 
-    def _each(self, values):
-        if values.shape[-1] > 1:
-            return values
-        return values[..., 0] if values.ndim > 1 else float(values[0])
-
     @property
     def _is_penalised(self) -> bool:
         return self.estimate.root is None
@@ -497,14 +395,3 @@ class RegressionReport:
         if self._is_penalised:
             return np.full(len(self.estimate.ssr), np.nan)
         return inference.log_likelihood(self.estimate)
-
-
-def _plain(value):
-    """Return an object as JSON knows it."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    return value
