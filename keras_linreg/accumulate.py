@@ -13,6 +13,7 @@ from keras_linreg.reduction import (
     SMALLEST_UNEXPLAINED,
     Statistics,
     check_finite,
+    check_held,
     exactly,
     norms_of_rest,
     nothing,
@@ -114,7 +115,9 @@ class Accumulator:
     def so_far(self) -> Statistics:
         """Return the statistics in float64 of the rows so far."""
         self._reduce()
-        return self._reduced if self._reduced is not None else nothing(self.features + self.outputs)
+        found = self._reduced if self._reduced is not None else nothing(self.features + self.outputs)
+        check_held(found, self.features)
+        return found
 
     def result(self) -> Statistics:
         """Return the statistics, in double-double where the data are small, and the smaller the sooner."""
@@ -128,7 +131,12 @@ class Accumulator:
         x, y, weights = _gathered(self._kept)
         check_finite(x, y, weights, 0)
         x, y, weights = without_zeros(x, y, weights)
-        return exactly(x, y, weights) if len(x) else nothing(width)
+        if not len(x):
+            return nothing(width)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = exactly(x, y, weights)
+        check_held(found, self.features)
+        return found
 
     def _reduce(self) -> None:
         if not self._waiting:
@@ -136,7 +144,8 @@ class Accumulator:
         x, y, weights = _gathered(self._waiting)
         with one_blas_thread():
             chunk = reduce(x, y, weights, self._first_row)
-            self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
+            with np.errstate(over="ignore", invalid="ignore"):  # `so_far` tells of what is too large
+                self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
         self._first_row += len(x)
         self._waiting, self._waiting_rows = [], 0
 

@@ -234,7 +234,6 @@ class LinearModel(keras.Model):
         if not self.built and reader.schema is not None and data.y is not None:
             # Once built, a model cannot be unbuilt when the loss tells.
             divergence.refuse_bad_numbers(data, self.compute_dtype, reader.schema.feature_names)
-        self._adopt(reader.schema)
         if self.jit_compile and is_sparse(data.x):
             raise ValueError(
                 "`jit_compile` must be False for a sparse `x`, of which XLA knows nothing. Received: True."
@@ -242,6 +241,8 @@ class LinearModel(keras.Model):
         rows = data
         if validation_split and held_out is None and not (is_stream(data.x) or is_sparse(data.x)):
             rows, held_out = split(data, validation_split)
+        known = self._schema
+        self._adopt(reader.schema)
         options = {
             "batch_size": batch_size,
             "epochs": epochs,
@@ -252,7 +253,7 @@ class LinearModel(keras.Model):
             "initial_epoch": initial_epoch,
             "steps_per_epoch": steps_per_epoch,
         }
-        with divergence.watching(self, data, callbacks):
+        with divergence.watching(self, data, callbacks, known):
             run = loop.plan(self, rows, options)
             given = {"x": rows.x, "y": rows.y, "sample_weight": rows.sample_weight}
             options["shuffle"] = shuffle if data.can_shuffle else False
@@ -477,7 +478,8 @@ class LinearModel(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Return a model with the arguments that `get_config` returned."""
-        preprocessor = keras.saving.deserialize_keras_object(config["preprocessor"], custom_objects=custom_objects)
+        given = config.get("preprocessor")
+        preprocessor = keras.saving.deserialize_keras_object(given, custom_objects=custom_objects)
         return cls(**{**config, "preprocessor": preprocessor})
 
     def get_build_config(self):

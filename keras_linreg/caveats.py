@@ -37,7 +37,7 @@ def of(found: Estimate, groups: int | None = None) -> tuple[str, ...]:
             f"No degrees of freedom are left: {found.nobs} rows for {found.rank} coefficients. What the errors are "
             "like, the data do not tell."
         )
-    elif (found.ssr <= PERFECT * found.tss).any():
+    elif ((found.ssr <= PERFECT * found.tss) & (found.tss > 0)).any():
         notes.append("The fit is perfect up to rounding: standard errors and tests are of the rounding.")
     if (found.tss == 0).any():
         notes.append("An output is constant: there is nothing to explain.")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg import diagnostics, divergence, inference, residuals, robust, solvers
+from keras_linreg import alerts, diagnostics, divergence, inference, residuals, robust, solvers
 from keras_linreg.accumulate import check_memory
 from keras_linreg.base import MOMENTS, LinearModel, prepare_data
 from keras_linreg.data import (
@@ -25,7 +25,7 @@ from keras_linreg.data import (
 )
 from keras_linreg.diagnostics import Diagnostics
 from keras_linreg.estimate import Estimate, estimated
-from keras_linreg.losses import SquaredError
+from keras_linreg.losses import SquaredError, is_mean_squared_error
 from keras_linreg.moments import Moments
 from keras_linreg.onepass import OnePass, batch_rows
 from keras_linreg.report import RegressionReport
@@ -198,7 +198,7 @@ class ExactLinearRegression(LinearModel):
                 f"`optimizer` must be None: the exact solution is computed, not descended to; {BY_DESCENT}. "
                 f"Received: optimizer={optimizer!r}."
             )
-        if not _is_squared_error(loss) or loss_weights is not None:
+        if not (loss is None or is_mean_squared_error(loss)) or loss_weights is not None:
             raise ValueError(
                 f"`loss` must be the mean squared error, without loss weights; any other loss: {BY_DESCENT}. "
                 f"Received: loss={loss!r}, loss_weights={loss_weights!r}."
@@ -271,7 +271,7 @@ class ExactLinearRegression(LinearModel):
         _check_strategy(self.distribute_strategy)
         if class_weight is not None:
             raise ValueError("`class_weight` must be None: a regression has no classes. Give `sample_weight`.")
-        before = self.built, self._schema, self._moments
+        before = self._state()
         reader = self._reader(fitting=True)
         data = reader.prepare(x, y, sample_weight, fitting=True)
         held_out: Prepared | None = None
@@ -292,7 +292,7 @@ class ExactLinearRegression(LinearModel):
             with divergence.naming_bad_batches(data), warnings.catch_warnings():
                 if steps_per_epoch is None:  # the end of a generator is the end of the data
                     warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
-                return keras.Model.fit(
+                history = keras.Model.fit(
                     self,
                     run.batches(),
                     epochs=epochs,
@@ -305,11 +305,15 @@ class ExactLinearRegression(LinearModel):
                     validation_steps=validation_steps,
                     validation_freq=validation_freq,
                 )
+        except BaseException:
+            self._restore(before)
+            raise
         finally:
             self._keep("_pass", None)
             self._initial_epoch = None  # where BackupAndRestore left it, the next fit would begin there too
-            if self._moments is before[2]:
-                self._as_before(*before[:2])
+        if not run.finished:  # no epoch was asked for
+            self._restore(before)
+        return history
 
     def make_train_function(self, force=False):
         """Let the pass take the batches that Keras's loop draws; a graph would gain nothing."""
@@ -365,7 +369,7 @@ class ExactLinearRegression(LinearModel):
         return_dict=False,
         **kwargs,
     ):
-        """Return loss and metrics as `keras.Model.evaluate` does, in float64, for every kind of data."""
+        """Return the mean squared error, without the penalty, and metrics, as `keras.Model.evaluate`, in float64."""
         options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
         if not kwargs.get("_use_cached_eval_dataset"):  # fit's own call
             self._check_fitted("evaluated")
@@ -456,14 +460,14 @@ class ExactLinearRegression(LinearModel):
         data = self._prepare(x, targets=False)
         with divergence.naming_bad_batches(data):
             parts = list(inference.intervals_by_block(found, dense_batches(data), level))
+        if not parts:
+            raise ValueError("`x` must hold at least one batch. Received: none.")
         whole = {key: np.concatenate([part[key] for part in parts]) for key in inference.KEYS}
-        undetermined = int(np.isnan(whole["leverage"]).sum())
+        undetermined = int((np.isnan(whole["leverage"]) & np.isfinite(whole["mean"]).all(axis=1)).sum())
         if undetermined:
-            warnings.warn(
+            alerts.warn(
                 f"{undetermined} rows of `x` have no interval: in the data of the fit, columns depend on others, or on "
-                "the intercept, and in these rows they do not.",
-                UserWarning,
-                stacklevel=2,
+                "the intercept, and in these rows they do not."
             )
         return {key: part[:, 0] if part.ndim > 1 and self.units == 1 else part for key, part in whole.items()}
 
@@ -578,10 +582,19 @@ class ExactLinearRegression(LinearModel):
             with self.distribute_strategy.scope():
                 self._keep("_loss_tracker", keras.metrics.Mean(name="loss", dtype="float64"))
 
-    def _as_before(self, built: bool, schema) -> None:
-        """Undo what a fit that failed had learned of its inputs; weights are set only where it ends well."""
+    def _state(self) -> tuple:
+        """Return what a fit changes."""
+        return self.built, self._schema, self._moments, self._solution, self.get_weights() if self.built else []
+
+    def _restore(self, state: tuple) -> None:
+        """Undo what a fit that failed has changed."""
+        built, schema, moments, solution, weights = state
         self._keep("_schema", schema)
-        if self.built and not built:
+        self._keep("_moments", moments)
+        self._keep("_solution", solution)
+        if built:
+            super().set_weights(weights)
+        elif self.built:
             # Keras can only build. Its tracker lets variables go, and takes new ones once it is unlocked.
             self._tracker.unlock()
             del self.kernel
@@ -613,13 +626,6 @@ def _penalty_of(regularizer) -> float:
         f"`kernel_regularizer` must be keras.regularizers.L2, or None; any other: {BY_DESCENT}. "
         f"Received: kernel_regularizer={regularizer!r}."
     )
-
-
-def _is_squared_error(loss) -> bool:
-    if loss is None or isinstance(loss, SquaredError | keras.losses.MeanSquaredError):
-        return loss is None or loss.reduction in ("sum_over_batch_size", "mean")
-    names = ("mse", "MSE", "mean_squared_error", "MeanSquaredError", "squared_error")
-    return loss in names if isinstance(loss, str) else loss is keras.losses.mean_squared_error
 
 
 def _check_strategy(strategy: tf.distribute.Strategy) -> None:

@@ -56,6 +56,14 @@ class SquaredError(keras.losses.Loss):
         return config if self._given_dtype is None else {**config, "dtype": self._given_dtype}
 
 
+def is_mean_squared_error(loss) -> bool:
+    """Return whether a loss, as `compile` takes it, is the mean of squared errors over the rows of a batch."""
+    if type(loss) in (SquaredError, keras.losses.MeanSquaredError):
+        return loss.reduction in ("sum_over_batch_size", "mean")
+    names = ("mse", "MSE", "mean_squared_error", "MeanSquaredError", "squared_error")
+    return loss in names if isinstance(loss, str) else loss is keras.losses.mean_squared_error
+
+
 def _at_least_float32(dtype) -> str:
     dtype = keras.backend.standardize_dtype(dtype)
     return dtype if dtype in ("float32", "float64") else "float32"

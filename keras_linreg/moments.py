@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from keras_linreg import accumulate, factor, solvers
 from keras_linreg.accumulate import Accumulator
 from keras_linreg.data import Reader, checked_names, default_names, dense_batches, output_names
 from keras_linreg.doubledouble import DoubleDouble, as_doubledouble
-from keras_linreg.reduction import NotFinite, Statistics
+from keras_linreg.files import replacing
+from keras_linreg.reduction import LARGEST, NotFinite, Statistics, TooLarge
 from keras_linreg.solvers import Solution
 
 FORMAT = 1
@@ -192,16 +194,10 @@ class Moments:
 
         The file is there whole or not at all.
         """
-        filepath = os.path.expanduser(os.fspath(filepath))
-        unfinished = f"{filepath}.{os.getpid()}.unfinished"
-        try:
-            arrays: dict = self.to_arrays()
-            with open(unfinished, "wb") as file:
-                np.savez_compressed(file, **arrays)
-            os.replace(unfinished, filepath)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(unfinished)
+        arrays: dict = self.to_arrays()
+        path = Path(os.fsdecode(os.path.expanduser(os.fspath(filepath))))
+        with replacing(path) as unfinished, open(unfinished, "wb") as file:
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, filepath) -> "Moments":
@@ -272,14 +268,18 @@ class Moments:
 
 @contextlib.contextmanager
 def naming(feature_names, output_names) -> Iterator[None]:
-    """Turn the position of a number that is not finite into its column's name."""
+    """Turn the position of a column that is not finite, or too large, into its name."""
     try:
         yield
-    except NotFinite as error:
+    except (NotFinite, TooLarge) as error:
         if error.what == "x":
             which = f"Column {feature_names[error.column]!r} of `x`"
         else:
             which = "`y`" if len(output_names) == 1 else f"Output {output_names[error.column]!r} of `y`"
+        if isinstance(error, TooLarge):
+            raise ValueError(
+                f"{which} must have a norm below {LARGEST:.0e}: bring it to another unit. Received: one beyond it."
+            ) from None
         raise ValueError(f"{which} must be finite. Received: {error.value} in row {error.row}.") from None
 
 

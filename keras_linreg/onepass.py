@@ -5,14 +5,13 @@ import dataclasses
 import functools
 import itertools
 import time
-import warnings
 from collections.abc import Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg import polish, solvers
+from keras_linreg import alerts, loop, polish, solvers
 from keras_linreg.accumulate import Accumulator
 from keras_linreg.data import Prepared, Schema, block_size, dense_batch, is_stream, output_names, parts_of
 from keras_linreg.moments import Moments, naming
@@ -51,7 +50,7 @@ class OnePass:
         self._accumulator: Accumulator | None = None
         self._solution: solvers.Solution | None = None  # the final one
         self._has_metrics = False
-        self._every_batch = any(_watches_batches(c) for c in _flat(callbacks))
+        self._every_batch = loop.watch_batches(callbacks, kinds=("", "train_"))
         self._shown = verbose in ("auto", 1, True)
         self._next_look = 0.0
         self._batches = 0
@@ -107,14 +106,17 @@ class OnePass:
         solvers.warn(solution)
         everything = self._part is not None and accumulator.rows == int(self.data.x.shape[0])
         if self.model.stop_training and not everything:
-            warnings.warn(
-                f"A callback stopped the fit in its first epoch: it is the fit of the {accumulator.rows} rows so far.",
-                UserWarning,
-                stacklevel=2,
+            alerts.warn(
+                f"A callback stopped the fit in its first epoch: it is the fit of the {accumulator.rows} rows so far."
             )
         self.model._take(moments, solution)
         self._accumulator = None
         self._end(solution)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the data have ended, and the model is their solution."""
+        return self._solution is not None
 
     @contextlib.contextmanager
     def set_aside(self) -> Iterator[None]:
@@ -179,11 +181,9 @@ class OnePass:
             try:
                 found, step = polish.look(statistics, solution, self._again())
             except polish.OtherData:
-                warnings.warn(
+                alerts.warn(
                     "A second look at the data, for the last digits, did not bring back the same rows (are they "
-                    "augmented, or shuffled under steps_per_epoch?); it was discarded.",
-                    UserWarning,
-                    stacklevel=2,
+                    "augmented, or shuffled under steps_per_epoch?); it was discarded."
                 )
                 break
             amplified = solvers.amplified(solution.condition_number, solution.unexplained)
@@ -228,15 +228,3 @@ def batch_rows(data: Prepared, batch_size) -> int:
         return int(batch_size)
     columns = int(data.x.shape[1])
     return max(1, min(block_size(data), max(BATCH_NUMBERS // columns, BATCH_HEIGHT * columns)))
-
-
-def _flat(callbacks) -> list:
-    return keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or [])
-
-
-def _watches_batches(callback) -> bool:
-    hooks = ("on_train_batch_end", "on_batch_end")
-    return any(
-        name in vars(callback) or getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name)
-        for name in hooks
-    )

@@ -19,6 +19,7 @@ MAX_THREADS = 16
 LARGEST_INFLATION = 100.0
 SMALLEST_UNEXPLAINED = 1e-5  # the residual sum of squares loses as many digits as this has
 FARTHEST_MEAN = 100.0  # squared distance of the mean from the shift, in variances
+LARGEST = 1e298  # means and norms, of which error-free products do not overflow
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ def reduce(x, y, weights=None, first_row: int = 0) -> Statistics:
         found = _by_cross_products(x, y, weights, shift, constant)
         if found is None:
             check_finite(*given, first_row)
-            found = _by_reflections(x, y, weights, np.where(np.isfinite(shift), shift, 0.0))
+            shift[~np.isfinite(shift)] = 0.0  # the mean of the largest numbers overflows
+            found = _by_reflections(x, y, weights, shift)
     total, offset, r = found
     r[:, constant] = 0.0
     mean = DoubleDouble(*two_sum(shift, np.where(constant, 0.0, offset)))
@@ -133,7 +135,10 @@ def _typical(values) -> np.ndarray:
 
 
 def _by_cross_products(x, y, weights, shift, constant):
-    """Return the sum of weights, the mean beyond `shift` and R; `None` where they would have lost too many digits."""
+    """Return the sum of weights, the mean beyond `shift` and R; `None` where they would have lost too many digits.
+
+    `shift` itself is moved where it is not near the mean.
+    """
     width = len(shift)
     products = _over_rows(_cross_products, x, y, weights, shift)
     for _ in range(2):
@@ -278,6 +283,23 @@ def check_finite(x, y, weights, first_row: int) -> None:
         if not good.all():
             row, column = (int(i) for i in np.argwhere(~good)[0])
             raise NotFinite(name, column, first_row + row, float(values[row, column]))
+
+
+def check_held(statistics: Statistics, features: int) -> None:
+    """Refuse columns whose mean, or norm about it, is too large to be multiplied without error."""
+    parts = np.vstack([as_doubledouble(statistics.factor).hi, statistics.mean.hi])
+    bad = ~(np.abs(parts) < LARGEST).all(axis=0)
+    if bad.any():
+        column = int(np.argmax(bad))
+        raise TooLarge(*("x", column) if column < features else ("y", column - features))
+
+
+class TooLarge(ValueError):
+    """A column of x or y has a norm that is too large; it knows which."""
+
+    def __init__(self, what: str, column: int):
+        super().__init__(f"Column {column} of `{what}` must have a norm below {LARGEST:.0e}.")
+        self.what, self.column = what, column
 
 
 class NotFinite(ValueError):

@@ -68,6 +68,13 @@ class RegressionReport:
     groups: int | None = None
     maxlags: int | None = None
 
+    def __post_init__(self):
+        if (self.meat is None) != (self.cov_type == "nonrobust"):
+            raise ValueError(
+                "`meat` must be given with a robust `cov_type`, and only with one: `ExactLinearRegression.report` does "
+                f"so. Received: cov_type={self.cov_type!r}, meat={'None' if self.meat is None else 'an array'}."
+            )
+
     @classmethod
     def from_moments(cls, moments: Moments, level=0.95, l2=0.0, dependent="drop", use_bias=True) -> "RegressionReport":
         """Return the report of the least-squares solution of moments; no Keras model, and no data, are needed.
@@ -323,12 +330,14 @@ class RegressionReport:
             raise ValueError(f"`plot_line` draws a fit of one feature. Received: {len(self.names) - start} features.")
         if not found.estimable[-1]:
             raise ValueError(f"`plot_line` needs a feature that varies. Received: {self.names[-1]}, which is constant.")
+        if (x is None) != (y is None):
+            raise ValueError(f"`x` and `y` must be given together. Received: {'y' if x is None else 'x'} alone.")
         if x is None:
             x, y = [np.nan], np.full((1, len(self.output_names)), np.nan)
             grid = inference.typical_rows(found, GRID)
         else:
             x = np.asarray(x, np.float64).ravel()
-            grid = np.linspace(x.min(), x.max(), GRID)[:, None]
+            grid = np.linspace(*_ends(x), GRID)[:, None]
         line = inference.intervals(found, grid, self.level)
         ax = plots.figure()[1][0] if ax is None else ax
         one = self.output_names[0] if len(self.output_names) == 1 else None
@@ -395,3 +404,10 @@ class RegressionReport:
         if self._is_penalised:
             return np.full(len(self.estimate.ssr), np.nan)
         return inference.log_likelihood(self.estimate)
+
+
+def _ends(x: np.ndarray) -> tuple[float, float]:
+    finite = x[np.isfinite(x)]
+    if not finite.size:
+        raise ValueError("`x` must have at least one finite number. Received: none.")
+    return float(finite.min()), float(finite.max())

@@ -2,11 +2,10 @@
 
 import dataclasses
 import math
-import warnings
 
 import numpy as np
 
-from keras_linreg import doubledouble, factor
+from keras_linreg import alerts, doubledouble, factor
 from keras_linreg.doubledouble import DoubleDouble, as_doubledouble, matmul
 from keras_linreg.factor import Factor
 from keras_linreg.reduction import Statistics
@@ -184,19 +183,15 @@ def warn(solution: Solution) -> None:
         advice = " There are more coefficients than rows: a penalty, or dependent='min_norm', may suit them." * (
             more and solution.dependent == "drop"
         )
-        warnings.warn(
+        alerts.warn(
             f"{len(names)} of {len(solution.kept)} columns depend on {what}columns before them: {shown}; {done}."
-            f"{advice}",
-            UserWarning,
-            stacklevel=3,
+            f"{advice}"
         )
     if solution.digits < FEW_DIGITS:
-        warnings.warn(
+        alerts.warn(
             f"Only about {max(solution.digits, 0):.0f} digits of the coefficients are sure: the columns are nearly "
             f"dependent (condition number {solution.condition_number:.1e}). Rescaling does not help; fewer columns do, "
-            "or a penalty.",
-            UserWarning,
-            stacklevel=3,
+            "or a penalty."
         )
 
 

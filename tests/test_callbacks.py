@@ -330,6 +330,9 @@ def test_a_fit_of_no_epochs_draws_the_untrained_model(tmp_path):
     watch = run(FitPlot(X1, Y1, path=tmp_path / "fit.png", gif=tmp_path / "fit.gif"), epochs=0)
     assert len(watch.figure().axes) == 1
     assert (tmp_path / "fit.png").exists()
+    exact = klr.ExactLinearRegression()
+    exact.fit(X1, Y1, epochs=0, callbacks=[FitPlot(X1, Y1, path=tmp_path / "exact.png")], verbose=0)
+    assert not (tmp_path / "exact.png").exists()  # it has no weights to draw
 
 
 def test_an_interrupted_fit_leaves_what_was_there(tmp_path):

@@ -100,6 +100,40 @@ def test_the_stated_rate_divides_the_stable_from_the_diverging(momentum, nestero
     assert grows((1.02 if not l2 else 2.5) * bound)
 
 
+@pytest.mark.parametrize(
+    ("loss", "known"),
+    [
+        ("MeanSquaredError", True),
+        (keras.losses.mean_squared_error, True),
+        (keras.losses.MeanSquaredError(), True),
+        (klr.SquaredError(reduction="sum"), False),
+    ],
+    ids=["name", "function", "object", "sum"],
+)
+def test_a_stable_rate_is_said_of_the_mean_squared_error_alone(loss, known):
+    model = compiled(1e20, loss=loss)
+    with pytest.raises(FloatingPointError) as error:
+        model.fit(FRAME, TARGET, epochs=50, verbose=0)
+    assert ("stable for these columns" in str(error.value)) == known
+
+
+@pytest.mark.parametrize("options", [{"validation_split": 2.0}, {"jit_compile": True}], ids=str)
+def test_arguments_that_are_refused_leave_the_model_unbuilt(options):
+    model = compiled(jit_compile=options.pop("jit_compile", "auto"))
+    x = FRAME.to_numpy() if options else scipy.sparse.csr_matrix(FRAME.to_numpy())
+    with pytest.raises(ValueError, match="must"):
+        model.fit(x, TARGET, verbose=0, **options)
+    assert not model.built and model.feature_names is None
+
+
+def test_names_that_came_with_refused_data_are_forgotten():
+    model = compiled()
+    model.build((None, 2))
+    with pytest.raises(ValueError, match="must be finite.*The model is as it was before"):
+        model.fit(FRAME.assign(income=np.nan), TARGET, verbose=0)
+    assert model.feature_names == ["x0", "x1"]
+
+
 def test_the_rate_of_a_sparse_design_is_that_of_the_dense_one():
     model = compiled()
     model.build((None, 30))

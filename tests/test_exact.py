@@ -7,6 +7,7 @@ import scipy.sparse
 import sklearn.linear_model
 import statsmodels.api as sm
 import tensorflow as tf
+from keras.callbacks import LambdaCallback
 
 import keras_linreg as klr
 from keras_linreg import accumulate
@@ -308,6 +309,10 @@ def bad_generator(x, y):
     raise OSError("the disk is gone")
 
 
+def broken():
+    raise OSError("the disk is gone")
+
+
 def spoiled(x):
     x = x.copy()
     x[77, 2] = np.nan
@@ -317,7 +322,7 @@ def spoiled(x):
 FAILURES = {
     "Ctrl-C": lambda x, y: (
         (x, y),
-        {"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: stop())]},
+        {"callbacks": [LambdaCallback(on_train_batch_end=lambda *_, **__: stop())]},
     ),
     "generator": lambda x, y: ((bad_generator(x, y),), {}),
     "NaN in arrays": lambda x, y: ((spoiled(x), y), {}),
@@ -327,6 +332,9 @@ FAILURES = {
         {},
     ),
     "too many columns": lambda x, y: ((x, y), {}),
+    "the end of an epoch": lambda x, y: ((x, y), {"callbacks": [LambdaCallback(on_epoch_end=lambda *_: broken())]}),
+    "the end of all": lambda x, y: ((x, y), {"callbacks": [LambdaCallback(on_train_end=lambda *_: broken())]}),
+    "validation": lambda x, y: ((x, y), {"validation_data": bad_generator(x, y)}),
 }
 
 
@@ -343,7 +351,7 @@ def test_a_fit_that_fails_leaves_the_last_finished_one_or_nothing(failure, fitte
         model.fit(*arguments, verbose=0, **options)
     if failure == "Ctrl-C":
         assert error.type is KeyboardInterrupt
-    if failure == "generator":
+    if failure in ("generator", "the end of an epoch", "the end of all", "validation"):
         assert "the disk is gone" in str(error.value)
     if failure == "weights of zero":
         assert error.type is ValueError and "at least one row whose weight is not zero" in str(error.value)
@@ -360,6 +368,55 @@ def test_a_fit_that_fails_leaves_the_last_finished_one_or_nothing(failure, fitte
         assert model.moments is None and not model.built and model.feature_names is None
         fitted(x[:, :2], y, model=model)
         np.testing.assert_allclose(coefficients(model), ols(x[:, :2], y), rtol=1e-11)
+
+
+def test_weights_that_a_callback_sets_in_a_first_fit_stay(table):
+    x, y, _ = table
+    model = klr.ExactLinearRegression()
+    theirs = [np.ones((4, 1)), np.zeros(1)]
+    fitted(x, y, model=model, callbacks=[LambdaCallback(on_epoch_end=lambda *_: model.set_weights(theirs))])
+    np.testing.assert_array_equal(coefficients(model), [0, 1, 1, 1, 1])
+    assert model.moments is None
+
+
+@pytest.mark.parametrize("kind", ["ModelCheckpoint", "BackupAndRestore", "TensorBoard"])
+def test_callbacks_of_epochs_do_not_have_every_batch_solved(kind, table, tmp_path, monkeypatch):
+    x, y, _ = table
+    callback = {
+        "ModelCheckpoint": lambda: keras.callbacks.ModelCheckpoint(tmp_path / "x.weights.h5", save_weights_only=True),
+        "BackupAndRestore": lambda: keras.callbacks.BackupAndRestore(tmp_path / "backup"),
+        "TensorBoard": lambda: keras.callbacks.TensorBoard(tmp_path / "logs"),
+    }[kind]()
+    solves = []
+    solve = klr.Moments.solve
+    monkeypatch.setattr(klr.Moments, "solve", lambda *a, **k: solves.append(1) or solve(*a, **k))
+    np.testing.assert_allclose(coefficients(fitted(x, y, batch_size=5, callbacks=[callback])), ols(x, y), rtol=1e-11)
+    assert len(solves) < 5
+
+
+@pytest.mark.parametrize(
+    "solve",
+    [
+        lambda x, y: fitted(x, y),
+        lambda x, y: klr.ExactLinearRegression.from_moments(klr.Moments.from_data(x, y)),
+        lambda x, y: klr.Moments.from_data(x, y).solve(),
+    ],
+    ids=["fit", "from_moments", "solve"],
+)
+def test_a_warning_points_to_the_users_own_line(solve, table):
+    x, y, _ = table
+    with pytest.warns(UserWarning, match="1 of 5 columns depend on") as caught:
+        solve(np.column_stack([x, x[:, 0]]), y)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_row_of_nan_has_an_interval_of_nan_without_a_word_on_dependent_columns(table):
+    x, y, _ = table
+    model = fitted(x, y)
+    rows = x[:3].copy()
+    rows[1, 2] = np.nan
+    found = model.predict_interval(rows)
+    np.testing.assert_array_equal(np.isnan(found["mean_ci_lower"]), [False, True, False])
 
 
 class Kill(keras.callbacks.Callback):
@@ -653,7 +710,7 @@ def test_a_preprocessor_in_float32_is_taken_for_what_it_is(table):
 
 def test_fit_does_not_run_inside_its_own_callbacks(table):
     x, y, _ = table
-    model = klr.ExactLinearRegression()
+    model = fitted(x, y)
     again = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_, **__: model.fit(x, y, verbose=0))
     with pytest.raises(RuntimeError, match="`fit` is running"):
         model.fit(x, y, verbose=0, callbacks=[again])

@@ -1,5 +1,6 @@
 """Moments: one pass over whatever the data are, merged, selected, saved and solved again and again."""
 
+import concurrent.futures
 import dataclasses
 import os
 import pickle
@@ -465,3 +466,21 @@ def test_the_factor_does_not_share_memory_with_the_data():
     before = as_doubledouble(moments.statistics.factor).hi.copy()
     x[:], y[:] = 0, 0
     np.testing.assert_array_equal(as_doubledouble(moments.statistics.factor).hi, before)
+
+
+def test_columns_too_large_to_be_multiplied_are_named():
+    x = X.copy()
+    x[:, 1] *= 1e299
+    with pytest.raises(ValueError, match=r"Column 'x1' of `x` must have a norm below 1e\+298"):
+        klr.Moments.from_data(x, Y)
+    with pytest.raises(ValueError, match="`y` must have a norm below"):
+        klr.Moments.from_data(X, Y * 1e300)
+
+
+def test_threads_that_save_to_one_file_leave_a_whole_one(tmp_path):
+    moments = klr.Moments.from_data(X, Y)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for saved in [pool.submit(moments.save, tmp_path / "moments") for _ in range(40)]:
+            saved.result()
+    assert klr.Moments.load(tmp_path / "moments").nobs == N
+    assert [path.name for path in tmp_path.iterdir()] == ["moments"]

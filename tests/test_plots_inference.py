@@ -201,6 +201,20 @@ def test_a_line_of_several_features_is_refused(stackloss):
         stackloss[0].report().plot_line()
 
 
+def test_a_line_is_drawn_through_points_that_lack_some_numbers():
+    x = np.arange(10.0)
+    model = klr.ExactLinearRegression()
+    model.fit(x, x + np.sin(x), verbose=0)
+    x[3] = np.nan
+    (ax,) = model.report().plot_line(x, np.arange(10.0)).axes
+    assert np.isfinite(ax.lines[0].get_ydata()).all()
+    for given in ((x, None), (None, x)):
+        with pytest.raises(ValueError, match="`x` and `y` must be given together"):
+            model.report().plot_line(*given)
+    with pytest.raises(ValueError, match="`x` must have at least one finite number"):
+        model.report().plot_line(np.full(3, np.nan), np.arange(3.0))
+
+
 def test_a_perfect_fit_is_drawn_too():
     x = np.arange(10.0)
     model = klr.ExactLinearRegression()

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import tensorflow as tf
 
 import keras_linreg as klr
@@ -203,6 +204,13 @@ def test_a_layer_that_needs_no_adapt_is_ready(layer):
     model = compiled(layer)
     model.fit(np.linspace(-1, 2, 30), np.linspace(0, 1, 30), verbose=0)
     assert model.built
+
+
+def test_a_number_of_sparse_rows_that_is_not_finite_is_found_where_it_is():
+    x = scipy.sparse.random(30, 3, 0.5, format="csr", random_state=0, dtype="float32").tolil()
+    x[4, 0] = np.nan
+    with pytest.raises(ValueError, match="Received: nan in column 'x0', row 4"):
+        compiled(keras.layers.Rescaling(2.0)).fit(x.tocsr(), np.zeros(30), verbose=0)
 
 
 def test_what_is_no_layer_is_refused():

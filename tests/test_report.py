@@ -248,6 +248,16 @@ def test_a_report_cannot_be_changed(model):
         report.output("y")
 
 
+def test_a_robust_name_over_other_errors_is_refused(model):
+    with pytest.raises(ValueError, match=r"`meat` must be given with a robust `cov_type`.*Received: cov_type='HC3'"):
+        klr.RegressionReport(model.report().estimate, cov_type="HC3")
+
+
+def test_a_constant_output_is_not_called_a_perfect_fit():
+    notes = of(np.arange(6.0), np.full(6, 3.0)).notes
+    assert not any("perfect" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("kind", "note"),
     [

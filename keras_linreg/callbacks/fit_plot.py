@@ -114,8 +114,7 @@ class FitPlot(keras.callbacks.Callback):
             raise ValueError(f"`path` and `gif` must be two files. Received: {str(self.gif)!r} for both.")
         check_writable("path", self.path)
         check_writable("gif", self.gif)
-        # An exact model has no weights at all before it is fitted.
-        if self.gif is not None and getattr(self.model, "moments", self) is not None:
+        if self.gif is not None and not self._is_unfitted:
             self._look(0)
             self._frames.append(self._last)
         self._screen = Screen.find(self.live)
@@ -143,6 +142,8 @@ class FitPlot(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Draw the last epoch, write the files, and let go of all that is open."""
         try:
+            if self._epoch == 0 and self._is_unfitted:
+                return
             self._look(self._epoch)
             if self._kept != self._epoch:
                 self._keep()
@@ -157,6 +158,11 @@ class FitPlot(keras.callbacks.Callback):
         finally:
             self._frames = []
             self._close()
+
+    @property
+    def _is_unfitted(self):
+        """Whether the model has no weights at all, as an exact one before it is fitted."""
+        return getattr(self.model, "moments", self) is None
 
     def _start_over(self):
         self._losses = {name: Thinned(MOST_LOSSES) for name in ("loss", "val_loss")}

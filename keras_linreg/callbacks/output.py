@@ -1,14 +1,14 @@
 """Where the picture goes: files, TensorBoard, a notebook."""
 
-import contextlib
 import io
 import os
 import sys
 import time
-import uuid
 from pathlib import Path
 
 import tensorflow as tf
+
+from keras_linreg.files import replacing
 
 SCREEN_DPI = 90
 
@@ -54,19 +54,6 @@ def check_writable(argument, path):
         raise OSError(
             f"`{argument}` must be a file that can be written: {error}. Received: {argument}={str(path)!r}."
         ) from error
-
-
-@contextlib.contextmanager
-def replacing(path: Path, keep: bool = True):
-    """Give a new file beside `path` to write; it takes the place of `path` in one step, if all went well."""
-    # Not from tempfile, whose files only their owner may read.
-    file = path.with_name(f".{path.stem[:50]}-{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield file
-        if keep:
-            os.replace(file, path)
-    finally:
-        file.unlink(missing_ok=True)
 
 
 def open_writer(log_dir):

@@ -3,7 +3,7 @@
 from keras_linreg.data.dense import as_dataset, block_size, compressed, dense_batch, dense_batches, parts_of
 from keras_linreg.data.reader import Reader
 from keras_linreg.data.schema import Column, Schema, checked_names, default_names, output_names
-from keras_linreg.data.streams import Prepared, finite_part, is_finite, is_sparse, is_stream, split
+from keras_linreg.data.streams import Prepared, finite_part, first_bad, is_finite, is_sparse, is_stream, split
 
 __all__ = [
     "Column",
@@ -18,6 +18,7 @@ __all__ = [
     "dense_batch",
     "dense_batches",
     "finite_part",
+    "first_bad",
     "is_finite",
     "is_sparse",
     "is_stream",

@@ -1,12 +1,13 @@
 """Frames, dicts, arrays and tensors in memory: named columns, numbers, targets, weights."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+
+from keras_linreg import alerts
 
 FLOAT32_INTEGERS = 2**24  # float32 holds every integer up to here, and not the next
 
@@ -162,11 +163,9 @@ def warn_of_rounding(array, name: str, dtype: str) -> None:
     if dtype == "float64" or not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or not array.size:
         return
     if max(int(array.max()), -int(array.min())) > FLOAT32_INTEGERS:
-        warnings.warn(
+        alerts.warn(
             f"Column {name!r} holds integers beyond 2**24, which {dtype} rounds: neighbouring values become equal. "
-            "Subtract an offset, or scale the column.",
-            UserWarning,
-            stacklevel=2,
+            "Subtract an offset, or scale the column."
         )
 
 

@@ -161,6 +161,25 @@ def is_finite(array) -> bool:
     return bool(np.isfinite(values.sum(dtype=np.float64)) or np.isfinite(values).all())
 
 
+def first_bad(array, dtype: str | None = None) -> tuple[int, int, str] | None:
+    """Return row, column and value of the first number that is not finite, in the `dtype` that it is trained in."""
+    array = array.tocoo() if hasattr(array, "tocoo") else array
+    values = finite_part(array)
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(values if dtype is None else values.astype(tf.as_dtype(dtype).as_numpy_dtype))
+    if not bad.any():
+        return None
+    at = np.unravel_index(int(np.argmax(bad)), bad.shape)
+    shown = f"{values[at]}" if not np.isfinite(values[at]) else f"{values[at]:g} (too large for {dtype})"
+    if isinstance(array, tf.SparseTensor):
+        row, column = np.asarray(array.indices)[at[0]]
+    elif hasattr(array, "tocoo"):
+        row, column = array.row[at[0]], array.col[at[0]]
+    else:
+        row, column = at[0], at[-1] if len(at) > 1 else 0
+    return int(row), int(column), shown
+
+
 def finite_part(array) -> np.ndarray:
     """Return the numbers of a dense or sparse array that may fail to be finite."""
     if array is None:

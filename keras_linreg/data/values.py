@@ -51,13 +51,13 @@ def as_tensor(matrix):
 
 def check_finite(values, names) -> None:
     """Refuse NaN and infinity in what a preprocessor is to be fitted on; name the column and the row."""
-    if not streams.is_finite(values):
-        bad = ~np.isfinite(streams.finite_part(values))
-        at = np.unravel_index(int(np.argmax(bad)), bad.shape)
-        column = names[at[1]] if len(at) > 1 and len(names) > 1 else names[0]
-        raise ValueError(
-            f"`x` must be finite. Received: {streams.finite_part(values)[at]} in column {column!r}, row {at[0]}."
-        )
+    if streams.is_finite(values):
+        return
+    place = streams.first_bad(values)
+    if place is not None:
+        row, column, value = place
+        name = names[column] if len(names) > 1 else names[0]
+        raise ValueError(f"`x` must be finite. Received: {value} in column {name!r}, row {row}.")
 
 
 def check_whole(values, name: str) -> None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
@@ -10,7 +9,7 @@ import tensorflow as tf
 
 from keras_linreg.data import Prepared
 from keras_linreg.divergence.watch import NonFiniteLoss, Watch, reader_of
-from keras_linreg.losses import SquaredError
+from keras_linreg.losses import is_mean_squared_error
 
 SAMPLE_ROWS = 20_000  # enough rows to know the columns' scales and the largest eigenvalue by
 SHOWN_COLUMNS = 3
@@ -20,11 +19,11 @@ def explain(model, data: Prepared, watch: Watch, loss: NonFiniteLoss) -> str:
     """Return what to do about the divergence: the learning rate against the largest stable one, the columns' scales."""
     rate = float(tf.convert_to_tensor(model.optimizer.learning_rate))
     said = [f"Training diverged: the loss became {loss} with a learning rate of {rate:g}."]
-    columns = _design(model, data)
+    columns = _sample(data)
     if columns is not None:
         design, sample_weight = columns
         scales = np.sqrt(np.asarray(_square(design).mean(axis=0)).ravel())
-        if _is_squared_error(model) and type(_inner(model.optimizer)).__name__ == "SGD":
+        if is_mean_squared_error(model.loss) and type(_inner(model.optimizer)).__name__ == "SGD":
             largest = largest_rate(model, design, sample_weight)
             if watch.calls == 1 and rate <= largest:
                 return _not_the_rate(model, data, loss)
@@ -52,17 +51,7 @@ def _inner(optimizer):
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def _is_squared_error(model) -> bool:
-    known = (SquaredError, keras.losses.MeanSquaredError)
-    return isinstance(model.loss, known) or model.loss in (
-        "mse",
-        "MSE",
-        "mean_squared_error",
-        "squared_error",
-    )
-
-
-def _design(model, data: Prepared):
+def _sample(data: Prepared):
     """Return a sample of the design, dense or of scipy.sparse, in float64, and its weights; None if there is none."""
     _, x, _, sample_weight = next(iter(data.again()), (None, None, None, None))
     if x is None or len(x.shape) != 2:

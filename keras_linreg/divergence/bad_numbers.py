@@ -5,9 +5,8 @@ import time
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_linreg.data import Prepared, finite_part, is_finite
+from keras_linreg.data import Prepared, finite_part, first_bad, is_finite
 from keras_linreg.divergence.watch import Watch
 
 SECONDS_TO_LOOK = 5.0  # an endless stream is not read again for as long as it was trained on
@@ -52,7 +51,7 @@ def in_weights(model, watch: Watch) -> str | None:
 def _bad_batch(number, x, y, sample_weight, dtype: str, names) -> str | None:
     """Return what is not finite in a batch, or in all the data where there is no number."""
     for name, array in (("x", x), ("y", y), ("sample_weight", sample_weight)):
-        place = _first_bad(array, dtype if name == "x" else keras.config.floatx())
+        place = first_bad(array, dtype if name == "x" else keras.config.floatx())
         if place is None:
             continue
         row, column, value = place
@@ -61,22 +60,3 @@ def _bad_batch(number, x, y, sample_weight, dtype: str, names) -> str | None:
             return f"`x` must be finite. Received: {value} in column {names[column]!r}, {where}."
         return f"`{name}` must be finite. Received: {value} in {where}."
     return None
-
-
-def _first_bad(array, dtype: str) -> tuple[int, int, str] | None:
-    """Return row, column and value of the first number that is not finite in the `dtype` that it is trained in."""
-    array = array.tocoo() if hasattr(array, "tocoo") else array
-    with np.errstate(over="ignore"):
-        bad = ~np.isfinite(finite_part(array).astype(tf.as_dtype(dtype).as_numpy_dtype))
-    if not bad.any():
-        return None
-    at = np.unravel_index(int(np.argmax(bad)), bad.shape)
-    value = finite_part(array)[at]
-    shown = f"{value}" if not np.isfinite(value) else f"{value:g} (too large for {dtype})"
-    if isinstance(array, tf.SparseTensor):
-        row, column = np.asarray(array.indices)[at[0]]
-    elif hasattr(array, "tocoo"):
-        row, column = array.row[at[0]], array.col[at[0]]
-    else:
-        row, column = at[0], at[-1] if len(at) > 1 else 0
-    return int(row), int(column), shown

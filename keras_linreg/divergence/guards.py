@@ -12,8 +12,14 @@ from keras_linreg.divergence.watch import NonFiniteLoss, Watch
 
 
 @contextlib.contextmanager
-def watching(model: keras.Model, data: Prepared, callbacks) -> Iterator[None]:
+def watching(model: keras.Model, data: Prepared, callbacks, schema=None) -> Iterator[None]:
     """Watch the model while it is fitted on `data`; turn what goes wrong with either into an error that explains it.
+
+    Args:
+        model: compiled and built.
+        data: what it is fitted on.
+        callbacks: of the fit.
+        schema: what the model knew of its inputs before the data; `None`: what it knows now.
 
     Raises:
         ValueError: the data, or the weights the fit began with, are not finite, or a batch of a stream is not what the
@@ -24,7 +30,7 @@ def watching(model: keras.Model, data: Prepared, callbacks) -> Iterator[None]:
         with model.distribute_strategy.scope():
             model.optimizer.build(model.trainable_variables)
     callbacks = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or [])
-    outer, watch = model._watch, Watch(model)
+    outer, watch = model._watch, Watch(model, schema)
     if not any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks):
         model._keep("_watch", watch)
     try:

@@ -22,8 +22,9 @@ class Watch:
     a read of each weight and one comparison a call of the train function, whatever the size of the data.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, schema=None):
         self.model = model
+        self.schema = schema or model.schema
         self.weights = model.weights
         self._reads = [reader_of(variable) for variable in self.weights]
         self.optimizer_variables = model.optimizer.variables if model.optimizer.built else []
@@ -65,6 +66,7 @@ class Watch:
 
     def restore_start(self) -> None:
         """Make the model what it was before the fit."""
+        self.model._keep("_schema", self.schema)
         _assign(self.weights, self.start)
         _assign(self.optimizer_variables, self.optimizer_start)
 

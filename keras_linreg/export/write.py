@@ -5,13 +5,13 @@ import os
 import re
 import shutil
 import uuid
-import warnings
 from collections.abc import Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_linreg import alerts
 from keras_linreg.estimate import Estimate
 from keras_linreg.export import manifest, saved_model
 from keras_linreg.export.intervals import Intervals
@@ -54,11 +54,9 @@ def write(
     if input_dtype == "float32":
         _warn_of_coarse(model, moments)
     if found is not None and LEVEL in door.safe:
-        warnings.warn(
+        alerts.warn(
             f"predict_interval_at is left out: its input {LEVEL!r} would collide with the column of that name. Rename "
-            "the column to have it.",
-            UserWarning,
-            stacklevel=4,
+            "the column to have it."
         )
     stacked = door.named and model.preprocessor is None
     intervals = None if found is None else Intervals(found, input_dtype, stacked, single is not None)
@@ -132,11 +130,9 @@ def _warn_of_coarse(model, moments: Moments | None) -> None:
     coarse = (deviations > 0) & (spacing > COARSE * deviations)
     if coarse.any():
         listed = ", ".join(name for name, is_coarse in zip(names, coarse, strict=True) if is_coarse)
-        warnings.warn(
+        alerts.warn(
             f"The signatures take float32, in which the numbers of {listed} lie more than {COARSE:g} of their standard "
-            "deviation apart: predictions would be off. Export with input_dtype='float64', or subtract a constant.",
-            UserWarning,
-            stacklevel=5,
+            "deviation apart: predictions would be off. Export with input_dtype='float64', or subtract a constant."
         )
 
 
