@@ -165,23 +165,20 @@ class Diagnostics:
         return self
 
 
-def diagnose(found: Estimate, batches: Iterable[tuple], slack: float, most_rows: int) -> Diagnostics:
+def diagnose(found: Estimate, batches: Iterable[tuple], most_rows: int) -> Diagnostics:
     """Return the diagnostics of a fit, by one more pass over its rows; memory does not depend on how many there are.
 
     Args:
         found: the estimate of the fit.
         batches: `(x, y, sample_weight)` of its rows once more.
-        slack: see `residuals.read`.
         most_rows: how many influential rows to name.
     """
     residuals, influence = readings.Residuals(found), readings.Influence(found, most_rows)
     sample, auxiliary = readings.Sample(found), readings.Auxiliary(found)
-    read(found, batches, [residuals, influence, sample, auxiliary], slack)
-    outputs = len(found.ssr)
+    read(found, batches, [residuals, influence, sample, auxiliary])
 
     def each(values):
-        values = np.asarray(values)
-        return values if outputs > 1 else values[..., 0] if values.ndim > 1 else float(values[0])
+        return inference.per_output(np.asarray(values))
 
     def test(values) -> LagrangeMultiplierTest | None:
         return None if values is None else LagrangeMultiplierTest._make([*map(each, values[:4]), values[4]])

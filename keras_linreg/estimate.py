@@ -96,6 +96,7 @@ class Estimate:
         condition_number: of the design, the column of ones counted, as it is.
         scaled_condition_number: of the design, centred (with an intercept) and scaled.
         digits: of the coefficients that are sure.
+        dtype: in which the features came.
     """
 
     names: tuple[str, ...]
@@ -118,6 +119,7 @@ class Estimate:
     condition_number: float
     scaled_condition_number: float
     digits: float
+    dtype: str
 
     @property
     def df_resid(self) -> int:
@@ -158,6 +160,7 @@ def estimated(statistics: Statistics, solution: Solution, dtype: str = "float64"
         "log_weight": statistics.log_weight,
         "scaled_condition_number": solution.condition_number,
         "digits": solution.digits,
+        "dtype": dtype,
     }
     if solution.l2:
         return Estimate(

@@ -50,10 +50,6 @@ class LinearRegression(LinearModel):
     2.000 1.000
     """
 
-    @property
-    def _steps_are_ours(self):
-        return type(self).train_step is LinearRegression.train_step
-
     def train_step(self, data):
         """Take one step down the gradient of the loss on one batch, `(x, y)` or `(x, y, sample_weight)`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -71,3 +67,23 @@ class LinearRegression(LinearModel):
 
         self.track_loss(loss, rows=tf.shape(y_pred)[0])
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def report(self, *args, **kwargs):
+        """Refuse: weights that were descended to have no standard errors."""
+        raise self._has_no_errors("report")
+
+    def predict_interval(self, *args, **kwargs):
+        """Refuse: weights that were descended to have no standard errors."""
+        raise self._has_no_errors("predict_interval")
+
+    def diagnose(self, *args, **kwargs):
+        """Refuse: weights that were descended to have no standard errors."""
+        raise self._has_no_errors("diagnose")
+
+    def _has_no_errors(self, method: str) -> ValueError:
+        return ValueError(
+            f"`{method}` must be called on a model that was fitted exactly: weights that gradient descent has stopped "
+            "at have no standard errors. Fit keras_linreg.ExactLinearRegression on the same data, or take "
+            "keras_linreg.RegressionReport.from_moments(keras_linreg.Moments.from_data(x, y)). "
+            f"Received: a {type(self).__name__}."
+        )

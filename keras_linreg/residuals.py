@@ -56,14 +56,13 @@ class Reading(Protocol):
         """Take what `of` returned, in the order of the rows."""
 
 
-def read(found: Estimate, batches: Iterable[tuple], readings: Sequence[Reading], slack: float) -> None:
+def read(found: Estimate, batches: Iterable[tuple], readings: Sequence[Reading]) -> None:
     """Read the rows of the fit once more, in bounded memory.
 
     Args:
         found: the estimate of the fit, without a penalty.
         batches: `(x, y, sample_weight)` of the same rows.
         readings: what takes the blocks.
-        slack: how far their moments may be off, as part of their size.
 
     Raises:
         ValueError: they are not the rows of the fit.
@@ -73,7 +72,7 @@ def read(found: Estimate, batches: Iterable[tuple], readings: Sequence[Reading],
     coordinates = found.coordinates
     assert coordinates is not None
     middle = found.params[0] + coordinates.centre.sum(axis=0) @ kernel if start else np.zeros(kernel.shape[1])
-    check = _Check(found, slack)
+    check = _Check(found)
 
     def of_block(numbered: tuple) -> list:
         first, (x, y, weights) = numbered
@@ -105,16 +104,16 @@ def least_left(found: Estimate) -> float:
     return max(FITTED_EXACTLY, 16 * 2.0**-53 * found.scaled_condition_number)
 
 
-def slack_of(dtype: str, condition_number: float) -> float:
-    """Return how far moments may be off that are taken from the same data twice."""
-    return max(SAME[dtype], 1e3 * 2.0**-53 * condition_number)
+def slack_of(found: Estimate) -> float:
+    """Return how far moments may be off, as part of their size, that are taken from the same data twice."""
+    return max(SAME[found.dtype], 1e3 * 2.0**-53 * found.scaled_condition_number)
 
 
 class _Check:
     """Compares rows with those of the fit: in its coordinates their cross-products are the identity."""
 
-    def __init__(self, found: Estimate, slack: float):
-        self.found, self.slack = found, slack
+    def __init__(self, found: Estimate):
+        self.found, self.slack = found, slack_of(found)
         width = found.rank
         self.nobs = 0
         self.sums: list = [

@@ -157,20 +157,19 @@ class Autocorrelated:
 
 
 def meat(
-    found: Estimate, batches: Iterable[tuple], slack: float, cov_type: str, groups=None, maxlags=None
+    found: Estimate, batches: Iterable[tuple], cov_type: str, groups=None, maxlags=None
 ) -> tuple[np.ndarray | None, int | None]:
     """Return the meat `(m, m, k)` of a covariance, by a second pass; and the number of groups, if there are any.
 
     Args:
         found: the estimate of the fit.
         batches: `(x, y, sample_weight)` of its rows once more.
-        slack: see `residuals.read`.
         cov_type: one of `COV_TYPES`; of `"nonrobust"` there is no meat, but the rows are compared.
         groups: of each row, for `"cluster"`.
         maxlags: for `"HAC"`.
     """
     if cov_type == "nonrobust":
-        read(found, batches, [], slack)
+        read(found, batches, [])
         return None, None
     reading: Heteroscedastic | Clustered | Autocorrelated
     if cov_type == "cluster":
@@ -179,7 +178,7 @@ def meat(
         reading = Autocorrelated(found, maxlags)
     else:
         reading = Heteroscedastic(found, cov_type)
-    read(found, batches, [reading], slack)
+    read(found, batches, [reading])
     return reading.meat(), reading.count if isinstance(reading, Clustered) else None
 
 

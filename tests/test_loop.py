@@ -425,7 +425,7 @@ def test_what_the_compiler_does_not_take_runs_without_it(always, taken):
 def test_jit_compile_false_forbids_the_compiler(always, taken):
     model, _ = fitted(X, Y, compiled={"jit_compile": False})
     assert taken
-    assert not any(sized._compiled for sized in model._functions["train_step"]._by_size.values())
+    assert not any(sized._compiled for sized in model._loop_memory.functions(model, "train_step")._by_size.values())
 
 
 class Own(klr.LinearRegression):

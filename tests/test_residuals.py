@@ -1,5 +1,7 @@
 """A second pass knows the rows of the fit, in any order and form, and refuses others without a trace."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pandas as pd
@@ -300,7 +302,7 @@ def test_blocks_come_in_order_with_the_rows_that_have_a_weight(numbers, given, m
     found = estimated(moments.statistics, moments.solve())
     reading = Collect()
     parts = [(x[:25], y[:25, None], w[:25]), (x[25:], y[25:, None], w[25:])]
-    residuals.read(found, parts, [reading], residuals.slack_of("float64", found.scaled_condition_number))
+    residuals.read(found, parts, [reading])
     blocks = reading.blocks
     expected = sm.WLS(y[used], sm.add_constant(x[used]), w[used]).fit(method="pinv")
     whitened = sm.OLS(expected.model.wendog, expected.model.wexog).fit(method="pinv").get_influence()
@@ -332,13 +334,16 @@ def test_an_error_of_a_reading_reaches_the_caller(given):
     moments = klr.Moments.from_data(x, y)
     found = estimated(moments.statistics, moments.solve())
     with pytest.raises(MemoryError, match="no room"):
-        residuals.read(found, [(x, y[:, None], None)], [Broken(found, "HC0")], 1e-8)
+        residuals.read(found, [(x, y[:, None], None)], [Broken(found, "HC0")])
 
 
 @pytest.mark.parametrize(("dtype", "least"), [("float64", 1e-8), ("float32", 1e-5), ("bfloat16", 1e-2)])
-def test_the_slack_grows_with_what_rounding_does(dtype, least):
-    assert residuals.slack_of(dtype, 1.0) == least
-    assert residuals.slack_of(dtype, 1e9) == max(least, 1e3 * 2.0**-53 * 1e9)
+def test_the_slack_grows_with_what_rounding_does(dtype, least, given):
+    moments = klr.Moments.from_data(*given)
+    found = estimated(moments.statistics, moments.solve(), dtype)
+    assert residuals.slack_of(found) == least
+    nearly = dataclasses.replace(found, scaled_condition_number=1e9)
+    assert residuals.slack_of(nearly) == max(least, 1e3 * 2.0**-53 * 1e9)
 
 
 @pytest.mark.parametrize("gap", [1e-4, 1e-7, 1e-9])

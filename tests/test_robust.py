@@ -617,7 +617,7 @@ def coverage():
         moments = klr.Moments.from_data(x, y)
         found = estimated(moments.statistics, moments.solve())
         for cov_type in held:
-            meat, _ = robust.meat(found, [(x, y, None)], 1e-8, cov_type)
+            meat, _ = robust.meat(found, [(x, y, None)], cov_type)
             lower, upper = klr.RegressionReport(found, 0.95, cov_type, meat).conf_int()[1]
             held[cov_type] += int(((lower < 1) & (upper > 1)).sum())
     return {key: count / (designs * outputs) for key, count in held.items()}, designs * outputs

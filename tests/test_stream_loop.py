@@ -303,14 +303,16 @@ def test_a_few_batches_are_not_compiled_and_many_are(taken):
 def test_a_stream_without_a_known_end_is_compiled_only_where_it_is_long(taken, monkeypatch):
     monkeypatch.setattr(planning, "WORTH", 60 * planning.STEP)
     model, _ = fitted(unknown(X, Y), None, epochs=5)
-    assert taken and not model._functions["train_step"]._by_size
+    assert taken and not model._loop_memory.functions(model, "train_step")._by_size
     model, _ = fitted(unknown(X, Y), None, epochs=6)
-    assert list(model._functions["train_step"]._by_size) == [10]
+    assert list(model._loop_memory.functions(model, "train_step")._by_size) == [10]
 
 
 def test_jit_compile_false_forbids_the_compiler(always, taken):
     model, _ = fitted(dataset(X, Y), None, compiled={"jit_compile": False})
-    assert taken and not any(sized._compiled for sized in model._functions["train_step"]._by_size.values())
+    assert taken and not any(
+        sized._compiled for sized in model._loop_memory.functions(model, "train_step")._by_size.values()
+    )
 
 
 def test_a_callback_that_stops_at_a_batch_stops_there(always):

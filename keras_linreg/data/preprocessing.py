@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_linreg.data.schema import Column, Schema, default_names
+
 FeatureSpace = keras.utils.FeatureSpace
 
 
@@ -143,3 +145,14 @@ def apply(preprocessor, x):
     if design.dtype == tf.string:
         raise ValueError("`preprocessor` must return numbers. Received: strings.")
     return design if design.dtype.is_floating else tf.cast(design, keras.config.floatx())
+
+
+def declared_schema(preprocessor, names: tuple[str, ...]) -> Schema:
+    """Return the inputs of a model that has seen no data: what a preprocessor declares, or columns with names."""
+    declared = input_names(preprocessor)
+    if declared:
+        dtypes = input_dtypes(preprocessor)
+        return Schema(tuple(Column(name, dtypes[name]) for name in declared), True, names)
+    if preprocessor is not None or names == default_names(len(names)):
+        return Schema.of_matrix(len(names), names)
+    return Schema(tuple(Column(name, "float32") for name in names), True, names)

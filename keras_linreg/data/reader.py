@@ -61,6 +61,22 @@ class Reader:
         x, y, sample_weight = self.rows(x, y, sample_weight, fitting=fitting)
         return streams.Prepared(x, y, sample_weight, lambda: iter([(None, x, y, sample_weight)]))
 
+    def prepare_packed(self, data, argument: str = "validation_data") -> streams.Prepared:
+        """Return the user's data, a stream or a tuple, prepared."""
+        if isinstance(data, (tuple, list)) and len(data) == 1 and streams.is_stream(data[0]):
+            data = data[0]
+        if isinstance(data, (tuple, list)):
+            if len(data) not in (2, 3):
+                raise ValueError(
+                    f"`{argument}` must be (x, y), (x, y, sample_weight) or a stream. Received: {len(data)} elements."
+                )
+            return self.prepare(*data)
+        if not streams.is_stream(data):
+            raise ValueError(
+                f"`{argument}` must be (x, y), (x, y, sample_weight) or a stream. Received: {type(data).__name__}."
+            )
+        return self.prepare(data)
+
     def rows(self, x, y=None, sample_weight=None, fitting: bool = False, empty: bool = False) -> tuple:
         """Return `(design, y, sample_weight)` of data in memory, checked; a batch of a stream may be empty."""
         y = None if y is None else arrays.targets(y, self.units, self.dtype)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_linreg.data import Prepared
 from keras_linreg.divergence import advice, bad_numbers
-from keras_linreg.divergence.watch import NonFiniteLoss, Watch
+from keras_linreg.divergence.watch import NonFiniteLoss, Watch, watches
 
 
 @contextlib.contextmanager
@@ -30,11 +30,11 @@ def watching(model: keras.Model, data: Prepared, callbacks, schema=None) -> Iter
         with model.distribute_strategy.scope():
             model.optimizer.build(model.trainable_variables)
     callbacks = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or [])
-    outer, watch = model._watch, Watch(model, schema)
-    if not any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks):
-        model._keep("_watch", watch)
+    watch = Watch(model, schema)
+    in_its_own_way = any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks)
     try:
-        yield
+        with contextlib.nullcontext() if in_its_own_way else watches.set(model, watch):
+            yield
     except NonFiniteLoss as loss:
         why = bad_numbers.in_data(data, watch) or bad_numbers.in_weights(model, watch)
         if why:
@@ -48,8 +48,6 @@ def watching(model: keras.Model, data: Prepared, callbacks, schema=None) -> Iter
             raise
         watch.restore_start()
         raise ValueError(f"{why} The model is as it was before.") from None
-    finally:
-        model._keep("_watch", outer)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from keras_linreg.permodel import PerModel
+
 
 class NonFiniteLoss(Exception):
     """The loss of a call of the train function was NaN or infinite."""
@@ -81,6 +83,10 @@ class Watch:
         return [read() for read in self._reads]
 
 
+watches = PerModel[Watch]("watches")
+watch_of = watches.of
+
+
 def _assign(variables, values) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
@@ -99,7 +105,7 @@ def watched(model: keras.Model, function: Callable) -> Callable:
     """Return Keras's train function with the model's watch, if it has one, around each call."""
 
     def train_function(iterator):
-        watch = model._watch
+        watch = watch_of(model)
         if watch is None:
             return function(iterator)
         watch.before_step()

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_linreg import alerts
+from keras_linreg.data import Reader
 from keras_linreg.estimate import Estimate
 from keras_linreg.export import manifest, saved_model
 from keras_linreg.export.intervals import Intervals
@@ -24,6 +25,7 @@ COARSE = 1e-3  # of a column's standard deviation: float32 numbers of it that li
 
 def write(
     model,
+    reader: Reader,
     filepath,
     moments: Moments | None = None,
     found: Estimate | None = None,
@@ -36,6 +38,7 @@ def write(
 
     Args:
         model: the model; its schema says which columns the signatures take, its preprocessor is part of the graph.
+        reader: of the model.
         filepath: the folder, made or overwritten once everything is ready.
         moments: what the model was fitted on, `None` where that is not known.
         found: the estimate, `None` where the fit has no intervals.
@@ -46,7 +49,6 @@ def write(
     if not isinstance(filepath, str | os.PathLike) or not os.fspath(filepath):
         raise ValueError(f"`filepath` must be the path of the folder to write. Received: {filepath!r}.")
     filepath = os.path.expanduser(os.fspath(filepath))
-    reader = model._reader()
     single = Single(model) if Single.is_enough(model, input_dtype, moments) else None
     if single is not None:
         reader.dtype = "float32"  # of columns that are put together

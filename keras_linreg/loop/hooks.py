@@ -1,35 +1,11 @@
 """Where a loop meets Keras: the train, test and predict functions, the metrics, the evaluations of a fit."""
 
 import contextlib
-import contextvars
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
 
 from keras_linreg.loop.blocks import Loop
 from keras_linreg.loop.inputs import Inputs
-
-T = TypeVar("T")
-
-
-class PerModel(Generic[T]):
-    """A value for each model, and in each thread its own: one may predict while another fits."""
-
-    def __init__(self, name: str):
-        self._values: contextvars.ContextVar[dict[int, T | None]] = contextvars.ContextVar(name)
-
-    def of(self, model) -> T | None:
-        """Return the model's value in this thread."""
-        return self._values.get({}).get(id(model))
-
-    @contextlib.contextmanager
-    def set(self, model, value: T | None) -> Iterator[None]:
-        """Have the model have a value in this thread for a while."""
-        token = self._values.set({**self._values.get({}), id(model): value})
-        try:
-            yield
-        finally:
-            self._values.reset(token)
-
+from keras_linreg.permodel import PerModel
 
 _loops, _inputs = PerModel[Loop]("loops"), PerModel[Inputs]("inputs")
 running = _loops.of
@@ -81,20 +57,20 @@ def evaluating(model) -> Iterator[None]:
         model.test_function, run.aside = own, False
 
 
-def taken(model, function: Callable, watched: bool) -> Callable:
+def taken(model, function: Callable, watch_of: Callable | None = None) -> Callable:
     """Return the train or test function that leaves the steps to the model's loop, if it has one.
 
     Args:
         model: whose function it is.
         function: Keras's own.
-        watched: whether to tell the model's watch of each block.
+        watch_of: returns the model's watch, which is told of each block.
     """
 
     def of_steps(iterator):
         run = running(model)
         if run is None or run.aside:
             return function(iterator)
-        return run.take(model._watch if watched else None, iterator)
+        return run.take(watch_of(model) if watch_of else None, iterator)
 
     return of_steps
 

@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from keras_linreg.data import Prepared, is_sparse, is_stream
 from keras_linreg.loop.blocks import CHUNK, Loop
-from keras_linreg.loop.functions import Functions
 from keras_linreg.loop.inputs import Inputs
 from keras_linreg.loop.rows import Rows
 from keras_linreg.loop.sources import Indexed, Iterated
@@ -103,7 +102,7 @@ def plan_prediction(model, data: Prepared, options: dict[str, Any], dtype: str |
     batch_size = _batch_size(options["batch_size"], many)
     if batch_size is None or min(batch_size, rows) * columns > (LARGE_SPARSE if sparse else LARGE):
         return None
-    return Inputs(data.x, min(batch_size, rows), dtype, reuse=model._calls_are_ours)
+    return Inputs(data.x, min(batch_size, rows), dtype, reuse=_is_ours(model, "call"))
 
 
 def _is_plain(model) -> bool:
@@ -111,8 +110,14 @@ def _is_plain(model) -> bool:
     return alone and tf.executing_eagerly() and keras.config.max_steps_per_epoch() is None
 
 
+def _is_ours(model, method: str) -> bool:
+    """Return whether a method is this package's, and not a subclass's own, of which nothing is known."""
+    owner = next(kind for kind in type(model).__mro__ if method in vars(kind))
+    return owner.__module__.startswith("keras_linreg.")
+
+
 def _may_loop(model) -> bool:
-    linear = model.built and model._steps_are_ours and model.trainable_variables and not model.layers
+    linear = model.built and _is_ours(model, "train_step") and model.trainable_variables and not model.layers
     return bool(linear) and _is_plain(model) and not (model.run_eagerly or tf.config.functions_run_eagerly())
 
 
@@ -134,7 +139,7 @@ def _plan_rows(model, step: str, data: Prepared, options: dict[str, Any], whole:
     if not _pays(model, step, steps, batch_size * int(data.x.shape[1]), options, key):
         return None
     block = steps if whole else _block(model, steps, options)
-    return Rows(_functions(model, step), data, batch_size, bool(options["shuffle"]), block)
+    return Rows(model._loop_memory.functions(model, step), data, batch_size, bool(options["shuffle"]), block)
 
 
 def _batch_size(given, default: int) -> int | None:
@@ -177,23 +182,13 @@ def _plan_stream(model, data: Prepared, options: dict[str, Any]) -> Stream | Non
         source = Iterated(data.errors)
     block, worth = model.steps_per_execution, 0 if steps else int(WORTH / STEP)
     exact = block > 1 or watch_batches(options["callbacks"])
-    return Stream(_functions(model, "train_step"), source, columns, steps, block, exact, worth)
-
-
-def _functions(model, step: str) -> Functions:
-    if step not in model._functions:
-        model._functions[step] = Functions(model, step, model._may_be_compiled)
-    return model._functions[step]
+    return Stream(model._loop_memory.functions(model, "train_step"), source, columns, steps, block, exact, worth)
 
 
 def _pays(model, step: str, steps: int, numbers: int, options: dict[str, Any], key: tuple) -> bool:
-    """Return whether to compile pays.
-
-    It does where Keras's own way would take long, this fit and those before it on data of the same shapes together.
-    """
+    """Return whether to compile pays: where Keras's own way would take long, with the fits before it of such data."""
     seconds = _epochs(options) * (steps * (STEP + numbers * NUMBER) + EPOCH)
-    model._short_fits[step, key] = model._short_fits.get((step, key), 0.0) + seconds
-    return model._short_fits[step, key] >= WORTH
+    return model._loop_memory.add_seconds((step, *key), seconds) >= WORTH
 
 
 def _epochs(options: dict[str, Any]) -> int:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_linreg import alerts, loop, polish, solvers
 from keras_linreg.accumulate import Accumulator
 from keras_linreg.data import Prepared, Schema, block_size, dense_batch, is_stream, output_names, parts_of
+from keras_linreg.fitted import Fit
 from keras_linreg.moments import Moments, naming
 from keras_linreg.reduction import Statistics
 
@@ -48,7 +49,7 @@ class OnePass:
         self._rows = None if is_stream(data.x) else batch_rows(data, batch_size)
         self._part = None if self._rows is None else parts_of(data, self._rows)
         self._accumulator: Accumulator | None = None
-        self._solution: solvers.Solution | None = None  # the final one
+        self._fit: Fit | None = None  # the final one
         self._has_metrics = False
         self._every_batch = loop.watch_batches(callbacks, kinds=("", "train_"))
         self._shown = verbose in ("auto", 1, True)
@@ -69,19 +70,19 @@ class OnePass:
         """Take one batch; after the first epoch, for metrics alone."""
         if not self._checked:
             self._begin()
-        self._batches += self._solution is None
+        self._batches += self._fit is None
         for part in self._local(batch):
             x, y, weight = dense_batch(part) if self._part is None else self._part(int(part))
             if not len(x):
                 continue
-            if self._solution is None:
+            if self._fit is None:
                 self._add(x, y, weight)
             if self._has_metrics:
                 self._measure(x, y, weight)
 
     def logs(self) -> dict:
         """Return loss and metrics of the rows so far; the loss is looked at only where somebody sees it."""
-        if self._solution is None and self._accumulator is not None:
+        if self._fit is None and self._accumulator is not None:
             began = time.monotonic()
             if self._every_batch or (self._shown and began >= self._next_look):
                 so_far = self._so_far()
@@ -95,28 +96,27 @@ class OnePass:
 
     def finish(self) -> None:
         """Solve, and give the model its weights and moments; once."""
-        if self._solution is not None:
+        if self._fit is not None:
             return
         if self._accumulator is None:
             raise ValueError("`x` must hold at least one batch. Received: none.")
         accumulator = self._accumulator
         with naming(self.model.feature_names, self._output_names):
-            moments = self._moments_of(accumulator.result())
-            moments, solution = self._polished(moments, self._solve(moments))
-        solvers.warn(solution)
+            fit = self._polished(self._fit_of(accumulator.result()))
+        solvers.warn(fit.solution)
         everything = self._part is not None and accumulator.rows == int(self.data.x.shape[0])
         if self.model.stop_training and not everything:
             alerts.warn(
                 f"A callback stopped the fit in its first epoch: it is the fit of the {accumulator.rows} rows so far."
             )
-        self.model._take(moments, solution)
+        self.model._take(fit)
         self._accumulator = None
-        self._end(solution)
+        self._end(fit)
 
     @property
     def finished(self) -> bool:
         """Whether the data have ended, and the model is their solution."""
-        return self._solution is not None
+        return self._fit is not None
 
     @contextlib.contextmanager
     def set_aside(self) -> Iterator[None]:
@@ -132,10 +132,10 @@ class OnePass:
         self._has_metrics = len(self.model.metrics) > 1
         # Only BackupAndRestore sets an epoch to begin with; it has put back what the first epoch left.
         if self.was_restored and self.model._initial_epoch:
-            self._end(self.model.solution)
+            self._end(self.model._fit)
 
-    def _end(self, solution) -> None:
-        self._solution, self.loss = solution, solution.mean_squared_error
+    def _end(self, fit: Fit) -> None:
+        self._fit, self.loss = fit, fit.solution.mean_squared_error
 
     def _local(self, batch) -> list:
         """Return the batches of each replica."""
@@ -159,23 +159,22 @@ class OnePass:
         assert self._accumulator is not None  # some rows have been added
         with naming(self.model.feature_names, self._output_names):
             statistics = self._accumulator.so_far()
-        return self._solve(self._moments_of(statistics)) if statistics.nobs else None
+        return self._fit_of(statistics).solution if statistics.nobs else None
 
-    def _moments_of(self, statistics: Statistics) -> Moments:
+    def _fit_of(self, statistics: Statistics) -> Fit:
+        model = self.model
         assert self._accumulator is not None
-        return Moments.of(self._accumulator, statistics, self.model.feature_names, self._output_names)
+        moments = Moments.of(self._accumulator, statistics, model.feature_names, self._output_names)
+        return Fit(moments, model._l2, model.dependent, model.use_bias)
 
-    def _solve(self, moments: Moments) -> solvers.Solution:
-        return moments.solve(self.model._l2, self.model.dependent, self.model.use_bias, warn=False)
-
-    def _polished(self, moments: Moments, solution: solvers.Solution) -> tuple[Moments, solvers.Solution]:
-        """Return both after as many further looks at the data as pay, where they can be read again."""
+    def _polished(self, fit: Fit) -> Fit:
+        """Return the fit after as many further looks at the data as pay, where they can be read again."""
         reads_once = self._part is None and not isinstance(self.data.x, tf.data.Dataset | keras.utils.PyDataset)
-        if reads_once or self.model._l2 or not self.model.use_bias or moments.statistics.exact:
-            return moments, solution
+        if reads_once or self.model._l2 or not self.model.use_bias or fit.moments.statistics.exact:
+            return fit
         last = 1.0
         for _ in range(FURTHER_LOOKS):
-            statistics = moments.statistics
+            statistics, solution = fit.moments.statistics, fit.solution
             if solution.digits >= ENOUGH_DIGITS or (~solution.kept & ~statistics.constant[: len(solution.kept)]).any():
                 break
             try:
@@ -189,9 +188,8 @@ class OnePass:
             amplified = solvers.amplified(solution.condition_number, solution.unexplained)
             shrinks = step / last if last < 1.0 else min(1.0, 2.0**-53 * amplified)
             error = min(max(step * shrinks, 2.0**-53), step) / amplified
-            moments = self._moments_of(dataclasses.replace(found, error=min(error, statistics.error)))
-            solution, last = self._solve(moments), step
-        return moments, solution
+            fit, last = self._fit_of(dataclasses.replace(found, error=min(error, statistics.error))), step
+        return fit
 
     def _again(self) -> Iterator[tuple]:
         """Yield the batches of the first epoch once more."""
@@ -203,7 +201,7 @@ class OnePass:
                 yield tuple(None if part is None else part.copy() for part in dense_batch(tuple(batch)))
 
     def _measure(self, x, y, weight) -> None:
-        solution = self._solution or self._so_far()
+        solution = self._so_far() if self._fit is None else self._fit.solution
         if solution is None:
             return
         y_pred = x.astype(np.float64) @ solution.kernel
