@@ -281,7 +281,7 @@ def test_rows_that_are_no_warm_up_are_refused(models, tmp_path, kind, warmup, me
     base = tmp_path / "base"
     with pytest.raises(ValueError, match=message):
         klr.publish(models[kind], base, warmup=warmup)
-    assert names(base) == []
+    assert not base.exists()
 
 
 # Refusals
@@ -330,9 +330,11 @@ def test_what_is_no_model_of_ours_is_refused(folder, tmp_path):
             klr.publish(nothing, base)
     with pytest.raises(ValueError, match="one that `export` of a keras_linreg model wrote"):
         klr.publish(tmp_path / "nowhere", base)
-    with pytest.raises(ValueError, match="must be built before it is exported"):
+    with pytest.raises(ValueError, match="must have seen its inputs before it is exported"):
         klr.publish(klr.LinearRegression(), base)
-    assert not base.exists() or names(base) == []
+    with pytest.raises(ValueError, match="must be fitted before it is exported"):
+        klr.publish(klr.ExactLinearRegression(), base)
+    assert not base.exists()
 
 
 def test_a_folder_that_was_changed_since_its_export_is_refused(models, tmp_path):
@@ -341,10 +343,59 @@ def test_a_folder_that_was_changed_since_its_export_is_refused(models, tmp_path)
     data.write_bytes(data.read_bytes()[:-1])
     with pytest.raises(ValueError, match="must be those that `export` wrote: export the model again"):
         klr.publish(tmp_path / "model", tmp_path / "base")
-    assert names(tmp_path / "base") == []
+    assert not (tmp_path / "base").exists()
 
 
 # Whatever happens
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b"\xff\xfe", b'{"format": 99}'], ids=str)
+def test_a_damaged_json_is_named_and_no_base_is_made(models, tmp_path, text):
+    models["matrix"].export(tmp_path / "model", verbose=False)
+    (tmp_path / "model" / manifest.FILE).write_bytes(text)
+    with pytest.raises(ValueError, match="keras_linreg.json must be as `export` wrote it, of format 1"):
+        klr.publish(tmp_path / "model", tmp_path / "base")
+    assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize("name", ["examples", "inputs"])
+def test_a_column_called_as_an_input_of_ours_is_warmed_up(name, tmp_path):
+    frame = pd.DataFrame({name: X[:, 0]})
+    version = klr.publish(solved(frame), tmp_path, warmup=frame)
+    assert {record.predict_log.request.model_spec.signature_name for record in records_of(version)} >= {"examples"}
+
+
+def test_an_export_that_is_read_only_is_published_as_what_can_be_removed(models, tmp_path):
+    models["matrix"].export(tmp_path / "model", verbose=False)
+    places = [tmp_path / "model", *(tmp_path / "model").rglob("*")]
+    for place in places:
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    version = klr.publish(tmp_path / "model", tmp_path / "base")
+    assert all(os.stat(place).st_mode & 0o200 for place in (version, *version.rglob("*")))
+    for place in places:
+        place.chmod(0o755)
+
+
+def test_a_version_that_cannot_be_removed_is_a_warning_once_the_new_one_is_there(folder, tmp_path, monkeypatch):
+    klr.publish(folder, tmp_path)
+    rename = os.rename
+
+    def busy(old, new):
+        if Path(old).name == "1":
+            raise OSError("Device or resource busy")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", busy)
+    with pytest.warns(UserWarning, match="Version 1 of .* could not be removed: Device or resource busy"):
+        assert klr.publish(folder, tmp_path, keep=1).name == "2"
+
+
+def test_keep_removes_a_version_that_is_a_link_and_not_what_it_leads_to(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "1").symlink_to(tmp_path / "elsewhere")
+    klr.publish(folder, tmp_path / "base", keep=1)
+    assert names(tmp_path / "base") == ["2"] and (tmp_path / "elsewhere").is_dir()
 
 
 def test_threads_that_publish_at_once_lose_nothing(folder, tmp_path):

@@ -239,7 +239,10 @@ class Linear(keras.Model):
             UserWarning: an exact fit was of float64 columns that float32 would spoil.
         """
         if not self.built or self._schema is None:
-            raise ValueError("The model must be built before it is exported: fit it first, or call it on some data.")
+            raise ValueError(
+                "The model must have seen its inputs before it is exported: call `fit` or `predict` on some data "
+                f"first. Received: {self.name!r}, which has not."
+            )
         export.check_input_dtype(input_dtype)
         level = check_level(level)
         if format != "tf_saved_model":

@@ -160,7 +160,12 @@ def stack(columns: Mapping[str, Any], dtype: str) -> np.ndarray:
 
 def warn_of_rounding(array, name: str, dtype: str) -> None:
     """Warn where integers of `array` do not fit the 24 bits of float32, in which they will be trained."""
-    if dtype == "float64" or not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or not array.size:
+    if (
+        dtype in ("float64", "int64")
+        or not isinstance(array, np.ndarray)
+        or array.dtype.kind not in "iu"
+        or not array.size
+    ):
         return
     if max(int(array.max()), -int(array.min())) > FLOAT32_INTEGERS:
         alerts.warn(

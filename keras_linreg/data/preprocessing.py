@@ -1,14 +1,19 @@
 """The `preprocessor` of a model: what it takes, whether it is ready, and how the columns it makes are called."""
 
+import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_linreg.data.schema import Column, Schema, default_names
 
 FeatureSpace = keras.utils.FeatureSpace
+COARSE = 1e-3  # of a standard deviation
+SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # what TensorFlow takes as the name of one
 
 
 def check(preprocessor) -> None:
@@ -60,6 +65,43 @@ def _is_adapted(layer) -> bool:
     if isinstance(layer, layers.Discretization):
         return layer.bin_boundaries is not None
     return True
+
+
+def takes_codes(preprocessor) -> bool:
+    """Return whether a layer takes integers for what they name; a Sequential does as its first layer."""
+    first = (
+        preprocessor.layers[0] if isinstance(preprocessor, keras.Sequential) and preprocessor.layers else preprocessor
+    )
+    layers = keras.layers
+    return isinstance(first, layers.IntegerLookup | layers.Hashing | layers.CategoryEncoding | layers.Embedding)
+
+
+def may_keep_float64(preprocessor) -> bool:
+    """Return whether a preprocessor may make something of digits that float32 does not have."""
+    for layer in _with_sublayers(preprocessor):
+        if isinstance(layer, keras.Model | keras.layers.InputLayer | FeatureSpace) or layer.compute_dtype != "float64":
+            continue
+        if not isinstance(layer, keras.layers.Normalization):
+            if keras.config.floatx() != "float64":  # somebody chose it
+                return True
+            continue
+        mean, deviation = (np.ravel(keras.ops.convert_to_numpy(part)) for part in _statistics(layer))
+        if float32_spoils(mean, deviation).any():
+            return True
+    return False
+
+
+def float32_spoils(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Return the mask of columns whose numbers lie apart, in float32, by more than a share of their deviation."""
+    spacing = np.spacing(np.abs(mean).astype(np.float32)).astype(np.float64)
+    return (deviation > 0) & (spacing > COARSE * deviation)
+
+
+def _statistics(layer: keras.layers.Normalization) -> tuple:
+    """Return the means and standard deviations of columns."""
+    given = layer.input_mean is not None
+    mean, variance = (layer.input_mean, layer.input_variance) if given else (layer.mean, layer.variance)
+    return mean, keras.ops.sqrt(variance)
 
 
 def input_names(preprocessor) -> tuple[str, ...] | None:
@@ -144,7 +186,38 @@ def apply(preprocessor, x):
         )
     if design.dtype == tf.string:
         raise ValueError("`preprocessor` must return numbers. Received: strings.")
-    return design if design.dtype.is_floating else tf.cast(design, keras.config.floatx())
+    return _with_nan(design if design.dtype.is_floating else tf.cast(design, keras.config.floatx()), x)
+
+
+def _with_nan(design: tf.Tensor, x) -> tf.Tensor:
+    """Return the design with rows of NaN where `x` had one, which a bin or a code would hide."""
+    numbers = [part for part in keras.tree.flatten(x) if tf.as_dtype(part.dtype).is_floating]
+    if not numbers or any(isinstance(part, tf.SparseTensor) or hasattr(part, "tocoo") for part in numbers):
+        return design
+    each = [tf.math.is_nan(part) for part in numbers]
+    bad = [mask if mask.shape.rank == 1 else tf.reduce_any(mask, axis=range(1, mask.shape.rank)) for mask in each]
+    return tf.where(tf.reduce_any(tf.stack(bad), axis=0)[:, None], tf.constant(np.nan, design.dtype), design)
+
+
+@contextlib.contextmanager
+def valid_names(preprocessor) -> Iterator[None]:
+    """Call layers and variables by names that a graph takes, for a while: a FeatureSpace's are those of columns."""
+    layers = list(_with_sublayers(preprocessor)) if preprocessor is not None else []
+    if isinstance(preprocessor, FeatureSpace):
+        parts = (preprocessor.preprocessors, preprocessor.crossers, preprocessor.one_hot_encoders)
+        layers += [layer for part in parts for layer in part.values()]
+    # Private: TensorFlow copies a variable into the graph under its name, and has no other way to change that.
+    named = [(layer, "name") for layer in layers]
+    named += [(variable.value, "_handle_name") for layer in layers for variable in layer.variables]
+    before = [getattr(*one) for one in named]
+    try:
+        for i, (one, attribute) in enumerate(named):
+            if not SCOPE.fullmatch(before[i].removesuffix(":0")):
+                setattr(one, attribute, f"part_{i}" + ":0" * before[i].endswith(":0"))
+        yield
+    finally:
+        for (one, attribute), name in zip(named, before, strict=True):
+            setattr(one, attribute, name)
 
 
 def declared_schema(preprocessor, names: tuple[str, ...]) -> Schema:

@@ -134,7 +134,7 @@ class Reader:
                         f"Column {name!r} of `x` must be of shape (batch,) or (batch, 1). Received: {column.shape}."
                     )
             dtype = "float64" if all(c.dtype == tf.float64 for c in columns.values()) else self.dtype
-            dtype = "string" if schema.inputs[0].dtype == "string" else dtype
+            dtype = dtype if schema.inputs[0].dtype == "float32" else schema.inputs[0].dtype
             flat = [c if c.shape.rank == 1 else tf.reshape(c, [-1]) for c in columns.values()]
             if len({c.dtype for c in flat}) > 1:
                 flat = [tf.cast(c, dtype) for c in flat]
@@ -166,7 +166,7 @@ class Reader:
             columns = arrays.match(columns, self.feature_names)
         if columns is None:
             shape = tuple(getattr(x, "shape", None) or np.shape(x))
-            dtype = "string" if values.is_text(x) else "float32"
+            dtype = "string" if values.is_text(x) else "int64" if self._are_codes(x) else "float32"
             return Schema((Column("features", dtype, (1,) if len(shape) == 1 else shape[1:]),), False, ())
         if not columns:
             raise ValueError("`x` must have at least one column. Received: none.")
@@ -177,6 +177,8 @@ class Reader:
             and any(values.is_text(column) for column in columns.values())
         ):
             declared = {name: values.own_dtype(column) for name, column in columns.items()}
+        elif not declared and all(self._are_codes(column) for column in columns.values()):
+            declared = dict.fromkeys(columns, "int64")
         inputs = tuple(
             Column(name, declared.get(name, "float32"), values.row_shape(column)) for name, column in columns.items()
         )
@@ -206,6 +208,12 @@ class Reader:
             return self.feature_names
         names = self.feature_names or schema.feature_names
         return names if set(columns) == set(names) else None
+
+    def _are_codes(self, data) -> bool:
+        """Return whether data, or the spec of some, are integers that their preprocessor would not know in float32."""
+        if self.preprocessor is None or values.own_dtype(data) != "int64":
+            return False
+        return preprocessing.takes_codes(self.preprocessor) or values.are_beyond_float32(data)
 
     def _takes_columns(self, schema: Schema) -> bool:
         """Return whether the preprocessor is handed the columns by name, rather than stacked to one matrix."""
@@ -239,16 +247,16 @@ class Reader:
         """Return the one matrix that the model takes, of `x` or of its columns."""
         if columns is not None and (names := self.names_to_match(schema, columns)):
             columns = arrays.match(columns, names)
-        strings = schema.inputs[0].dtype == "string"
+        strings, codes = (schema.inputs[0].dtype == kind for kind in ("string", "int64"))
         if columns is not None and strings:
             x = np.column_stack([arrays.to_array(c, f"Column {n!r} of `x`", True) for n, c in columns.items()])
         elif columns is not None:
-            x = arrays.stack(columns, self.dtype)
+            x = arrays.stack(columns, "int64" if codes else self.dtype)
         matrix = self._checked_matrix(
             x, self.preprocessor is not None or (strings and self.schema is not None), len(schema.inputs[0].shape)
         )
         values.check_width(matrix.shape, schema)
-        return matrix
+        return values.as_codes(matrix, schema.names[0]) if codes else matrix
 
     def _checked_matrix(self, x, strings: bool, rank: int):
         array = arrays.to_array(x, "`x`", strings)
@@ -263,6 +271,8 @@ class Reader:
         names = self.schema.feature_names if self.schema else self.feature_names
         if isinstance(array, tf.Tensor) and array.dtype.is_integer and tf.executing_eagerly():
             array = array.numpy()
+        if preprocessing.takes_codes(self.preprocessor) or (self.schema and self.schema.inputs[0].dtype == "int64"):
+            return array  # nobody rounds them
         if isinstance(array, np.ndarray) and array.dtype.kind in "iu" and array.ndim == 2:
             for i in range(array.shape[1]):
                 name = names[i] if names and len(names) == array.shape[1] else f"x{i}"

@@ -8,6 +8,7 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_linreg.data import streams
+from keras_linreg.data.arrays import FLOAT32_INTEGERS
 from keras_linreg.data.schema import Schema
 
 
@@ -78,6 +79,22 @@ def as_declared(tensor: tf.Tensor, dtype: str) -> tf.Tensor:
     if dtype == "float32":
         return tf.cast(tensor, keras.config.floatx())
     return tf.cast(tensor, dtype) if dtype != "string" else tensor
+
+
+def are_beyond_float32(values) -> bool:
+    """Return whether integers are of a size of which float32 does not hold all; of a spec nobody knows."""
+    if isinstance(values, tf.TensorSpec) or (tf.is_tensor(values) and not tf.executing_eagerly()):
+        return False
+    array = np.asarray(values)
+    return bool(array.size and max(int(array.max()), -int(array.min())) > FLOAT32_INTEGERS)
+
+
+def as_codes(matrix, name: str):
+    """Return a matrix in int64; refuse what is no integer."""
+    if tf.is_tensor(matrix):
+        return tf.cast(matrix, tf.int64)
+    check_whole(matrix, name)
+    return np.asarray(matrix, np.int64)
 
 
 def row_shape(values) -> tuple[int, ...]:

@@ -78,14 +78,22 @@ def read(folder) -> dict[str, Any]:
     """Return the JSON of a folder that `export` wrote.
 
     Raises:
-        ValueError: there is none, or the model's files are no longer those that were exported.
+        ValueError: there is none, it is damaged, or the model's files are no longer those that were exported.
     """
     path = Path(folder) / FILE
     if not path.is_file():
         raise ValueError(
             f"The folder must be one that `export` of a keras_linreg model wrote, with its {FILE}. Received: {folder}."
         )
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        known = facts["format"] == FORMAT
+    except (ValueError, TypeError, KeyError):
+        known = False
+    if not known:
+        raise ValueError(
+            f"{FILE} must be as `export` wrote it, of format {FORMAT}: export the model again. Received: {path}."
+        )
     if facts.get("hash") != digest(folder):
         raise ValueError(
             f"The files in {folder} must be those that `export` wrote: export the model again. Received: files whose "

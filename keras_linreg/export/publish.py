@@ -1,6 +1,7 @@
 """Publish a version of a model: complete, or not there at all."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -9,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
+from keras_linreg import alerts
 from keras_linreg.export import manifest, saved_model
 from keras_linreg.export import warmup as warmups
 
@@ -57,14 +60,13 @@ def publish(model, base, warmup=None, keep=None) -> Path:
     exported = _exported(model)
     if exported is not None and folder.resolve().is_relative_to(exported.resolve()):
         raise ValueError(f"`base` must lie outside the exported folder. Received: {base}, which is in {exported}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    with _staging(folder) as staged:
+    if exported is not None:
+        manifest.read(exported)
+    with _made(folder), _staging(folder) as staged, _as_os_errors():
         if exported is None:
             model.export(staged, verbose=False)
         else:
-            manifest.read(exported)
-            shutil.copytree(exported, staged)
-            shutil.copymode(staged.parent, staged)  # a server may read what a temporary folder lets nobody
+            _copy(exported, staged)
         facts = manifest.read(staged)
         if warmup is None:
             with saved_model.session(staged):
@@ -79,7 +81,10 @@ def publish(model, base, warmup=None, keep=None) -> Path:
             os.rename(staged, target)
             _flush(folder, whole=False)
     for old in _removable(folder)[: -int(keep)] if keep else ():
-        _remove(folder, old, below=version)
+        try:
+            _remove(folder, old, below=version)
+        except OSError as error:  # the new version is there all the same
+            alerts.warn(f"Version {old} of {folder} could not be removed: {error}")
     return target
 
 
@@ -121,6 +126,20 @@ def _versions(folder: Path) -> list[int]:
 def _removable(folder: Path) -> list[int]:
     """Return the versions as they are published, oldest first; a file "7" or a folder "007" is the user's own."""
     return sorted(version for version in _versions(folder) if (folder / str(version)).is_dir())
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder, and unmake it where nothing came into it."""
+    there = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # another publisher may be at work
+            if not there:
+                folder.rmdir()
+        raise
 
 
 @contextlib.contextmanager
@@ -177,8 +196,29 @@ def _remove(folder: Path, version: int, below: int) -> None:
         return
     away = folder / (STAGING + uuid.uuid4().hex)
     with contextlib.suppress(FileNotFoundError):  # another publisher was faster
-        os.rename(folder / str(version), away)
+        old = folder / str(version)
+        if old.is_symlink():
+            old.unlink()
+            return
+        os.rename(old, away)
         shutil.rmtree(away, ignore_errors=True)
+
+
+def _copy(exported: Path, staged: Path) -> None:
+    """Copy an exported model, so that whoever may write to the versions may remove it, and a server may read it."""
+    shutil.copytree(exported, staged, copy_function=shutil.copyfile)
+    for place in (staged, *(path for path in staged.rglob("*") if path.is_dir())):
+        shutil.copymode(staged.parent, place)
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Turn what TensorFlow raises where a file cannot be written into Python's own."""
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError) as error:
+        full = isinstance(error, tf.errors.ResourceExhaustedError)
+        raise OSError(errno.ENOSPC if full else errno.EACCES, error.message) from error
 
 
 def _flush(folder: Path, whole: bool = True) -> None:

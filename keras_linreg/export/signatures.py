@@ -1,5 +1,6 @@
 """What each signature of a served model takes, checks and returns, as TensorFlow functions."""
 
+import contextlib
 import dataclasses
 import keyword
 import re
@@ -14,6 +15,7 @@ from keras_linreg.data import Schema, preprocessing
 from keras_linreg.doubledouble import as_doubledouble
 from keras_linreg.export.intervals import AMPLIFICATION, Intervals, float32_holds
 from keras_linreg.moments import Moments
+from keras_linreg.ours import is_ours
 
 INPUT_DTYPES = ("float32", "float64")
 LEVEL = "level"
@@ -123,6 +125,8 @@ class Single(tf.Module):
         """
         if moments is None or model.preprocessor is not None or input_dtype != "float32":
             return False
+        if not is_ours(model, "call"):
+            return False
         means, deviations = (part[: len(moments.feature_names)] for part in spread(moments))
         kernel = model.kernel.numpy()
         bias = np.zeros(model.units) if model.bias is None else model.bias.numpy()
@@ -196,8 +200,14 @@ def check_preprocessor(model, door: Door) -> None:
     if model.preprocessor is None:
         return
     preprocessing.check_adapted(model.preprocessor)
-    row = {c.name: tf.fill((0, *c.shape), "" if c.dtype == "string" else tf.zeros((), c.dtype)) for c in door.columns}
-    door.design(row if door.named else row["features"])
+    for rows in (0, 1):  # there are layers that take no empty batch, and such as know not every value
+        values = {
+            c.name: tf.fill((rows, *c.shape), "" if c.dtype == "string" else tf.zeros((), c.dtype))
+            for c in door.columns
+        }
+        with contextlib.suppress(tf.errors.OpError, ValueError):  # the graph will tell
+            door.design(values if door.named else values["features"])
+            break
 
 
 def _shapes(values: dict[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from keras_linreg.export.signatures import LEVEL
 FILE = os.path.join(manifest.EXTRA, "tf_serving_warmup_requests")
 ROWS = 1000
 COVERAGE = 0.95
+OF_EXAMPLES = ("examples", "regress")  # the signatures that take serialized tf.Examples
 
 
-def write(folder, facts: dict[str, Any], rows, name: str) -> int:
-    """Write the warm-up requests of a SavedModel, each of them run first; return how many.
+def write(folder, facts: dict[str, Any], rows, name: str) -> None:
+    """Write the warm-up requests of a SavedModel, each of them run first.
 
     For each signature there are two, of the first row alone and of all the rows (the first 1,000).
 
@@ -34,7 +35,7 @@ def write(folder, facts: dict[str, Any], rows, name: str) -> int:
     records = []
     with saved_model.session(folder) as run:
         for key, signature in sorted(saved_model.signatures(folder).items()):
-            for inputs in _requests(set(signature.inputs), columns):
+            for inputs in _requests(key, set(signature.inputs), columns):
                 try:
                     run(key, inputs)
                 except (tf.errors.OpError, TypeError, ValueError) as error:
@@ -47,7 +48,6 @@ def write(folder, facts: dict[str, Any], rows, name: str) -> int:
     with tf.io.TFRecordWriter(path) as writer:
         for record in records:
             writer.write(record.SerializeToString())
-    return len(records)
 
 
 def _columns(facts: dict[str, Any], rows) -> dict[str, np.ndarray]:
@@ -88,15 +88,13 @@ def _reader(facts: dict[str, Any]) -> Reader:
     return Reader(facts["units"], dtype, given, schema=Schema(inputs, facts["named_columns"], names))
 
 
-def _requests(keys: set[str], columns: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+def _requests(signature: str, keys: set[str], columns: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
     """Yield what a signature with these inputs is sent: one row, then all."""
     count = len(next(iter(columns.values())))
     for size in sorted({1, count}):
         part = {name: values[:size] for name, values in columns.items()}
-        if keys == set(part):
-            yield part
-        elif keys == {*part, LEVEL}:
-            yield {**part, LEVEL: np.full(size, COVERAGE)}
+        if signature not in OF_EXAMPLES:
+            yield part if keys == set(part) else {**part, LEVEL: np.full(size, COVERAGE)}
         else:
             (key,) = keys
             rows = [{name: values[i] for name, values in part.items()} for i in range(size)]

@@ -8,19 +8,16 @@ import uuid
 from collections.abc import Iterator
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_linreg import alerts
-from keras_linreg.data import Reader
+from keras_linreg.data import Reader, preprocessing
 from keras_linreg.estimate import Estimate
 from keras_linreg.export import manifest, saved_model
 from keras_linreg.export.intervals import Intervals
 from keras_linreg.export.signatures import INPUT_DTYPES, LEVEL, Door, Single, check_preprocessor, endpoints, spread
 from keras_linreg.inference import KEYS
 from keras_linreg.moments import Moments
-
-COARSE = 1e-3  # of a column's standard deviation: float32 numbers of it that lie farther apart spoil it
 
 
 def write(
@@ -53,8 +50,7 @@ def write(
     if single is not None:
         reader.dtype = "float32"  # of columns that are put together
     door = Door(reader, model.schema, input_dtype)
-    if input_dtype == "float32":
-        _warn_of_coarse(model, moments)
+    _warn_of_coarse(model, moments, input_dtype)
     if found is not None and LEVEL in door.safe:
         alerts.warn(
             f"predict_interval_at is left out: its input {LEVEL!r} would collide with the column of that name. Rename "
@@ -63,7 +59,7 @@ def write(
     stacked = door.named and model.preprocessor is None
     intervals = None if found is None else Intervals(found, input_dtype, stacked, single is not None)
     check_preprocessor(model, door)
-    with replacing(filepath) as staged:
+    with replacing(filepath) as staged, preprocessing.valid_names(model.preprocessor):
         archive = keras.export.ExportArchive()
         archive.track(model)
         if model.preprocessor is not None:
@@ -122,19 +118,31 @@ def _replace_entries(staged: str, folder: str) -> None:
             os.replace(os.path.join(staged, name), target)
 
 
-def _warn_of_coarse(model, moments: Moments | None) -> None:
-    # What a preprocessor takes is not what the moments are of, nor could it keep more than floatx.
-    if model.preprocessor is not None or moments is None or moments.dtype != "float64":
+def _warn_of_coarse(model, moments: Moments | None, input_dtype: str) -> None:
+    """Warn where float32 would spoil what the signatures take."""
+    if model.preprocessor is not None:  # what it takes is not what the moments are of
+        listed = "the columns that the preprocessor takes" * preprocessing.may_keep_float64(model.preprocessor)
+    elif moments is None or moments.dtype != "float64":
         return
-    names = moments.feature_names
-    means, deviations = (values[: len(names)] for values in spread(moments))
-    spacing = np.spacing(np.abs(means).astype(np.float32)).astype(np.float64)
-    coarse = (deviations > 0) & (spacing > COARSE * deviations)
-    if coarse.any():
+    else:
+        names = moments.feature_names
+        coarse = preprocessing.float32_spoils(*(values[: len(names)] for values in spread(moments)))
         listed = ", ".join(name for name, is_coarse in zip(names, coarse, strict=True) if is_coarse)
+    if not listed:
+        return
+    if input_dtype == "float32":
         alerts.warn(
-            f"The signatures take float32, in which the numbers of {listed} lie more than {COARSE:g} of their standard "
-            "deviation apart: predictions would be off. Export with input_dtype='float64', or subtract a constant."
+            f"The signatures take float32, in which the numbers of {listed} lie more than {preprocessing.COARSE:g} of "
+            "their standard deviation apart: predictions would be off. Export with input_dtype='float64', or subtract "
+            "a constant."
+            if model.preprocessor is None
+            else "The signatures take float32, and the preprocessor reckons in float64: digits that it needs may be "
+            "lost, and predictions be off. Export with input_dtype='float64'."
+        )
+    else:
+        alerts.warn(
+            f"A tf.Example holds float32 alone, which spoils {listed}: predictions of `examples` and `regress` would "
+            "be off, those of the other signatures are not."
         )
 
 

@@ -13,6 +13,7 @@ from keras_linreg.loop.rows import Rows
 from keras_linreg.loop.sources import Indexed, Iterated
 from keras_linreg.loop.stream import Stream
 from keras_linreg.loop.watchers import watch_batches
+from keras_linreg.ours import is_ours
 
 BATCH_SIZE = 32  # Keras's own
 BLOCKS = 20  # of a long epoch, so that the progress bar moves
@@ -102,7 +103,7 @@ def plan_prediction(model, data: Prepared, options: dict[str, Any], dtype: str |
     batch_size = _batch_size(options["batch_size"], many)
     if batch_size is None or min(batch_size, rows) * columns > (LARGE_SPARSE if sparse else LARGE):
         return None
-    return Inputs(data.x, min(batch_size, rows), dtype, reuse=_is_ours(model, "call"))
+    return Inputs(data.x, min(batch_size, rows), dtype, reuse=is_ours(model, "call"))
 
 
 def _is_plain(model) -> bool:
@@ -110,14 +111,8 @@ def _is_plain(model) -> bool:
     return alone and tf.executing_eagerly() and keras.config.max_steps_per_epoch() is None
 
 
-def _is_ours(model, method: str) -> bool:
-    """Return whether a method is this package's, and not a subclass's own, of which nothing is known."""
-    owner = next(kind for kind in type(model).__mro__ if method in vars(kind))
-    return owner.__module__.startswith("keras_linreg.")
-
-
 def _may_loop(model) -> bool:
-    linear = model.built and _is_ours(model, "train_step") and model.trainable_variables and not model.layers
+    linear = model.built and is_ours(model, "train_step") and model.trainable_variables and not model.layers
     return bool(linear) and _is_plain(model) and not (model.run_eagerly or tf.config.functions_run_eagerly())
 
 
