@@ -1,5 +1,6 @@
 """What is exported is served: predictions and intervals without Python, under the columns' own names."""
 
+import contextlib
 import json
 import warnings
 
@@ -99,7 +100,9 @@ def exported(tmp_path_factory, penguins, penguin_space):
         model = fit(x, y, **arguments)
         folder = tmp_path_factory.mktemp("export") / "model"
         door = "float64" if kind == "exact, float64 door" else "float32"
-        model.export(folder, verbose=False, input_dtype=door)
+        warns = pytest.warns(UserWarning, match="A tf.Example holds float32 alone, which spoils a:")
+        with warns if door == "float64" else contextlib.nullcontext():
+            model.export(folder, verbose=False, input_dtype=door)
         request = request_of(model, x, door)
         out[kind] = folder, request, model, request["features"].astype("float64") if kind in AS_SERVED else x
     return out
@@ -639,7 +642,7 @@ def test_weights_that_were_set_are_exported_without_intervals(exported, tmp_path
 
 @pytest.mark.parametrize("model", [klr.LinearRegression, klr.ExactLinearRegression])
 def test_an_unbuilt_model_is_not_exported(tmp_path, model):
-    with pytest.raises(ValueError, match="must be (built|fitted) before it is exported"):
+    with pytest.raises(ValueError, match="must (have seen its inputs|be fitted) before it is exported"):
         model().export(tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
