@@ -114,7 +114,11 @@ def main() -> None:
         print(f"{way.__name__.replace('_', ' '):22s} R2 {r2:.3f} on {len(x) - train} rows held out")
         klr.plots.actual_vs_predicted(ax, y[train:], predicted, unit="progression")
         klr.plots.title(ax, f"{way.__name__.replace('_', ' ')}: R2 {r2:.2f}")
-    path = Path("pipelines.png").resolve()
+    low, high = zip(*(ax.get_xlim() for ax in axes), strict=True)
+    for ax in axes:  # to be compared
+        ax.set(xlim=(min(low), max(high)), ylim=(min(low), max(high)))
+    path = Path("pipelines_output", "pipelines.png").resolve()
+    path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=100)
     print(f"\nThe picture is {path}")
 

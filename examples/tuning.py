@@ -9,6 +9,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
 import keras_tuner as kt
 import numpy as np
 from sklearn.datasets import load_diabetes
@@ -20,10 +21,11 @@ def main() -> None:
     data = load_diabetes(as_frame=True, scaled=False)
     order = np.random.default_rng(0).permutation(len(data.data))
     x, y = data.data.iloc[order].reset_index(drop=True), data.target.iloc[order].reset_index(drop=True)
-    x = (x - x.mean()) / x.std()
+    scale = keras.layers.Normalization()  # learning rates go with the columns' scales
+    scale.adapt(x.to_numpy())
 
     tuner = kt.RandomSearch(
-        klr.HyperLinearRegression(),
+        klr.HyperLinearRegression(preprocessor=scale),
         objective="val_mean_squared_error",
         max_trials=8,
         seed=3,
@@ -44,13 +46,14 @@ def main() -> None:
         print(f"\nWhy one of the {len(diverged)} diverged trials did: {diverged[0].message}")
 
     best = tuner.get_best_models()[0]
-    folder = Path("tuned").resolve()
-    best.save(folder.with_suffix(".keras"))
-    best.export(folder, verbose=False)
+    folder = Path("tuning_output").resolve()
+    folder.mkdir(exist_ok=True)
+    best.save(folder / "tuned.keras")
+    best.export(folder / "tuned", verbose=False)
     figure, (ax,) = klr.plots.figure()
     klr.plots.actual_vs_predicted(ax, y, best.predict(x, verbose=0)[:, 0], unit="progression")
-    figure.savefig(folder.with_suffix(".png"), dpi=100)
-    print(f"\nThe best model is {folder}.keras, for serving {folder}, its picture {folder}.png")
+    figure.savefig(folder / "tuned.png", dpi=100)
+    print(f"\nIn {folder}: the best model (tuned.keras), the same for serving (tuned/), its picture (tuned.png)")
 
 
 if __name__ == "__main__":

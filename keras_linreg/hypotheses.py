@@ -11,7 +11,7 @@ from keras_linreg.inference import per_output
 from keras_linreg.restrictions import parse
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TTest:
     """Restrictions tested one by one; arrays `(q,)`, of k outputs `(q, k)`.
 
@@ -43,8 +43,10 @@ class TTest:
     def __str__(self) -> str:
         return tables.text_of_t_test(self)
 
+    __repr__ = __str__
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
 class WaldTest:
     """Restrictions tested all at once; of k outputs, the statistic and its p-value are `(k,)`.
 
@@ -74,8 +76,10 @@ class WaldTest:
     def __str__(self) -> str:
         return tables.text_of_wald_test(self)
 
+    __repr__ = __str__
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Comparison:
     """Two nested models of the same data; of k outputs the figures are `(k,)`.
 
@@ -95,6 +99,8 @@ class Comparison:
 
     def __str__(self) -> str:
         return tables.text_of_comparison(self)
+
+    __repr__ = __str__
 
 
 def t_test(found: Estimate, meat: np.ndarray | None, restrictions, df: int | None, level: float) -> TTest:

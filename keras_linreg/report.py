@@ -299,10 +299,13 @@ class RegressionReport:
         """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict(), allow_nan=False)
 
-    def plot(self, ax=None):
+    def plot(self, ax=None, intercept=False):
         """Draw the coefficients with their intervals; return the Matplotlib Figure.
 
+        Columns of one scale can be compared; of others, those of large numbers have small coefficients.
+
         Args:
+            intercept: whether to draw the intercept too, which is mostly of another size.
             ax: the Axes to draw on, of one output; `None` makes a figure, a panel an output.
         """
         from keras_linreg import plots  # matplotlib is slow to import
@@ -310,7 +313,8 @@ class RegressionReport:
         outputs = [self.output(j) for j in range(len(self.output_names))]
         axes = [ax] if ax is not None else plots.figure(len(outputs), height=max(4.5, 0.3 * len(self.names) + 1))[1]
         for panel, one in zip(axes, outputs, strict=True):
-            plots.coefficients(panel, one.names, one.params, one.conf_int(), level=one.level)
+            first = int(one.estimate.has_intercept and not intercept and len(one.names) > 1)
+            plots.coefficients(panel, one.names[first:], one.params[first:], one.conf_int()[first:], level=one.level)
             plots.title(panel, one.output_names[0])
         return axes[0].figure
 

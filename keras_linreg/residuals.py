@@ -132,14 +132,16 @@ class _Check:
         self.nobs += found[0]
         most = self.found.nobs
         if self.nobs > most:  # a stream may have no end
-            raise ValueError(f"{RULE} Received: at least {self.nobs} rows with a weight, and the fit was of {most}.")
+            raise ValueError(f"{RULE} Received: at least {self.nobs} rows, and the fit was of {most}.")
         self.sums = [total + part for total, part in zip(self.sums, found[1], strict=True)]
 
     def refuse_others(self) -> None:
         found, slack = self.found, self.slack
         across, norms, gradient, ssr = self.sums
         if self.nobs != found.nobs:
-            raise ValueError(f"{RULE} Received: {self.nobs} rows with a weight, and the fit was of {found.nobs}.")
+            raise ValueError(
+                f"{RULE} Received: {self.nobs} rows, and the fit was of {found.nobs}, rows of weight 0 not counted."
+            )
         size = np.sqrt(np.maximum(found.tss, 1e-300))
         same = (
             (np.abs(norms - 1) <= slack).all()

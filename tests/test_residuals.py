@@ -55,7 +55,7 @@ def shuffled(array, column=None):
     return array[order] if column is None else changed(array, (slice(None), column), array[order, column])
 
 
-COUNT = rf"the same rows, with the same weights. Received: (at least )?\d+ rows with a weight, and the fit was of {N}\."
+COUNT = rf"the same rows, with the same weights. Received: (at least )?\d+ rows, and the fit was of {N}[.,]"
 MOMENTS = "the same rows, with the same weights. Received: as many rows, with other moments."
 OTHERS = {
     "a row fewer": (lambda x, y, w: (x[1:], y[1:], w[1:]), COUNT),

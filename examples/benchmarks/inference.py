@@ -17,7 +17,6 @@ from collections.abc import Callable
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-import statsmodels.api as sm
 
 import keras_linreg as klr
 
@@ -51,6 +50,10 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3, help="rounds of which the median is taken")
     options = parser.parse_args()
+    try:
+        import statsmodels.api as sm
+    except ImportError:
+        parser.exit(1, "statsmodels is not installed: pip install statsmodels\n")
     x, y = make(options.rows, options.columns)
 
     model = klr.ExactLinearRegression()

@@ -188,6 +188,19 @@ class Linear(keras.Model):
             if self.compiled and self.optimizer is not None:
                 self.optimizer.build(self.trainable_variables)  # so that saved weights find its variables
 
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+        """Save the model, as `keras.Model.save` does, to a `.keras` file.
+
+        Raises:
+            ValueError: the path is of HDF5, which holds neither moments nor preprocessors.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "`filepath` must end in .keras: an HDF5 file holds neither moments nor preprocessors. "
+                f"Received: {filepath}."
+            )
+        return super().save(filepath, overwrite, zipped, **kwargs)
+
     def load_own_variables(self, store):
         """Set kernel and bias; what an exact model's file holds besides is passed over."""
         own = [key for key in list(store.keys()) if not key.startswith(MOMENTS)]

@@ -264,7 +264,8 @@ class Reader:
             raise ValueError("`x` must have one row for each observation. Received: a scalar.")
         if len(array.shape) == 1:
             return tf.expand_dims(array, -1) if tf.is_tensor(array) else array.reshape(-1, 1)
-        if 0 in array.shape[1:] or (len(array.shape) > 2 and self.preprocessor is None and rank < 2):
+        is_matrix = self.preprocessor is None and (self.schema is None or rank < 2)
+        if 0 in array.shape[1:] or (len(array.shape) > 2 and is_matrix):
             raise ValueError(
                 f"`x` must be of shape (n,) or (n, p), with at least one column. Received: shape {tuple(array.shape)}."
             )

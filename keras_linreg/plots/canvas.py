@@ -1,5 +1,6 @@
 """What a picture is drawn on, and how it is kept: figures, titles, limits, animations."""
 
+import io
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,6 +11,21 @@ from PIL import Image
 
 from keras_linreg.plots import style
 from keras_linreg.plots.style import INK, finite
+
+
+class Picture(Figure):
+    """A Matplotlib Figure outside of `pyplot`, which a notebook shows where it ends a cell."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=self.dpi)
+        return buffer.getvalue()
+
+    def show(self, warn=True):
+        """Say how the picture can be seen: there is no window."""
+        raise AttributeError(
+            "A picture outside of pyplot has no window: `.savefig(path)` it, or end a notebook's cell."
+        )
 
 
 def figure(panels: int = 1, *, columns: int | None = None, height: float | None = None) -> tuple[Figure, list[Axes]]:
@@ -32,7 +48,7 @@ def figure(panels: int = 1, *, columns: int | None = None, height: float | None 
     rows = -(-panels // columns)
     width = 5.5 if columns == 1 else 5 * columns
     height = height or (4.5 if rows == 1 else 4)
-    picture = Figure(figsize=(width, height * rows), facecolor="white", layout="constrained")
+    picture = Picture(figsize=(width, height * rows), facecolor="white", layout="constrained")
     picture.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]
     FigureCanvasAgg(picture)
     return picture, [picture.add_subplot(rows, columns, 1 + panel) for panel in range(panels)]

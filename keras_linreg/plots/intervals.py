@@ -44,7 +44,7 @@ def coefficients(ax: Axes, names, params, conf_int, *, level=0.95) -> Axes:
     ax.hlines(places[known], lower, upper, colors=list(colours[known]), linewidth=2.5, zorder=LINE)
     ax.scatter(params[known], places[known], s=42, c=colours[known], zorder=NAMES)
     ax.scatter(params[~known], places[~known], s=42, facecolors="white", edgecolors=COLOURS[0], zorder=NAMES)
-    tidy(ax, f"coefficient and {100 * level:g} % interval", "")
+    tidy(ax, f"coefficient and {100 * level:g} % interval" if known.any() else "coefficient", "")
     ax.set_yticks(places, [text(name, 24) for name in names])
     ax.set_ylim(len(params) - 0.4, -0.6)
     ax.grid(False, axis="y")
