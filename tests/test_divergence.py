@@ -126,6 +126,13 @@ def test_arguments_that_are_refused_leave_the_model_unbuilt(options):
     assert not model.built and model.feature_names is None
 
 
+def test_numbers_that_float32_does_not_hold_leave_the_model_unbuilt():
+    model = compiled()
+    with pytest.raises(ValueError, match="too large for float32"):
+        model.fit(FRAME * 1e200, TARGET, verbose=0)
+    assert not model.built
+
+
 def test_names_that_came_with_refused_data_are_forgotten():
     model = compiled()
     model.build((None, 2))

@@ -370,6 +370,22 @@ def test_a_fit_that_fails_leaves_the_last_finished_one_or_nothing(failure, fitte
         np.testing.assert_allclose(coefficients(model), ols(x[:, :2], y), rtol=1e-11)
 
 
+def test_a_callback_of_learning_rates_is_refused(table):
+    with pytest.raises(ValueError, match="`callbacks` must not set a learning rate.*Received: a ReduceLROnPlateau"):
+        fitted(*table[:2], callbacks=[keras.callbacks.ReduceLROnPlateau()])
+
+
+@pytest.mark.parametrize("kind", [klr.ExactLinearRegression, klr.LinearRegression])
+def test_x_of_three_dimensions_is_refused_and_leaves_a_model_unbuilt(kind, table):
+    x, y, _ = table
+    model = kind()
+    if kind is klr.LinearRegression:
+        model.compile()
+    with pytest.raises(ValueError, match=r"`x` must be of shape \(n,\) or \(n, p\).*Received: shape \(90, 4, 1\)"):
+        model.fit(x[:, :, None], y, verbose=0)
+    assert not model.built
+
+
 def test_weights_that_a_callback_sets_in_a_first_fit_stay(table):
     x, y, _ = table
     model = klr.ExactLinearRegression()

@@ -505,3 +505,141 @@ def test_many_models_bring_no_warning_of_retracing(always, caplog):
     for _ in range(6):
         fitted(X, Y, batch_size=10, epochs=1)
     assert not [record for record in caplog.records if "retracing" in record.getMessage()]
+
+
+# What a user's own callbacks, losses and metrics do
+
+
+@pytest.mark.parametrize("inner", [{}, {"steps_per_epoch": 2}], ids=["short", "steps_per_epoch"])
+@pytest.mark.parametrize("when", ["on_epoch_begin", "on_epoch_end", "on_train_batch_end"])
+def test_a_fit_inside_a_callback_trains_on_its_own_data(monkeypatch, inner, when):
+    def outcome(ordinary):
+        model, losses = klr.LinearRegression(), []
+        model.compile(keras.optimizers.SGD(0.01), run_eagerly=ordinary)
+
+        def again(*_):
+            if len(losses) < 2:
+                found = model.fit(X[:30], 1000 * Y[:30], batch_size=10, shuffle=False, verbose=0, **inner)
+                losses.append(found.history["loss"][0])
+
+        hook = type("Again", (keras.callbacks.Callback,), {when: lambda self, *_, **__: again()})()
+        # Long enough for a loop, beside an inner fit that is not.
+        monkeypatch.setattr(planning, "WORTH", 15 * planning.STEP)
+        model.fit(X, Y, batch_size=5, epochs=3, shuffle=False, verbose=0, callbacks=[hook])
+        return losses, model.get_weights()
+
+    (ours, weights), (theirs, expected) = outcome(ordinary=False), outcome(ordinary=True)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    for weight, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(weight, other, rtol=1e-4)
+
+
+def test_a_fit_inside_a_callback_of_an_evaluation_trains(always):
+    model, _ = fitted(X, Y)
+    before, losses = model.get_weights(), []
+
+    def again(logs):
+        losses.append(model.fit(X[:30], 1000 * Y[:30], steps_per_epoch=1, verbose=0).history["loss"][0])
+
+    model.evaluate(X, Y, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_test_end=again)])
+    assert losses[0] > 1000 and not np.allclose(before[0], model.get_weights()[0])
+
+
+@pytest.mark.parametrize("kind", ["TensorBoard", "ModelCheckpoint", "ProgbarLogger", "BackupAndRestore"])
+def test_a_subclass_of_a_known_callback_sees_every_batch(always, kind, tmp_path):
+    seen = []
+
+    class Looks(getattr(keras.callbacks, kind)):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(batch)
+            super().on_train_batch_end(batch, logs)
+
+    place = {"ModelCheckpoint": [tmp_path / "x.keras"], "ProgbarLogger": []}.get(kind, [tmp_path])
+    fitted(X, Y, batch_size=10, epochs=2, callbacks=[Looks(*place)])
+    assert seen == 2 * list(range(11))
+
+
+def test_rows_that_are_gathered_are_so_wherever_their_memory_begins(always):
+    memory = np.zeros(4 * 4001 * 17 + 128, np.uint8)
+    start = (-memory.ctypes.data + 16) % 64
+    x = memory[start : start + 4 * 4001 * 17].view("float32").reshape(4001, 17)
+    x[:] = np.random.default_rng(0).normal(size=x.shape)
+    model = klr.LinearRegression()
+    model.compile()
+    for first in range(17):  # a head of none and one of a row look alike
+        model.fit(x[first:], x[first:].sum(axis=1), batch_size=1000, epochs=2, verbose=0)
+    assert int(model.optimizer.iterations) == 2 * sum(-(-(4001 - first) // 1000) for first in range(17))
+
+
+@pytest.mark.parametrize("batch_size", [10, N], ids=["batches", "one batch"])
+@pytest.mark.parametrize("kind", ["loss", "regularizer"])
+def test_gradients_at_zero_that_xla_does_not_have_are_those_of_keras(always, kind, batch_size):
+    regularizer = keras.regularizers.OrthogonalRegularizer(0.1) if kind == "regularizer" else None
+    loss = "cosine_similarity" if kind == "loss" else "mse"
+    ours = klr.LinearRegression(2, kernel_regularizer=regularizer)
+    theirs = keras.Sequential([keras.layers.Dense(2, kernel_initializer="zeros", kernel_regularizer=regularizer)])
+    histories = []
+    for model in (ours, theirs):
+        model.compile(keras.optimizers.SGD(0.02), loss)
+        options = {"batch_size": batch_size, "epochs": 2, "shuffle": False, "verbose": 0}
+        histories.append(model.fit(X, BOTH, **options).history["loss"])
+    np.testing.assert_allclose(*histories, rtol=1e-4)
+    np.testing.assert_allclose(ours.kernel.numpy(), theirs.layers[0].kernel.numpy(), rtol=1e-3, atol=1e-6)
+
+
+class Weighted(keras.metrics.Mean):
+    """Fails without weights."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        super().update_state(keras.ops.abs(y_true - y_pred) * sample_weight[:, None])
+
+
+class Steps(keras.metrics.Metric):
+    """Counts steps, of all epochs."""
+
+    def __init__(self):
+        super().__init__(name="steps")
+        self.steps = self.add_weight(name="steps", initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.steps.assign_add(1.0)
+
+    def result(self):
+        return self.steps
+
+    def reset_state(self):
+        pass
+
+
+def of_ten_rows(y_true, y_pred):
+    return tf.reduce_mean(tf.square(tf.reshape(y_true, [10, 1]) - y_pred), axis=-1)
+
+
+def of_positive_targets(y_true, y_pred):
+    tf.debugging.assert_positive(y_true)
+    return tf.reduce_mean(tf.square(y_true - y_pred), axis=-1)
+
+
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        lambda: {"weighted_metrics": [Weighted(name="weighted")]},
+        lambda: {"metrics": [Steps()]},
+        lambda: {"loss": of_ten_rows},
+        lambda: {"loss": of_positive_targets},
+    ],
+    ids=["a metric of weights", "a metric that is never reset", "a loss of ten rows", "a loss of positive targets"],
+)
+def test_losses_and_metrics_are_built_by_the_data_alone(always, compiled):
+    def outcome(ordinary):
+        model = klr.LinearRegression()
+        model.compile(**compiled(), run_eagerly=ordinary)
+        y = np.abs(Y[:100, None]) + 1
+        options = {"sample_weight": WEIGHTS[:100], "batch_size": 10, "verbose": 0}
+        history = model.fit(X[:100], y, epochs=2, shuffle=False, **options).history
+        return history | model.evaluate(X[:100], y, return_dict=True, **options)
+
+    ours, theirs = outcome(ordinary=False), outcome(ordinary=True)
+    assert ours.keys() == theirs.keys()
+    for name, values in ours.items():
+        np.testing.assert_allclose(values, theirs[name], rtol=1e-4, err_msg=name)

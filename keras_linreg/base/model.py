@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_linreg import divergence, loop
 from keras_linreg.base.linear import Linear
-from keras_linreg.data import Prepared, is_sparse, is_stream, split
+from keras_linreg.data import Prepared, is_sparse, is_stream, split, written_out
 from keras_linreg.losses import SquaredError
 
 
@@ -220,20 +220,20 @@ class LinearModel(Linear):
         self._assert_compile_called("train_on_batch")
         data = self._prepare(x, y, sample_weight)
         with loop.paused(self), divergence.watching(self, data, callbacks=None):
-            return super().train_on_batch(data.x, data.y, data.sample_weight, class_weight, return_dict)
+            return super().train_on_batch(written_out(data.x), data.y, data.sample_weight, class_weight, return_dict)
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """Return loss and metrics of one batch, as `keras.Model.test_on_batch` does."""
         self._assert_compile_called("test_on_batch")
         data = self._prepare(x, y, sample_weight)
         with loop.paused(self):
-            return super().test_on_batch(data.x, data.y, data.sample_weight, return_dict)
+            return super().test_on_batch(written_out(data.x), data.y, data.sample_weight, return_dict)
 
     def predict_on_batch(self, x):
         """Return the predictions for one batch, an array of shape `(n, units)`."""
         data = self._prepare(x, targets=False)
         with loop.handing(self, None):
-            return super().predict_on_batch(data.x)
+            return super().predict_on_batch(written_out(data.x))
 
     def _batched(self, data: Prepared, batch_size) -> Prepared:
         """Return prepared data as Keras is given them; Keras cuts arrays into batches, and casts them to floatx."""
@@ -262,6 +262,14 @@ class LinearModel(Linear):
         if self.predict_function is None or force:
             super().make_predict_function(force)
             self.predict_function = loop.handed(self, self.predict_function)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Private: Keras builds loss and metrics here, by what it iterates over, which a loop's is not.
+        run = loop.running(self)
+        example = None if run is None or run.aside else run.example()
+        if example is not None:
+            iterator, data_batch = None, example
+        super()._maybe_symbolic_build(iterator, data_batch)
 
     def reset_metrics(self):
         """Reset loss and metrics as Keras does; a loop may do so itself, in its first step of an epoch."""

@@ -3,7 +3,16 @@
 from keras_linreg.data.dense import as_dataset, block_size, compressed, dense_batch, dense_batches, parts_of
 from keras_linreg.data.reader import Reader
 from keras_linreg.data.schema import Column, Schema, checked_names, default_names, output_names
-from keras_linreg.data.streams import Prepared, finite_part, first_bad, is_finite, is_sparse, is_stream, split
+from keras_linreg.data.streams import (
+    Prepared,
+    finite_part,
+    first_bad,
+    is_finite,
+    is_sparse,
+    is_stream,
+    split,
+    written_out,
+)
 
 __all__ = [
     "Column",
@@ -25,4 +34,5 @@ __all__ = [
     "output_names",
     "parts_of",
     "split",
+    "written_out",
 ]

@@ -60,6 +60,11 @@ def is_sparse(x) -> bool:
     return isinstance(x, tf.SparseTensor) or hasattr(x, "tocoo")
 
 
+def written_out(x):
+    """Return a SciPy sparse matrix as an array, and anything else as it is."""
+    return x.toarray() if hasattr(x, "tocoo") else x
+
+
 def split(data: Prepared, share: float) -> tuple[Prepared, Prepared]:
     """Return the first rows to fit and the last ones to validate, as Keras splits them."""
     if is_stream(data.x) or is_sparse(data.x):
@@ -154,9 +159,13 @@ def numbered(batches) -> Iterator[tuple]:
         yield index, *keras.utils.unpack_x_y_sample_weight(batch)
 
 
-def is_finite(array) -> bool:
-    """Return whether every number in `array` is finite (None and strings are)."""
+def is_finite(array, dtype: str | None = None) -> bool:
+    """Return whether every number in `array` is finite (None and strings are), and within a `dtype` if there is one."""
     values = finite_part(array)
+    wanted = None if dtype is None else tf.as_dtype(dtype)
+    if wanted is not None and wanted.size < values.itemsize and values.size:
+        largest = max(-values.min(), values.max())
+        return bool(np.isfinite(largest) and largest <= float(wanted.max))
     # A sum is one pass without a temporary; only where it overflows or is bad are the elements looked at.
     return bool(np.isfinite(values.sum(dtype=np.float64)) or np.isfinite(values).all())
 

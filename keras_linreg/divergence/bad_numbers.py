@@ -29,7 +29,8 @@ def refuse_bad_numbers(data: Prepared, dtype: str, names) -> None:
     """Refuse NaN and infinity in data in memory, before anything is built on them."""
     _, x, y, sample_weight = next(data.again())
     with np.errstate(over="ignore"):
-        why = None if is_finite(x) and is_finite(y) else _bad_batch(None, x, y, sample_weight, dtype, names)
+        good = is_finite(x, dtype) and is_finite(y, keras.config.floatx())
+        why = None if good else _bad_batch(None, x, y, sample_weight, dtype, names)
     if why:
         raise ValueError(why)
 

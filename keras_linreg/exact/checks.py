@@ -24,6 +24,16 @@ def check_compile(optimizer, loss, loss_weights) -> None:
         )
 
 
+def check_callbacks(callbacks) -> None:
+    """Refuse callbacks that set a learning rate."""
+    for callback in keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or []):
+        if isinstance(callback, keras.callbacks.LearningRateScheduler | keras.callbacks.ReduceLROnPlateau):
+            raise ValueError(
+                "`callbacks` must not set a learning rate, of which an exact fit has none. "
+                f"Received: a {type(callback).__name__}."
+            )
+
+
 def penalty_of(regularizer) -> float:
     """Return the l2 of a regularizer; refuse what least squares cannot solve."""
     if regularizer is None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_linreg import divergence, solvers
 from keras_linreg.accumulate import check_memory
 from keras_linreg.data import Prepared, as_dataset, is_stream, split
-from keras_linreg.exact.checks import BY_DESCENT, CARRIED, check_compile, check_strategy, penalty_of
+from keras_linreg.exact.checks import BY_DESCENT, CARRIED, check_callbacks, check_compile, check_strategy, penalty_of
 from keras_linreg.exact.onepass import OnePass, batch_rows
 from keras_linreg.exact.solved import SolvedModel
 from keras_linreg.losses import SquaredError
@@ -185,6 +185,7 @@ class ExactLinearRegression(SolvedModel):
         if not self.compiled:
             self.compile()
         check_strategy(self.distribute_strategy)
+        check_callbacks(callbacks)
         if class_weight is not None:
             raise ValueError("`class_weight` must be None: a regression has no classes. Give `sample_weight`.")
         before = self._state()

@@ -4,7 +4,6 @@ import functools
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 
@@ -23,16 +22,11 @@ class Functions:
         # A partial: of a method, TensorFlow would count the traces of all models together, and warn of them.
         self._single = tf.function(functools.partial(self._run_single), autograph=False, reduce_retracing=True)
         self.tests: dict[int, Any] = {}  # test functions, by the steps of their executions
-        self._prime()
 
-    def _prime(self) -> None:
-        """Build loss and metrics, by zeros: a loop cannot make variables."""
-        model = self._model
-        x, y = (np.zeros((1, size), keras.config.floatx()) for size in (model.kernel.shape[0], model.units))
-        y_pred = model(x, training=True)
-        model.compute_loss(x, y, y_pred, None)
-        model.compute_metrics(x, y, y_pred, None)
-        model.reset_metrics()
+    def reset_metrics(self) -> None:
+        """Reset loss and metrics, whoever takes the steps."""
+        for metric in self._model.metrics:
+            metric.reset_state()
 
     def single(self, arrays) -> dict[str, tf.Tensor]:
         """Take one step, of any number of rows, without the compiler; return the metrics."""
@@ -64,7 +58,7 @@ class _Sized:
             order: the numbers of the rows in the steps' order; or `None`, they are in it.
         """
         given = arrays, *map(tf.constant, steps), tf.constant(fresh), order
-        key = tuple((part.shape, part.dtype) for part in tf.nest.flatten(arrays) if part is not None)
+        key = tuple((part.shape, part.dtype) for part in tf.nest.flatten((arrays, order)) if part is not None)
         if key not in self._blocks:  # TensorFlow would look it up at each call, which takes longer than the call
             self._blocks[key] = self._block.get_concrete_function(*given)
         try:

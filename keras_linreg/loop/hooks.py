@@ -12,9 +12,14 @@ running = _loops.of
 handing = _inputs.set
 
 
-def taking(model, loop: Loop | None):
-    """Have a loop, if there is one, take the steps that Keras asks the model for."""
-    return contextlib.nullcontext() if loop is None else _loops.set(model, loop)
+@contextlib.contextmanager
+def taking(model, loop: Loop | None) -> Iterator[None]:
+    """Have a loop take the steps that Keras asks the model for, or Keras itself: not a loop that is under way."""
+    outer = running(model)
+    with _loops.set(model, loop):
+        yield
+    if outer is not None:
+        outer.logs = {}  # what the metrics were
 
 
 @contextlib.contextmanager

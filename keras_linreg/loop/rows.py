@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -51,6 +52,11 @@ class Rows(Loop):
         self._kept: tuple | None = None  # the one chunk of small data in their own order
         self._done = 0
 
+    def example(self):
+        """Return specs of the first batch."""
+        size = min(self._size, self._rows)
+        return keras.utils.pack_x_y_sample_weight(*(None if p is None else p.spec(size) for p in self._parts))
+
     def begin_epoch(self):
         """Return whether the next step is the first one."""
         return self._done == 0
@@ -76,6 +82,12 @@ class Rows(Loop):
         if full < first + count:
             logs = self.functions.single(self._of_rows(self._full * self._size, self._rows))
         return logs
+
+    def _take_one(self, step):
+        if step == 0:
+            self.functions.reset_metrics()
+        rows = step * self._size, min((step + 1) * self._size, self._rows)
+        return self.functions.single(self._of_rows(*rows))
 
     def _share(self) -> tuple | None:
         shared = [None if part is None else part.shared() for part in self._parts]

@@ -105,6 +105,9 @@ class Stream(Loop):
             first += alike
         return logs
 
+    def _take_one(self, step):
+        return self.functions.single(self._rows(step, 1, int(np.diff(self._ends)[step])))
+
     def _chunk_of(self, size: int, alike: int) -> int:
         """Return the steps of a compiled call of steps of some rows, 0 where they are to be taken one by one."""
         if self._taken + alike < self._worth or not size:

@@ -10,21 +10,25 @@ def watch_batches(callbacks, kinds=("", "train_", "test_")) -> bool:
 
 
 def _watches(callback, kinds) -> bool:
-    saves = isinstance(callback, keras.callbacks.ModelCheckpoint | keras.callbacks.BackupAndRestore)
+    hooks = [f"on_{of}batch_{end}" for of in kinds for end in ("begin", "end")]
+
+    def has_those_of(kind) -> bool:
+        own = any(name in vars(callback) for name in hooks)
+        inherited = all(getattr(type(callback), name) is getattr(kind, name) for name in hooks)
+        return isinstance(callback, kind) and inherited and not own
+
+    known = keras.callbacks
+    saves = has_those_of(known.ModelCheckpoint) or has_those_of(known.BackupAndRestore)
     if saves and getattr(callback, "save_freq", getattr(callback, "_save_freq", None)) == "epoch":
-        return False  # their hooks look at the number of the batch, and return
-    if isinstance(callback, keras.callbacks.ProgbarLogger):
+        return False  # they look at the number of the batch, and return
+    if has_those_of(known.ProgbarLogger):
         return False
     if _is_of_keras_tuner(type(callback)) and hasattr(callback, "tuner"):  # passes on to hooks that mostly do nothing
         tuner = callback.tuner
         return not (_is_of_keras_tuner(tuner.on_batch_begin) and _is_of_keras_tuner(tuner.on_batch_end))
-    if isinstance(callback, keras.callbacks.TensorBoard) and callback.update_freq == "epoch":
+    if has_those_of(known.TensorBoard) and callback.update_freq == "epoch":
         return callback.write_steps_per_second or getattr(callback, "_should_trace", True)
-    hooks = [f"on_{of}batch_{end}" for of in kinds for end in ("begin", "end")]
-    return any(
-        name in vars(callback) or getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name)
-        for name in hooks
-    )
+    return not has_those_of(known.Callback)
 
 
 def _is_of_keras_tuner(what) -> bool:
