@@ -48,7 +48,7 @@ def tutorial(folder: Path) -> None:
     losses = history.history["loss"]
     for start in range(0, 100, 10):
         print(
-            f"   loss, epochs {start:2d} to {start + 9:2d}:",
+            f"   loss, epochs {start + 1:2d} to {start + 10:3d}:",
             *(f"{loss:9.6f}" for loss in losses[start : start + 10]),
         )
     slope, intercept = np.polyfit(x, y, 1)
@@ -96,7 +96,7 @@ def table(x: pd.DataFrame, y: pd.Series, folder: Path) -> None:
     print("   effect of one standard deviation of each column")
     for i in np.argsort(-np.abs(model.kernel.numpy()[:, 0]))[:12]:
         print(f"   {model.feature_names[i]:>24s} {float(model.kernel[i, 0]):+12.4g}")
-    print(f"   {'Intercept':>24s} {float(model.bias[0]):+12.4g}\n")
+    print(f"   {'at the means of all':>24s} {float(model.bias[0]):+12.4g}\n")
 
     model.save(folder / "model.keras")
     model.export(folder / "served")

@@ -1,4 +1,19 @@
-"""Linear regression for Keras 3 on TensorFlow: fit it like any Keras model, plot it, tune it, save it, serve it."""
+"""Linear regression for Keras 3 on TensorFlow: fit it like any Keras model, plot it, tune it, save it, serve it.
+
+Data walk one way through its modules, each of which imports those above it and none below:
+
+- `alerts`, `files`, `threads`, `given`, `ours`, `permodel`: small things that the others need.
+- `data`: from what the user has to rows of a design; names, dtypes, preprocessors, streams.
+- `doubledouble`, `factor`, `reduction`, `accumulate`, `moments`: from rows to `Moments`.
+- `solvers`, `polish`: from moments to coefficients.
+- `estimate`, `inference`, `restrictions`, `hypotheses`, `caveats`, `tables`, `records`, `report`: how sure they are.
+- `quantiles`, `residuals`, `readings`, `robust`, `diagnostics`: a second pass over the rows.
+- `fitted`: moments, their solution, and all that is said of it.
+- `losses`, `divergence`, `loop`: the loss, the watch over it, and blocks of train steps in one compiled call.
+- `export`: the served graph, its signatures, its versions.
+- `base`, `model`, `exact`: the Keras models.
+- `plots`, `callbacks`, `tuner`: what stands beside them.
+"""
 
 import importlib
 from typing import Any

@@ -120,7 +120,7 @@ def solve(
     x_units, y_units = units[:features], units[features:]
     r = factor.scaled(r, -units)
     kernel = _zeros(r, (features, len(output_names)))
-    kept = np.ones(features, bool)
+    kept, own_condition = np.ones(features, bool), 1.0
     penalty = DoubleDouble(np.zeros(features))
     if l2:
         root = doubledouble.sqrt(DoubleDouble(rows) * len(output_names) * l2)
@@ -134,6 +134,7 @@ def solve(
         upper, right = system[:features, :features][kept], system[:features, features:][kept]
         if dependent == "min_norm" and not kept.all():
             own = factor.scaled(upper, x_units)[:, usable]  # the smallest kernel in the user's units
+            own_condition = factor.condition_number(as_doubledouble(own).hi.T)
             kernel[usable] = factor.scaled(factor.smallest(own, right), x_units[usable, None])
         else:
             kernel[kept] = factor.back_substitute(upper[:, kept], right)
@@ -163,7 +164,11 @@ def solve(
         dependent=dependent,
         condition_number=condition,
         unexplained=unexplained,
-        digits=digits(condition, unexplained, statistics.error_elsewhere if l2 or not use_bias else statistics.error),
+        digits=digits(
+            max(condition, own_condition),
+            unexplained,
+            statistics.error_elsewhere if l2 or not use_bias else statistics.error,
+        ),
     )
 
 

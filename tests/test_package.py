@@ -1,5 +1,6 @@
 """The package as a whole: what importing it costs, what it refuses, that its examples in docstrings run."""
 
+import ast
 import doctest
 import importlib
 import importlib.metadata
@@ -7,6 +8,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +53,21 @@ def test_every_public_name_is_there():
 
 def test_the_version_is_the_packages_own():
     assert klr.__version__ == importlib.metadata.version("keras_linreg")
+
+
+def test_data_walk_one_way_through_the_modules():
+    rooms = {}
+    for path in Path(klr.__file__).parent.rglob("*.py"):
+        room = path.relative_to(Path(klr.__file__).parent).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras_linreg"):
+                rest = node.module.split(".")[1:]
+                rooms.setdefault(room, set()).update(rest[:1] or [name.name for name in node.names])
+    found = {room: needed - {room} for room, needed in rooms.items()}
+    while found:
+        free = [room for room, needed in found.items() if not needed & found.keys()]
+        assert free, f"These import each other: {sorted(found)}"
+        found = {room: needed for room, needed in found.items() if room not in free}
 
 
 MODULES = ["keras_linreg", *(m.name for m in pkgutil.walk_packages(klr.__path__, "keras_linreg."))]

@@ -414,3 +414,19 @@ def test_a_rule_that_there_is_not_is_an_error():
         ValueError, match="`dependent` must be one of .*'drop', 'min_norm'.* Received: dependent='keep'"
     ):
         solved(*random_problem(1, 9, 2), dependent="keep")
+
+
+@pytest.mark.parametrize("exponent", [3, 9, 11])
+@pytest.mark.filterwarnings("ignore:1 of 6 columns depend", "ignore:Only about . digits")
+def test_the_smallest_kernel_in_units_far_apart_claims_no_digits_that_it_lacks(exponent):
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(40, 5))
+    x = np.column_stack([columns, columns[:, 0] + columns[:, 1] - columns[:, 3]])
+    y = columns.sum(axis=1) + 0.1 * rng.normal(size=40)
+    design = np.column_stack([np.ones(40), columns])
+    expected = design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    x = x * 10.0 ** np.linspace(-exponent, exponent - 1, 6)
+    solution = klr.Moments.from_data(x, y).solve(dependent="min_norm")
+    off = np.abs(x @ solution.kernel[:, 0] + solution.bias - expected).max()
+    assert off <= 100 * 10.0**-solution.digits
+    assert solution.digits > 12 or exponent > 3

@@ -1,7 +1,7 @@
 """How long `fit` takes: the tape model beside Keras, an eager loop, scikit-learn and Vowpal Wabbit.
 
     python examples/benchmarks/fit.py             the whole of it: some 20 minutes
-    python examples/benchmarks/fit.py --quick     a hundredth of the rows, to see that it runs
+    python examples/benchmarks/fit.py --quick     a hundredth of the rows, once, to see that it runs
 
 Prints the seconds of some jobs (medians of rounds in which all take turns, in one process), with the first call and
 without it, and how many times as long the others take: four jobs beside everyone, then other optimizers, outputs and
@@ -152,15 +152,17 @@ def seconds_of(fit) -> float:
     return time.perf_counter() - start
 
 
-def race(functions: dict, data: tuple, repeats: int, once: bool = False) -> dict[str, tuple[float, float]]:
+def race(title: str, functions: dict, data: tuple, repeats: int, once: bool = False) -> dict[str, tuple[float, float]]:
     """Return each contestant's median seconds of the first call, and of the second.
 
     Args:
+        title: of the job, printed before it begins.
         functions: what makes each contestant, of the data; the function it returns fits.
         data: arguments of theirs.
         repeats: rounds.
         once: whether Keras fits but once a round: a second call takes it as long as the first.
     """
+    print(f"\n{title:40} {'first call':>10} {'next call':>10}   times ours", flush=True)
     times: dict = {name: ([], []) for name in functions}
     for turn in range(repeats):
         for name in list(functions) if turn % 2 else reversed(list(functions)):
@@ -206,17 +208,17 @@ def variants(rows: int, repeats: int) -> None:
     for title, (target, options) in cases.items():
         functions = {OURS: ours, KERAS: stock}
         made = {name: functools.partial(function, **options) for name, function in functions.items()}
-        show(f"{rows:,} x 20, batch 32, {title}", race(made, (x, target, 32, 1), repeats))
+        show(race(f"{rows:,} x 20, batch 32, {title}", made, (x, target, 32, 1), repeats))
     wide = sparse(len(x), 1000)
-    show(f"{rows:,} x 1,000, batch 32, sparse", race({OURS: ours, KERAS: stock}, (wide, y, 32, 1), repeats))
+    show(race(f"{rows:,} x 1,000, batch 32, sparse", {OURS: ours, KERAS: stock}, (wide, y, 32, 1), repeats))
     models = {OURS: our_model, KERAS: stock_model}
     made = {name: functools.partial(held_out, model) for name, model in models.items()}
-    show(f"{rows:,} x 20, batch 32, validation", race(made, (x, y, 32, 1), repeats))
+    show(race(f"{rows:,} x 20, batch 32, validation", made, (x, y, 32, 1), repeats))
     for call, some in (("evaluate", rows), ("predict", rows), ("predict", 1)):
         made = {name: functools.partial(asked, call, model) for name, model in models.items()}
-        show(f"{some:,} x 20, {call}", race(made, (x[:some], y[:some]), repeats))
+        show(race(f"{some:,} x 20, {call}", made, (x[:some], y[:some]), repeats))
     made = {name: functools.partial(searched, model) for name, model in models.items()}
-    show(f"{rows:,} x 20, batch 32, {TRIALS} trials of a search", race(made, (x, y), repeats))
+    show(race(f"{rows:,} x 20, batch 32, {TRIALS} trials of a search", made, (x, y), repeats))
     for kind in ("tf.data", "PyDataset"):
         stream = of_batches(kind, x, y, 32)
         made = {
@@ -227,7 +229,7 @@ def variants(rows: int, repeats: int) -> None:
                 (KERAS_32, stock_model, {"steps_per_execution": 32}),
             )
         }
-        show(f"{rows:,} x 20, batch 32, {kind}", race(made, (x, y), repeats))
+        show(race(f"{rows:,} x 20, batch 32, {kind}", made, (x, y), repeats))
 
 
 def held_out(make_model, x, y, batch_size, epochs):
@@ -269,8 +271,7 @@ def on_stream(function, stream, x, y, **options):
     return lambda: model.fit(stream, shuffle=False, verbose=0)
 
 
-def show(title: str, found: dict[str, tuple[float, float]]) -> None:
-    print(f"\n{title:40} {'first call':>10} {'next call':>10}   times ours", flush=True)
+def show(found: dict[str, tuple[float, float]]) -> None:
     for name, (first, second) in found.items():
         ratios = f"{first / found[OURS][0]:8.1f} {second / found[OURS][1]:8.1f}"
         print(f"  {name:38} {first:10.4f} {second:10.4f} {ratios if name != OURS else ''}", flush=True)
@@ -401,18 +402,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
-    less = 100 if given.quick else 1
+    less, repeats = (100, 1) if given.quick else (1, given.repeats)
     for title, (rows, columns, batch_size, epochs) in JOBS.items():
-        rows = max(100, rows // less)
+        rows, epochs = max(100, rows // less), -(-epochs // less)
         functions = contestants(rows, batch_size, epochs)
         data = *make(rows, columns), batch_size, epochs
-        show(title, race(functions, data, given.repeats, once=rows // batch_size > LONG_STEPS))
-    variants(100_000 // less, given.repeats)
+        show(race(title, functions, data, repeats, once=rows // batch_size > LONG_STEPS))
+    variants(100_000 // less, repeats)
     table = load_diabetes(scaled=False)
     x, y = table.data.astype(np.float32), table.target.astype(np.float32)
-    to_the_optimum("diabetes, 442 x 10, raw columns", x, y, 0.15, 0.95, given.repeats)
+    to_the_optimum("diabetes, 442 x 10, raw columns", x, y, 0.15, 0.95, repeats)
     rows = 1_000_000 // less
-    to_the_optimum(f"{rows:,} x 20", *make(rows, 20), 0.4, 0.0, given.repeats)
+    to_the_optimum(f"{rows:,} x 20", *make(rows, 20), 0.4, 0.0, repeats)
     grow(given.output, 1_000_000 // less, points=1 if given.quick else None)
 
 

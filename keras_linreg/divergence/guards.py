@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_linreg.data import Prepared
 from keras_linreg.divergence import advice, bad_numbers
 from keras_linreg.divergence.watch import NonFiniteLoss, Watch, watches
+from keras_linreg.given import callback_list
 
 
 @contextlib.contextmanager
@@ -29,9 +30,8 @@ def watching(model: keras.Model, data: Prepared, callbacks, schema=None) -> Iter
     if model.built and not model.layers and not model.optimizer.built:  # a subclass's layers may have no weights yet
         with model.distribute_strategy.scope():
             model.optimizer.build(model.trainable_variables)
-    callbacks = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or [])
     watch = Watch(model, schema)
-    in_its_own_way = any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks)
+    in_its_own_way = any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callback_list(callbacks))
     try:
         with contextlib.nullcontext() if in_its_own_way else watches.set(model, watch):
             yield

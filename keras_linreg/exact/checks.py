@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_linreg import solvers
+from keras_linreg.given import callback_list
 from keras_linreg.losses import is_mean_squared_error
 
 CARRIED = (tf.distribute.MirroredStrategy, tf.distribute.OneDeviceStrategy)
@@ -26,7 +27,7 @@ def check_compile(optimizer, loss, loss_weights) -> None:
 
 def check_callbacks(callbacks) -> None:
     """Refuse callbacks that set a learning rate."""
-    for callback in keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or []):
+    for callback in callback_list(callbacks):
         if isinstance(callback, keras.callbacks.LearningRateScheduler | keras.callbacks.ReduceLROnPlateau):
             raise ValueError(
                 "`callbacks` must not set a learning rate, of which an exact fit has none. "

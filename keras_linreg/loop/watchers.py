@@ -2,11 +2,12 @@
 
 import keras
 
+from keras_linreg.given import callback_list
+
 
 def watch_batches(callbacks, kinds=("", "train_", "test_")) -> bool:
     """Return whether any callback has hooks of some kinds that look at single batches."""
-    flat = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or [])
-    return any(_watches(callback, kinds) for callback in flat)
+    return any(_watches(callback, kinds) for callback in callback_list(callbacks))
 
 
 def _watches(callback, kinds) -> bool:

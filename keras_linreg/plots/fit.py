@@ -69,9 +69,10 @@ def fitted_line(ax: Axes, x, y, line_x, line_y, *, xlabel="x", ylabel="y", label
         ax.plot(line_x[order], line_y[order, j], color=line_colour, linewidth=2.5, zorder=LINE, label=name)
     for j in range(y.shape[1] if bands is not None else 0):
         limits = {key: columns(key, bands[theirs])[:, j] for key, theirs in LIMITS.items()}
-        intervals.bands(ax, line_x, colour=COLOURS[j % len(COLOURS)] if several else None, **limits)
+        own = COLOURS[j % len(COLOURS)] if several else None
+        intervals.bands(ax, line_x, colour=own, named=not several, **limits)
     tidy(ax, xlabel, ylabel)
-    if named:
+    if named or bands is not None:
         legend(ax, len(names))
     return ax
 

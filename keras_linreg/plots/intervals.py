@@ -51,7 +51,7 @@ def coefficients(ax: Axes, names, params, conf_int, *, level=0.95) -> Axes:
     return ax
 
 
-def bands(ax: Axes, x, *, mean_lower, mean_upper, obs_lower=None, obs_upper=None, colour=None) -> Axes:
+def bands(ax: Axes, x, *, mean_lower, mean_upper, obs_lower=None, obs_upper=None, colour=None, named=False) -> Axes:
     """Draw a confidence band, and a prediction band around it, under a line and over its points.
 
     Args:
@@ -60,6 +60,7 @@ def bands(ax: Axes, x, *, mean_lower, mean_upper, obs_lower=None, obs_upper=None
         mean_lower, mean_upper: confidence limits of the line there, shape `(m,)`.
         obs_lower, obs_upper: prediction limits of an observation there, shape `(m,)`, or `None`.
         colour: of the bands; `None` is that of the line of one output.
+        named: whether a legend is to name them.
 
     Returns:
         `ax`.
@@ -76,12 +77,14 @@ def bands(ax: Axes, x, *, mean_lower, mean_upper, obs_lower=None, obs_upper=None
     order = np.argsort(x, kind="stable")
     colour = COLOURS[1] if colour is None else colour
     pairs = {"obs_lower": obs_lower, "obs_upper": obs_upper}, {"mean_lower": mean_lower, "mean_upper": mean_upper}
-    for pair, alpha in zip(pairs, (0.13, 0.28), strict=True):
+    looks = (0.13, "interval of an observation"), (0.28, "interval of the mean")
+    for pair, (alpha, name) in zip(pairs, looks, strict=True):
         if any(limit is None for limit in pair.values()):
             continue
-        limits = {name: vector(name, limit) for name, limit in pair.items()}
-        for name, limit in limits.items():
-            same("x", name, len(x), len(limit), "values")
+        limits = {key: vector(key, limit) for key, limit in pair.items()}
+        for key, limit in limits.items():
+            same("x", key, len(x), len(limit), "values")
         lower, upper = (limit[order] for limit in limits.values())
-        ax.fill_between(x[order], lower, upper, color=colour, alpha=alpha, linewidth=0, zorder=BAND)
+        label = name if named else None
+        ax.fill_between(x[order], lower, upper, color=colour, alpha=alpha, linewidth=0, zorder=BAND, label=label)
     return ax
