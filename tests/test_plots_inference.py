@@ -158,7 +158,9 @@ def stackloss():
 
 def test_a_report_draws_its_coefficients(stackloss):
     report = stackloss[0].report(level=0.8)
-    (ax,) = report.plot().axes
+    (without,) = report.plot().axes
+    assert [label.get_text() for label in without.get_yticklabels()] == list(report.names[1:])
+    (ax,) = report.plot(intercept=True).axes
     segments = np.array(ax.collections[0].get_segments())
     np.testing.assert_allclose(actual=segments[:, :, 0], desired=report.conf_int())
     assert "80 %" in ax.get_xlabel()
