@@ -49,6 +49,20 @@ def test_codes_that_float32_does_not_hold_are_served_as_integers(named, tmp_path
         model.predict(asked + 0.5, verbose=0)
 
 
+@pytest.mark.parametrize(
+    "x",
+    [
+        tf.sparse.from_dense(np.arange(20)[:, None]),
+        pd.DataFrame({"a": pd.array(np.arange(20), "Int64")}),
+        np.arange(20, dtype="uint8")[:, None],
+    ],
+    ids=["sparse tensor", "nullable", "uint8"],
+)
+def test_integers_of_every_kind_pass_a_layer_of_numbers(x):
+    model = trained(x, np.arange(20.0), keras.layers.Dense(1, kernel_initializer="ones"), rate=1e-3)
+    assert [column.dtype for column in model.schema.inputs] == ["float32"]
+
+
 def test_small_integers_before_a_layer_of_numbers_are_served_as_numbers(tmp_path):
     scale = keras.layers.Normalization()
     x = np.arange(20)[:, None]

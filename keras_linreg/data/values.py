@@ -83,10 +83,12 @@ def as_declared(tensor: tf.Tensor, dtype: str) -> tf.Tensor:
 
 def are_beyond_float32(values) -> bool:
     """Return whether integers are of a size of which float32 does not hold all; of a spec nobody knows."""
-    if isinstance(values, tf.TensorSpec) or (tf.is_tensor(values) and not tf.executing_eagerly()):
+    symbolic = tf.is_tensor(values) and not tf.executing_eagerly()
+    if isinstance(values, tf.TypeSpec) or symbolic or streams.is_sparse(values):
         return False
     array = np.asarray(values)
-    return bool(array.size and max(int(array.max()), -int(array.min())) > FLOAT32_INTEGERS)
+    whole = array.dtype.kind in "iu" and array.size  # integers of pandas with some missing are objects
+    return bool(whole and max(int(array.max()), -int(array.min())) > FLOAT32_INTEGERS)
 
 
 def as_codes(matrix, name: str):
