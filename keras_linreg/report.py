@@ -267,7 +267,8 @@ class RegressionReport:
             restricted: the report of `moments.select(features=[...])`, or of a fit without intercept.
 
         Raises:
-            ValueError: the other is not nested in this one, or is of other data.
+            ValueError: the other is not nested in this one, by the names of the columns that are estimated (of two that
+                depend on each other it must keep the same), or is of other data.
 
         Example:
         ```python

@@ -68,10 +68,10 @@ class _Parser:
                 sides.append(self._sum())
             text = self.text[start : self._position()].strip()
             rows = [left - right for left, right in itertools.pairwise(sides)] or sides
-            for row in rows:
+            for number, row in enumerate(rows, start=1):
                 if not row[:-1].any():
                     raise self._error("an equation without parameters")
-                found.append((row, text if len(rows) == 1 else f"{text} ({len(found) + 1})"))
+                found.append((row, text if len(rows) == 1 else f"{text} ({number})"))
             if not self._take(","):
                 break
         if self.place < len(self.tokens):
