@@ -5,6 +5,7 @@ import contextlib
 import keras
 import numpy as np
 import pytest
+import scipy.sparse
 import tensorflow as tf
 
 import keras_linreg as klr
@@ -254,6 +255,15 @@ def test_a_frozen_model_warns_as_stock_keras_does():
     model.compile()
     with pytest.warns(UserWarning, match="does not have any trainable weights"):
         model.fit(X, Y, verbose=0)
+
+
+def test_batches_of_a_sparse_matrix_are_taken_as_those_of_an_array():
+    dense, sparse = (klr.LinearRegression() for _ in range(2))
+    found = []
+    for model, x in ((dense, X), (sparse, scipy.sparse.csr_matrix(X))):
+        model.compile()
+        found.append([model.train_on_batch(x, Y), model.test_on_batch(x, Y), *model.predict_on_batch(x).ravel()])
+    np.testing.assert_allclose(*found, rtol=1e-6)
 
 
 def test_train_on_batch_takes_one_step():

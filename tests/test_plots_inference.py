@@ -166,6 +166,13 @@ def test_a_report_draws_its_coefficients(stackloss):
     assert "80 %" in ax.get_xlabel()
 
 
+def test_a_picture_ends_a_notebooks_cell_and_opens_no_window(stackloss):
+    picture = stackloss[0].report().plot()
+    assert picture._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(AttributeError, match="`savefig|no window"):
+        picture.show()
+
+
 def test_diagnostics_draw_the_panels_and_name_the_most_influential_rows(stackloss, monkeypatch):
     model, x, y = stackloss
     monkeypatch.setattr(klr.readings, "SAMPLE_ROWS", 12)

@@ -248,6 +248,17 @@ def test_a_report_cannot_be_changed(model):
         report.output("y")
 
 
+def test_tests_are_printed_as_tables_wherever_they_end_a_cell(model):
+    report = model.report()
+    for found in (report.t_test("bmi = 0"), report.f_test("bmi = 0, bp = 0")):
+        assert repr(found) == str(found) and "bmi" in repr(found)
+
+
+def test_the_equations_of_a_chain_are_numbered_within_it(model):
+    tested = model.report().t_test("age = bmi = bp, bp = s5 = age").restrictions
+    assert tested == tuple(f"{chain} ({i})" for chain in ("age = bmi = bp", "bp = s5 = age") for i in (1, 2))
+
+
 def test_a_robust_name_over_other_errors_is_refused(model):
     with pytest.raises(ValueError, match=r"`meat` must be given with a robust `cov_type`.*Received: cov_type='HC3'"):
         klr.RegressionReport(model.report().estimate, cov_type="HC3")

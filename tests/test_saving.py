@@ -175,3 +175,12 @@ def test_the_loss_is_saved_with_its_dtype(dtype):
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert isinstance(again, klr.SquaredError)
     assert again.get_config() == loss.get_config()
+
+
+@pytest.mark.parametrize("kind", [klr.LinearRegression, klr.ExactLinearRegression])
+def test_hdf5_is_refused_and_nothing_is_written(kind, tmp_path):
+    model = kind()
+    model.build((None, 2))
+    with pytest.raises(ValueError, match="`filepath` must end in .keras"):
+        model.save(tmp_path / "model.h5")
+    assert list(tmp_path.iterdir()) == []
