@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import warnings
 
 import keras
@@ -79,10 +80,12 @@ def exported(tmp_path_factory, penguins, penguin_space):
         "exact, no intercept": (solved, matrix, target, {"use_bias": False}),
         "exact, two outputs": (solved, matrix, both, {"units": 2}),
         "exact, awkward names": (solved, awkward, target, {}),
+        "exact, one column": (solved, named[["a"]], target, {}),
         "exact, float32": (solved, named, target, {"dtype": "float32"}),
         "exact, dependent": (solved, dependent, target, {}),
         "exact, min_norm": (solved, dependent, target, {"dependent": "min_norm"}),
         "exact, float64 door": (solved, far, target, {}),
+        "exact, off centre": (solved, matrix + np.array([1, -2, 3, 0.5]), target, {}),
         "exact, years": (solved, matrix + np.array([2000, 0, 0, 4e3]), target, {}),
         "exact, an idle year": (solved, matrix + np.array([0, 4e3, 0, 0]), without_second, {}),
         "exact, nearly dependent": (
@@ -113,8 +116,16 @@ KINDS = [
     *("matrix", "one feature", "frame", "two outputs", "awkward names", "bfloat16", "float64"),
     *("Normalization of a matrix", "Normalization of a frame", "FeatureSpace", "penalised"),
     *("exact, matrix", "exact, one feature", "exact, frame", "exact, weights", "exact, no intercept"),
-    *("exact, two outputs", "exact, awkward names", "exact, float32", "exact, dependent", "exact, min_norm"),
     *(
+        "exact, two outputs",
+        "exact, awkward names",
+        "exact, one column",
+        "exact, float32",
+        "exact, dependent",
+        "exact, min_norm",
+    ),
+    *(
+        "exact, off centre",
         "exact, years",
         "exact, an idle year",
         "exact, nearly dependent",
@@ -296,18 +307,36 @@ def test_a_column_called_level_in_other_letters_is_served(tmp_path):
     close(found["mean_ci_lower"], model.predict_interval(x, 0.9)["mean_ci_lower"], 1e-5)
 
 
-def test_a_preprocessor_without_unknown_categories_refuses_them(tmp_path, penguins):
-    frame, target = penguins
+def space_without_unknown(frame):
     kinds = keras.utils.FeatureSpace
     space = kinds({"bill": "float", "species": kinds.string_categorical(num_oov_indices=0)})
-    space.adapt(tf.data.Dataset.from_tensor_slices({name: frame[name].to_numpy() for name in ("bill", "species")}))
-    model = trained(frame[["bill", "species"]], target, preprocessor=space)
+    space.adapt(tf.data.Dataset.from_tensor_slices(dict(frame)))
+    return space
+
+
+def layers_without_unknown(frame):
+    inputs = {"bill": keras.Input((), name="bill"), "species": keras.Input((), name="species", dtype="string")}
+    known = keras.layers.StringLookup(
+        vocabulary=sorted(frame["species"].unique()), num_oov_indices=0, output_mode="one_hot"
+    )
+    columns = keras.ops.expand_dims(inputs["bill"], -1), known(inputs["species"])
+    return keras.Model(inputs, keras.layers.Concatenate()(columns))
+
+
+@pytest.mark.parametrize("preprocessor", [space_without_unknown, layers_without_unknown])
+def test_a_preprocessor_without_unknown_categories_refuses_them_by_column(tmp_path, penguins, preprocessor):
+    frame, target = penguins[0][["bill", "species"]], penguins[1]
+    model = trained(frame, target, preprocessor=preprocessor(frame))
+    layers = getattr(model.preprocessor, "layers", None) or [*model.preprocessor.preprocessors.values()]
+    names = [layer.name for layer in layers]
     model.export(tmp_path / "model", verbose=False)
     request = {"bill": frame["bill"].to_numpy("float32"), "species": frame["species"].to_numpy(str)}
     unseen = {**request, "species": np.array(["Emperor"] * len(frame))}
     good, bad = ask([(tmp_path / "model", "serving_default", given) for given in (request, unseen)])
-    close(good["predictions"], model.predict(frame[["bill", "species"]], verbose=0), 1e-5)
+    close(good["predictions"], model.predict(frame, verbose=0), 1e-5)
     assert isinstance(bad, ServingError) and bad.code == Code.INVALID_ARGUMENT
+    assert "Emperor" in bad.message and re.search("node .*species", bad.message)
+    assert [layer.name for layer in layers] == names
 
 
 # Bad requests
@@ -355,8 +384,13 @@ REFUSED = {
             "a column too many": (with_(z=lambda request: request["a"]), "z"),
             "float64 in a column": (column("a", lambda v: v.astype("float64")), WRONG_DTYPE),
             "int for float": (column("a", lambda v: v.astype("int64")), WRONG_DTYPE),
-            "a column of another rank": (column("a", lambda v: v[:, None]), r"a:\] \[60 1\]"),
-            "a column of other length": (column("a", lambda v: v[:7]), r"a:\] \[7\]"),
+            "two numbers a row": (column("a", lambda v: v[:, None].repeat(2, 1)), "a.must.be.as.long.as.b"),
+            "two numbers a row in the first": (column("b", lambda v: v[:, None].repeat(2, 1)), "b.must.have.one.value"),
+            "no numbers": (column("a", lambda v: v[:, None][:, :0]), "a.must.be.as.long.as.b"),
+            "another length": (column("a", lambda v: v[:7]), "a.must.be.as.long.as.b"),
+            "another length of the first": (column("b", lambda v: v[:7]), "must.be.as.long.as.b"),
+            "a scalar": (column("a", lambda v: v[0]), "a.must.be.as.long.as.b"),
+            "a scalar first": (column("b", lambda v: v[0]), "b.must.have.rows"),
         }.items()
     },
     **{
@@ -369,18 +403,32 @@ REFUSED = {
             "float64 for float32": (lambda v: v.astype("float64"), WRONG_DTYPE),
         }.items()
     },
-    "an awkward name of another rank": (
+    "two numbers a row in a column of an awkward name": (
         "exact, awkward names",
         "predict_interval",
-        column("fixed acidity", lambda v: v[:, None]),
-        r"fixed acidity:\] \[60 1\]",
+        column("fixed acidity", lambda v: v[:, None].repeat(2, 1)),
+        "fixed_acidity.must.",
     ),
-    "all columns of another rank": (
+    "two numbers a row in all columns": (
         "exact, frame",
         "serving_default",
-        lambda request: {name: values[:, None] for name, values in request.items()},
-        r"d:\] \[60 1\]",
+        lambda request: {name: values[:, None].repeat(2, 1) for name, values in request.items()},
+        ".must.",
     ),
+    "two numbers a row in the only column": (
+        "exact, one column",
+        "serving_default",
+        column("a", lambda v: v[:, None].repeat(2, 1)),
+        "a.must.have.one.value.for.each.row",
+    ),
+    **{
+        f"{what} before a preprocessor": ("FeatureSpace", "serving_default", column(name, change), message)
+        for what, name, change, message in (
+            ("two strings a row", "species", lambda v: v[:, None].repeat(2, 1), "species.must."),
+            ("two numbers a row", "bill", lambda v: v[:, None].repeat(2, 1), "bill.must."),
+            ("a column of other length", "site", lambda v: v[:7], "site.must."),
+        )
+    },
     "strings for numbers": ("FeatureSpace", "serving_default", column("bill", lambda v: v.astype(str)), WRONG_DTYPE),
     "float for a code": ("FeatureSpace", "serving_default", column("site", lambda v: v.astype("float32")), WRONG_DTYPE),
     "level of percent": ("exact, frame", "predict_interval_at", column("level", lambda v: v * 100), "level"),
@@ -460,6 +508,17 @@ def test_no_rows_and_many_rows_have_their_answers(exported, answers, odd, kind, 
     rows = len(exported[kind][3])
     for key, values in answers[kind, signature, rows].items():
         close(found[key], ANSWERED[case](values), 1e-5, 1e-5, key)
+
+
+@pytest.mark.parametrize("kind", ["frame", "exact, frame", "exact, one column", "exact, awkward names", "FeatureSpace"])
+def test_columns_may_come_with_a_number_in_each_row(exported, answers, kind):
+    folder, request, model, x = exported[kind]
+    signatures = [key for key in signatures_of(model, kind) if key in BY_COLUMN]
+    column = {name: values[:, None] for name, values in request.items()}
+    requests = [(folder, key, {**inputs_of(request, key), **column}) for key in signatures]
+    for key, found in zip(signatures, ask(requests), strict=True):
+        for name, values in answers[kind, key, len(x)].items():
+            close(found[name], values, 1e-6, 1e-6, f"{key}: {name}")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -200,24 +200,50 @@ def _with_nan(design: tf.Tensor, x) -> tf.Tensor:
 
 
 @contextlib.contextmanager
-def valid_names(preprocessor) -> Iterator[None]:
-    """Call layers and variables by names that a graph takes, for a while: a FeatureSpace's are those of columns."""
+def graph_names(preprocessor) -> Iterator[None]:
+    """Call layers and variables by names that a graph takes, for a while.
+
+    A layer that reads a column is called after it: so an error in the graph tells of which column it is.
+    """
     layers = list(_with_sublayers(preprocessor)) if preprocessor is not None else []
     if isinstance(preprocessor, FeatureSpace):
         parts = (preprocessor.preprocessors, preprocessor.crossers, preprocessor.one_hot_encoders)
         layers += [layer for part in parts for layer in part.values()]
+    columns = {id(layer): name for name, layer in _readers(preprocessor)}
     # Private: TensorFlow copies a variable into the graph under its name, and has no other way to change that.
     named = [(layer, "name") for layer in layers]
     named += [(variable.value, "_handle_name") for layer in layers for variable in layer.variables]
     before = [getattr(*one) for one in named]
     try:
         for i, (one, attribute) in enumerate(named):
-            if not SCOPE.fullmatch(before[i].removesuffix(":0")):
+            if id(one) in columns:
+                setattr(one, attribute, scope_of(columns[id(one)]))
+            elif not SCOPE.fullmatch(before[i].removesuffix(":0")):
                 setattr(one, attribute, f"part_{i}" + ":0" * before[i].endswith(":0"))
         yield
     finally:
         for (one, attribute), name in zip(named, before, strict=True):
             setattr(one, attribute, name)
+
+
+def _readers(preprocessor) -> Iterator[tuple[str, keras.Layer]]:
+    """Yield the layers that read a single column, with its name."""
+    if isinstance(preprocessor, FeatureSpace):
+        yield from preprocessor.preprocessors.items()
+        return
+    names = input_names(preprocessor) or ()
+    given = preprocessor.input if names else {}
+    columns = {id(given[name] if isinstance(given, dict) else given[i]): name for i, name in enumerate(names)}
+    for layer in _with_sublayers(preprocessor) if columns else ():
+        with contextlib.suppress(AttributeError, ValueError):  # it is not called once, or not here
+            if id(layer.input) in columns and not isinstance(layer, keras.layers.InputLayer):
+                yield columns[id(layer.input)], layer
+
+
+def scope_of(column: str) -> str:
+    """Return the name of a column as far as an operation of a graph can be called by it."""
+    spelled = re.sub(r"[^A-Za-z0-9_.]", "_", column)
+    return spelled if SCOPE.fullmatch(spelled) else f"column{spelled}"
 
 
 def declared_schema(preprocessor, names: tuple[str, ...]) -> Schema:

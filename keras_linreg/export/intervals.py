@@ -15,18 +15,26 @@ FARTHEST = float(-special.ndtri(2.0**-54))  # the normal quantile of the largest
 DEGREE = 40
 SMALLEST, LARGEST = 1e-30, 1e30
 AMPLIFICATION = 8.0  # of rounding errors, up to which float32 does
+FAINT = 2.0**-30  # its square is nothing beside 1
+SMALL = 2**14  # numbers
 
 
 class Intervals(tf.Module):
     """Means, standard errors, limits and leverage of rows of a design; products in float64, the answers float32.
 
-    One product gives coordinates and means, a column for each row of the design: rows of numbers that lie together are
-    reckoned with several times as fast as columns of them are.
+    One product gives all that is linear in a row: coordinates `z`, with as many rows as the design has columns, and
+    means, a column for each row of the design (numbers that lie together are reckoned with several times as fast).
+    To add something to all of them, or to part them, would take as long as the product. So the square is completed
+    for the intercept, which is added to a single coordinate, the `lead`, of rows that are not centred; and what stands
+    in the product beside `z` is smaller by `FAINT`: the norm of the whole does not see it.
 
     ```python
-    z = concatenate([[level], (x - centre) @ inverse])
-    mean = bias + centre @ kernel + (x - centre) @ kernel
-    leverage = sum(square(z))
+    offset = centre @ inverse                      # 0 where rows are centred
+    size = hypot(level, norm(offset))
+    lead = size - x @ inverse @ offset / size
+    unit = offset / norm(offset)
+    z = x @ inverse - (1 - level / size) * (x @ inverse @ unit) * unit
+    leverage = square(lead) + sum(square(z))       # = square(level) + sum(square(x @ inverse - offset))
     mean_se = deviation * sqrt(leverage)
     ```
 
@@ -46,29 +54,25 @@ class Intervals(tf.Module):
         assert coordinates is not None
         self._units, self._df = len(found.ssr), found.df_resid
         self._tolerance = 100 * max(coordinates.tolerance, TOLERANCES[input_dtype])
-        self._kept = np.flatnonzero(coordinates.kept)
-        self._dropped = np.flatnonzero(~coordinates.kept)
-        centre = coordinates.centre.sum(0)
-        single = single and not len(self._dropped) and found.scaled_condition_number <= AMPLIFICATION
-        single = (
-            single and _are_near_zero(coordinates) and float32_holds(coordinates.inverse, centre @ coordinates.inverse)
-        )
-        self.dtype = np.dtype(np.float32 if single else np.float64)
+        self._kept, self._dropped = np.flatnonzero(coordinates.kept), np.flatnonzero(~coordinates.kept)
+        centre, inverse, level = coordinates.centre.sum(0), coordinates.inverse, coordinates.level or 0.0
         bias, kernel = np.split(found.params, [int(found.has_intercept)])
-        weights = np.zeros((1 + len(self._kept) + self._units, len(centre)))
-        weights[1 : -self._units, self._kept] = coordinates.inverse.T
-        weights[-self._units :] = kernel.T
-        shift = np.zeros((len(weights), 1))
-        shift[0] = coordinates.level or 0.0
-        shift[-self._units :, 0] = bias.sum(0)
-        if single:
-            shift[1 : -self._units, 0] = -centre @ coordinates.inverse
-        else:
-            shift[-self._units :, 0] += centre @ kernel
-        # Variables: a constant would be written once for each signature.
-        self._weights, self._shift = tf.Variable(weights.astype(self.dtype)), tf.Variable(shift.astype(self.dtype))
-        self._centre = tf.Variable(centre)
-        self._shares, self._size = tf.Variable(coordinates.shares), tf.Variable(coordinates.size)
+        powers = _powers(kernel, found)
+        single = single and not len(self._dropped) and found.scaled_condition_number <= AMPLIFICATION
+        single = single and _are_near_zero(coordinates)
+        single = single and float32_holds(inverse, centre @ inverse, kernel / powers, powers)
+        self.dtype = np.dtype(np.float32 if single else np.float64)
+
+        z, lead, size = _completed(inverse, centre @ inverse if single else np.zeros(len(inverse)), level)
+        weights = np.zeros((len(z) + 1 + self._units, len(centre)))
+        weights[: len(z), self._kept], weights[len(z), self._kept] = z, FAINT * lead
+        weights[len(z) + 1 :] = (kernel / powers).T
+        self._lead, self._size, self._powers = len(z), self.dtype.type(size), powers.astype(self.dtype)
+        self._mean = (bias.sum(0) + (0.0 if single else centre @ kernel)).astype(self.dtype)  # of a row of zeros
+        # A constant takes no operation to read, but is written once for each signature.
+        hold = tf.constant if weights.size <= SMALL else tf.Variable
+        self._weights, self._centre = hold(weights.astype(self.dtype)), tf.Variable(centre)
+        self._shares, self._sizes = tf.Variable(coordinates.shares), tf.Variable(coordinates.size)
         deviation = np.sqrt(found.scale).astype(np.float32)
         self._deviation = deviation[0] if self._units == 1 else deviation
 
@@ -89,18 +93,21 @@ class Intervals(tf.Module):
 
     def _limits(self, design, quantile):
         moved = design if self.dtype == np.float32 else self._centred(design)
-        product = tf.matmul(self._weights, moved, transpose_b=True) + self._shift
-        z, mean = tf.split(product, [1 + len(self._kept), self._units])
-        root = tf.raw_ops.EuclideanNorm(input=z, axis=0)  # of the leverage
+        product = tf.matmul(self._weights, moved, transpose_b=True)
+        norm = tf.raw_ops.EuclideanNorm(input=product, axis=0)
+        leverage = tf.square(norm) + tf.math.squared_difference(
+            product[self._lead] * self.dtype.type(1 / FAINT), -self._size
+        )
         if len(self._dropped):
-            root = tf.where(self._are_determined(moved), root, np.nan)
-        # What is left to do loses nothing in the dtype of the answers.
-        root, mean = tf.cast(root, tf.float32), tf.cast(mean, tf.float32)
-        leverage = tf.square(root)
+            leverage = tf.where(self._are_determined(moved), leverage, np.nan)
         if self._units == 1:
-            mean, roots, lever = tf.squeeze(mean, 0), root, leverage
+            mean = product[self._lead + 1] * self._powers[0] + self._mean[0]
         else:
-            mean, roots, lever = tf.transpose(mean), root[:, None], leverage[:, None]
+            mean = tf.transpose(product[self._lead + 1 :]) * self._powers + self._mean
+        # What is left to do loses nothing in the dtype of the answers.
+        leverage, mean = tf.cast(leverage, tf.float32), tf.cast(mean, tf.float32)
+        lever = leverage if self._units == 1 else leverage[:, None]
+        roots = tf.sqrt(lever)
         mean_se = self._deviation * roots
         reach, obs_reach = quantile * mean_se, quantile * self._deviation * tf.sqrt(1 + lever)
         values = (mean, mean_se, mean - reach, mean + reach, mean - obs_reach, mean + obs_reach, leverage)
@@ -114,8 +121,25 @@ class Intervals(tf.Module):
     def _are_determined(self, moved):
         kept = tf.gather(moved, self._kept, axis=1)
         rest = tf.abs(tf.gather(moved, self._dropped, axis=1) - tf.matmul(kept, self._shares))
-        reach = tf.matmul(tf.abs(kept), tf.abs(self._shares)) + self._size
+        reach = tf.matmul(tf.abs(kept), tf.abs(self._shares)) + self._sizes
         return tf.reduce_all(rest <= self._tolerance * reach, axis=1)
+
+
+def _completed(inverse: np.ndarray, offset: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the rows `(r, r)` of `z` and `(r,)` of the lead, to be multiplied by rows of a design, and its size."""
+    squared = float(offset @ offset)
+    size = float(np.sqrt(level**2 + squared))
+    if not squared:
+        return inverse.T, np.zeros(len(inverse)), size
+    along = inverse @ offset
+    return inverse.T - (1 - level / size) / squared * np.outer(offset, along), -along / size, size
+
+
+def _powers(kernel: np.ndarray, found: Estimate) -> np.ndarray:
+    """Return powers of 2 `(units,)` by which to divide a kernel, so that means are faint beside coordinates."""
+    units = found.units[int(found.has_intercept) :]
+    most = np.sqrt(found.nobs) * (units @ np.abs(kernel))  # of a mean, beside the norm of coordinates
+    return np.ldexp(1 / FAINT, np.minimum(np.frexp(most)[1], 900))
 
 
 def _are_near_zero(coordinates: Coordinates) -> bool:

@@ -61,29 +61,36 @@ class Door:
         return found if self.named else found["features"]
 
     def checked(self, inputs):
-        """Return the columns, refused where they have not the shape of the signature, or not one length."""
+        """Return the columns, each with one row for each of the first one's; what has not is refused.
+
+        The operation that refuses a column is called after it: TensorFlow's message ends with that name. To reshape is
+        cheaper than to look at the shapes, for no number is moved; so numbers may come as `[batch, 1]`, too.
+        """
         if not self.named:
             return tf.ensure_shape(inputs, self.spec.shape)
-        values = {c.name: inputs[c.name] for c in self.columns}
-        shapes = _shapes(values)
-        parts = [shapes[c.name][:1] if c.shape else shapes[c.name] for c in self.columns]
-        # TensorFlow would take the shapes of the signature for granted, and the check away.
-        lengths = tf.raw_ops.PlaceholderWithDefault(input=tf.concat(parts, 0), shape=[None])
-        good = tf.equal(tf.reduce_max(lengths), tf.reduce_min(lengths)) & tf.equal(tf.size(lengths), len(parts))
-        rule = "Each input must be of the shape of its column, [batch], and all of one length. Received:"
-        received = [part for name in values for part in (f"{name}:", shapes[name])]
-        with tf.control_dependencies([_refuse_unless(good, [rule, *received])]):
-            first = self.columns[0].name
-            values[first] = tf.identity(values[first])
-        return {
-            c.name: tf.ensure_shape(values[c.name], (None, *c.shape)) if c.shape else values[c.name]
-            for c in self.columns
-        }
+        label = {c.name: self._label(c.name) for c in self.columns}
+        first = self.columns[0].name
+        inputs = {**inputs, first: _hidden(inputs[first])}
+        count = tf.slice(tf.shape(inputs[first]), [0], [1], name=f"{label[first]}.must.have.rows")
+        found = {}
+        for c in self.columns:
+            value, shape = inputs[c.name], count
+            if c.shape:
+                value, shape = _hidden(tf.ensure_shape(value, (None, *c.shape))), tf.concat([count, c.shape], 0)
+            rule = "have.one.value.for.each.row" if c.name == first else f"be.as.long.as.{label[first]}"
+            value = tf.reshape(value, shape, name=f"{label[c.name]}.must.{rule}")
+            # A preprocessor may reshape as well, and TensorFlow's optimizer would do that alone.
+            found[c.name] = value if self._reader.preprocessor is None else _hidden(value, (None, *c.shape))
+        return found
+
+    def _label(self, name: str) -> str:
+        """Return what to call an operation by that refuses a column."""
+        return name if self.safe[name] == name else f"{self.safe[name]}.{preprocessing.scope_of(name)}"
 
     def checked_level(self, level, rows):
         """Return the level of each of so many rows, refused where it is no coverage; NaN passes."""
         rule = "The input 'level' must hold as many numbers as there are rows. Received, and rows:"
-        loose = tf.raw_ops.PlaceholderWithDefault(input=level, shape=tf.TensorShape(None))
+        loose = _hidden(level)
         fits = tf.reduce_all(tf.equal(tf.shape(loose), rows)) & tf.equal(tf.rank(loose), 1)
         size = _refuse_unless(fits, [rule, tf.shape(loose), rows])
         rule = "The input 'level' must be a coverage between 0 and 1, such as 0.95. Received:"
@@ -210,13 +217,9 @@ def check_preprocessor(model, door: Door) -> None:
             break
 
 
-def _shapes(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the shapes of tensors, by one operation for each dtype."""
-    found: dict[str, Any] = {}
-    for dtype in {value.dtype for value in values.values()}:
-        names = [name for name, value in values.items() if value.dtype == dtype]
-        found |= dict(zip(names, tf.raw_ops.ShapeN(input=[values[name] for name in names]), strict=True))
-    return found
+def _hidden(value, shape=None):
+    """Return a tensor of whose shape TensorFlow knows no more than this: what it knows, it takes for granted."""
+    return tf.raw_ops.PlaceholderWithDefault(input=value, shape=tf.TensorShape(shape))
 
 
 def _refuse_unless(good, message: list):

@@ -59,7 +59,7 @@ def write(
     stacked = door.named and model.preprocessor is None
     intervals = None if found is None else Intervals(found, input_dtype, stacked, single is not None)
     check_preprocessor(model, door)
-    with replacing(filepath) as staged, preprocessing.valid_names(model.preprocessor):
+    with replacing(filepath) as staged, preprocessing.graph_names(model.preprocessor):
         archive = keras.export.ExportArchive()
         archive.track(model)
         if model.preprocessor is not None:
