@@ -58,9 +58,8 @@ class Intervals(tf.Module):
         centre, inverse, level = coordinates.centre.sum(0), coordinates.inverse, coordinates.level or 0.0
         bias, kernel = np.split(found.params, [int(found.has_intercept)])
         powers = _powers(kernel, found)
-        single = single and not len(self._dropped) and found.scaled_condition_number <= AMPLIFICATION
-        single = single and _are_near_zero(coordinates)
-        single = single and float32_holds(inverse, centre @ inverse, kernel / powers, powers)
+        single = single and not len(self._dropped) and float32_holds(inverse, centre @ inverse, kernel / powers, powers)
+        single = single and found.scaled_condition_number <= AMPLIFICATION and _are_near_zero(coordinates)
         self.dtype = np.dtype(np.float32 if single else np.float64)
 
         z, lead, size = _completed(inverse, centre @ inverse if single else np.zeros(len(inverse)), level)
@@ -105,9 +104,8 @@ class Intervals(tf.Module):
         else:
             mean = tf.transpose(product[self._lead + 1 :]) * self._powers + self._mean
         # What is left to do loses nothing in the dtype of the answers.
-        leverage, mean = tf.cast(leverage, tf.float32), tf.cast(mean, tf.float32)
-        lever = leverage if self._units == 1 else leverage[:, None]
-        roots = tf.sqrt(lever)
+        roots, leverage, mean = (tf.cast(part, tf.float32) for part in (tf.sqrt(leverage), leverage, mean))
+        roots, lever = (roots, leverage) if self._units == 1 else (roots[:, None], leverage[:, None])
         mean_se = self._deviation * roots
         reach, obs_reach = quantile * mean_se, quantile * self._deviation * tf.sqrt(1 + lever)
         values = (mean, mean_se, mean - reach, mean + reach, mean - obs_reach, mean + obs_reach, leverage)
