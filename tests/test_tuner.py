@@ -18,7 +18,9 @@ TUNERS = {
     "bayes": lambda model, trials, **kwargs: kt.BayesianOptimization(
         model, max_trials=trials, num_initial_points=trials - 1, **kwargs
     ),
-    "hyperband": lambda model, trials, **kwargs: kt.Hyperband(model, max_epochs=6, factor=4, **kwargs),
+    "hyperband": lambda model, trials, max_epochs=2, factor=2, **kwargs: kt.Hyperband(
+        model, max_epochs=max_epochs, factor=factor, **kwargs
+    ),
 }
 each_tuner = pytest.mark.parametrize("name", TUNERS)
 
@@ -50,7 +52,7 @@ def fixed(**values):
     return hp
 
 
-@pytest.mark.parametrize("name", ["random", "grid", "bayes"])
+@pytest.mark.parametrize("name", ["random", "grid"])
 def test_a_search_finds_a_good_region_of_the_tutorial(name, tuner, tutorial):
     x, y = tutorial
     search = tuner(name, klr.HyperLinearRegression(batch_size=8), trials=5)
@@ -59,15 +61,15 @@ def test_a_search_finds_a_good_region_of_the_tutorial(name, tuner, tutorial):
     assert {trial.status for trial in search.oracle.trials.values()} == {"COMPLETED"}
 
 
-@pytest.mark.parametrize("name", ["random", "bayes", "hyperband"])
-def test_a_search_finds_a_good_region_of_diabetes(name, tuner, diabetes):
+@pytest.mark.parametrize(("name", "budget"), [("bayes", {}), ("hyperband", {"max_epochs": 6, "factor": 4})])
+def test_a_search_finds_a_good_region_of_diabetes(name, budget, tuner, diabetes):
     x, y = diabetes
     model = klr.HyperLinearRegression(
         learning_rate=lambda hp: hp.Float("learning_rate", 0.3, 10.0, sampling="log", default=1.0),
         optimizer="adam",
         batch_size=8,
     )
-    search = tuner(name, model, trials=4)
+    search = tuner(name, model, trials=4, **budget)
     search.search(x, y, epochs=10, validation_split=0.2, verbose=0)
     assert search.oracle.get_best_trials()[0].score < 1.15 * least_squares_loss(x, y)
 
