@@ -4,8 +4,9 @@
 
 Both are exported and loaded in one process without Python's TensorFlow. Only the runs of the session are timed (what a
 server adds, HTTP or gRPC, is the same for both), in turns, on one core: with more of them a sleeping thread takes as
-long to wake, now and then, as the whole request. Microseconds are medians of each round's median, ratios the medians of
-each round's ratio.
+long to wake, now and then, as the whole request. Each round loads the models anew: one and the same graph may take 15 or
+20 microseconds all through a session, and none of it chooses which. Microseconds are medians of each round's median, ratios
+the medians of each round's ratio.
 """
 
 import argparse
@@ -59,12 +60,14 @@ def measure(folder: Path, widths, runs: int, rounds: int, cores: int) -> None:
     print(f"{'columns x rows':52} {'Keras':>8} {'ours':>8} {'ratio':>6}")
     for kind in ("matrix", "columns"):
         for columns in widths:
-            models = {name: SavedModel(folder / f"{name} {kind} {columns}") for name in ("keras", "tape", "exact")}
             for rows in ROWS:
                 x = np.random.default_rng(0).normal(size=(rows, columns)).astype("float32")
                 contestants = [("keras", "serving_default"), *SIGNATURES]
                 taken: dict = {contestant: [] for contestant in contestants}
                 for _ in range(rounds):
+                    models = {
+                        name: SavedModel(folder / f"{name} {kind} {columns}") for name in ("keras", "tape", "exact")
+                    }
                     for name, signature in contestants:
                         request = request_of(models[name].signatures[signature]["inputs"], x)
                         taken[name, signature] += [statistics.median(models[name].seconds(signature, request, runs))]
