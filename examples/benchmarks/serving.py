@@ -4,9 +4,9 @@
 
 Both are exported and loaded in one process without Python's TensorFlow. Only the runs of the session are timed (what a
 server adds, HTTP or gRPC, is the same for both), in turns, on one core: with more of them a sleeping thread takes as
-long to wake, now and then, as the whole request. Each round loads the models anew: one and the same graph may take 15 or
-20 microseconds all through a session, and none of it chooses which. Microseconds are medians of each round's median, ratios
-the medians of each round's ratio.
+long to wake, now and then, as the whole request. Each round loads the models anew: one and the same graph may take 15
+or 20 microseconds all through a session. Microseconds are medians of each round's median, ratios the medians of each
+round's ratio.
 """
 
 import argparse
