@@ -21,10 +21,20 @@ tf.config.set_logical_device_configuration(
 )
 
 
-def pytest_collection_finish():
-    """Spare garbage collections, of which KerasTuner makes two in each trial, all that TensorFlow's modules hold."""
+def spare():
+    """Spare garbage collections, of which KerasTuner makes two in each trial, all that is there now."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_collection_finish():
+    spare()
+
+
+@pytest.fixture
+def spared():
+    """Of what earlier tests have left, too: TensorFlow keeps the graphs of each optimizer for good."""
+    spare()
 
 
 @pytest.fixture(autouse=True)

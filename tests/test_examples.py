@@ -212,7 +212,7 @@ def test_the_benchmark_of_serving_prints_its_ratios(monkeypatch, capfd):
     assert all(float(line.split()[-1]) > 0 for line in lines[1:])
 
 
-def test_the_benchmark_of_fit_prints_its_tables_and_draws_its_chart(tmp_path, monkeypatch, capsys):
+def test_the_benchmark_of_fit_prints_its_tables_and_draws_its_chart(tmp_path, monkeypatch, capsys, spared):
     module = loaded(ROOT / "examples" / "benchmarks" / "fit.py")
     monkeypatch.setattr(module, "JOBS", {"small": (200, 3, 32, 2)})
     monkeypatch.setattr(module, "make", lambda rows, columns, make=module.make: make(min(rows, 200), columns))

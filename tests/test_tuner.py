@@ -10,7 +10,10 @@ import tensorflow as tf
 import keras_linreg as klr
 
 # scikit-learn's Gaussian process, on the few trials that a test can afford.
-pytestmark = pytest.mark.filterwarnings("ignore:The optimal value found for dimension")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The optimal value found for dimension"),
+    pytest.mark.usefixtures("spared"),
+]
 
 TUNERS = {
     "random": lambda model, trials, **kwargs: kt.RandomSearch(model, max_trials=trials, **kwargs),
