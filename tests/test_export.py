@@ -472,6 +472,31 @@ def test_a_bad_request_is_refused_by_the_name_of_the_column(refusals, case):
         raise answer
 
 
+@pytest.mark.parametrize("names", [("point", "age"), ("age", "point")])
+def test_a_column_of_vectors_is_refused_by_its_name(tmp_path, names):
+    shapes = {"point": (3,), "age": ()}
+    data = {name: RNG.normal(size=(N, *shapes[name])) for name in names}
+    inputs = {name: keras.Input(shapes[name], name=name) for name in names}
+    joined = keras.layers.Concatenate()([inputs["point"], keras.ops.expand_dims(inputs["age"], -1)])
+    model = trained(data, RNG.normal(size=N), preprocessor=keras.Model(inputs, joined))
+    model.export(tmp_path / "model", verbose=False)
+    request = {name: values.astype("float32") for name, values in data.items()}
+    changes = (
+        {},
+        *(
+            {"point": change}
+            for change in (lambda v: v[:, :2], lambda v: v.T, np.ravel, lambda v: v[:7], lambda v: v[0])
+        ),
+        *({"age": change} for change in (lambda v: v[:7], lambda v: v[:, None].repeat(3, 1))),
+    )
+    requests = [{**request, **{name: change(request[name]) for name, change in one.items()}} for one in changes]
+    good, *bad = ask([(tmp_path / "model", "serving_default", given) for given in requests])
+    close(good["predictions"], model.predict(data, verbose=0), 1e-5)
+    for change, answer in zip(changes[1:], bad, strict=True):
+        assert isinstance(answer, ServingError) and answer.code == Code.INVALID_ARGUMENT
+        assert re.search(rf"node \S*{next(iter(change))}", answer.message)
+
+
 # Odd requests that have an answer
 
 

@@ -74,11 +74,12 @@ class Door:
         count = tf.slice(tf.shape(inputs[first]), [0], [1], name=f"{label[first]}.must.have.rows")
         found = {}
         for c in self.columns:
-            value, shape = inputs[c.name], count
+            value, shape, must = inputs[c.name], count, f"{label[c.name]}.must"
             if c.shape:
-                value, shape = _hidden(tf.ensure_shape(value, (None, *c.shape))), tf.concat([count, c.shape], 0)
+                value = _hidden(tf.ensure_shape(value, (None, *c.shape), name=f"{must}.have.the.shape.of.its.rows"))
+                shape = tf.concat([count, c.shape], 0)
             rule = "have.one.value.for.each.row" if c.name == first else f"be.as.long.as.{label[first]}"
-            value = tf.reshape(value, shape, name=f"{label[c.name]}.must.{rule}")
+            value = tf.reshape(value, shape, name=f"{must}.{rule}")
             # A preprocessor may reshape as well, and TensorFlow's optimizer would do that alone.
             found[c.name] = value if self._reader.preprocessor is None else _hidden(value, (None, *c.shape))
         return found
