@@ -497,6 +497,21 @@ def test_a_column_of_vectors_is_refused_by_its_name(tmp_path, names):
         assert re.search(rf"node \S*{next(iter(change))}", answer.message)
 
 
+def test_a_preprocessor_that_reshapes_does_not_swallow_the_check_of_a_column(tmp_path):
+    data = {name: RNG.normal(size=N) for name in ("age", "size")}
+    inputs = {name: keras.Input((), name=name) for name in data}
+    columns = [keras.ops.reshape(value, (-1, 1)) for value in inputs.values()]
+    model = trained(data, RNG.normal(size=N), preprocessor=keras.Model(inputs, keras.ops.concatenate(columns, axis=1)))
+    model.export(tmp_path / "model", verbose=False)
+    request = {name: values.astype("float32") for name, values in data.items()}
+    twice = {name: {**request, name: values[:, None].repeat(2, 1)} for name, values in request.items()}
+    for name, answer in zip(
+        twice, ask([(tmp_path / "model", "serving_default", r) for r in twice.values()]), strict=True
+    ):
+        assert isinstance(answer, ServingError) and answer.code == Code.INVALID_ARGUMENT
+        assert re.search(rf"node {name}.must", answer.message)
+
+
 # Odd requests that have an answer
 
 
