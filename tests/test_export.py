@@ -298,6 +298,16 @@ def test_units_far_from_one_are_served_right(tmp_path, unit, target):
         close(limits[key], expected[key], 1e-5, 1e-6 * target if key != "leverage" else 0)
 
 
+def test_means_far_above_coordinates_leave_the_leverage_as_it_is(tmp_path):
+    x = 5 + 1e-6 * RNG.normal(size=(N, 1))
+    model = solved(x, 3 * x[:, 0] + RNG.normal(size=N), weights=np.full(N, 1e24), use_bias=False)
+    with pytest.warns(UserWarning, match="A tf.Example holds float32 alone"):
+        model.export(tmp_path / "model", verbose=False, input_dtype="float64")
+    found, expected = serve(tmp_path / "model", "predict_interval", {"features": x}), model.predict_interval(x)
+    for key in ("mean", "mean_se", "leverage"):
+        close(found[key], expected[key], 1e-6, 0)
+
+
 def test_a_column_called_level_in_other_letters_is_served(tmp_path):
     x = pd.DataFrame({"Level": RNG.normal(size=N), "z": RNG.normal(size=N)})
     model = solved(x, x["z"] + RNG.normal(size=N))

@@ -57,7 +57,7 @@ class Intervals(tf.Module):
         self._kept, self._dropped = np.flatnonzero(coordinates.kept), np.flatnonzero(~coordinates.kept)
         centre, inverse, level = coordinates.centre.sum(0), coordinates.inverse, coordinates.level or 0.0
         bias, kernel = np.split(found.params, [int(found.has_intercept)])
-        powers = _powers(kernel, found)
+        powers = _powers(kernel, coordinates)
         single = single and not len(self._dropped) and float32_holds(inverse, centre @ inverse, kernel / powers, powers)
         single = single and found.scaled_condition_number <= AMPLIFICATION and _are_near_zero(coordinates)
         self.dtype = np.dtype(np.float32 if single else np.float64)
@@ -133,11 +133,12 @@ def _completed(inverse: np.ndarray, offset: np.ndarray, level: float) -> tuple[n
     return inverse.T - (1 - level / size) / squared * np.outer(offset, along), -along / size, size
 
 
-def _powers(kernel: np.ndarray, found: Estimate) -> np.ndarray:
+def _powers(kernel: np.ndarray, coordinates: Coordinates) -> np.ndarray:
     """Return powers of 2 `(units,)` by which to divide a kernel, so that means are faint beside coordinates."""
-    units = found.units[int(found.has_intercept) :]
-    most = np.sqrt(found.nobs) * (units @ np.abs(kernel))  # of a mean, beside the norm of coordinates
-    return np.ldexp(1 / FAINT, np.minimum(np.frexp(most)[1], 900))
+    kept = coordinates.kept
+    of_kept = kernel[kept] + coordinates.shares @ kernel[~kept]
+    of_coordinates = np.linalg.solve(coordinates.inverse, of_kept)
+    return np.ldexp(1 / FAINT, np.minimum(np.frexp(np.abs(of_coordinates).max(axis=0, initial=0.0))[1], 900))
 
 
 def _are_near_zero(coordinates: Coordinates) -> bool:
