@@ -26,12 +26,12 @@ if keras.backend.backend() != "tensorflow":
         f"Received: backend={keras.backend.backend()!r}."
     )
 
-from keras_linreg.exact import ExactLinearRegression
 from keras_linreg.export import publish
+from keras_linreg.inference.report import RegressionReport
 from keras_linreg.losses import SquaredError
-from keras_linreg.model import LinearRegression
-from keras_linreg.moments import Moments
-from keras_linreg.report import RegressionReport
+from keras_linreg.models.exact import ExactLinearRegression
+from keras_linreg.models.gradient import LinearRegression
+from keras_linreg.moments.moments import Moments
 
 __version__ = "0.1.0"
 

@@ -12,7 +12,7 @@ import keras_tuner
 
 from keras_linreg.data.streams import is_stream
 from keras_linreg.losses import SquaredError
-from keras_linreg.model import LinearRegression
+from keras_linreg.models.gradient import LinearRegression
 
 
 class HyperLinearRegression(keras_tuner.HyperModel):

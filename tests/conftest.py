@@ -13,7 +13,7 @@ import pytest
 import sklearn.datasets
 import tensorflow as tf
 
-from keras_linreg.loop import planning, rows, stream
+from keras_linreg.training.loop import planning, rows, stream
 
 # Only possible before TensorFlow has touched the device, so it is done for every test.
 tf.config.set_logical_device_configuration(

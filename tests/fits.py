@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_linreg as klr
-from keras_linreg import loop
+from keras_linreg.training import loop
 
 RNG = np.random.default_rng(4)
 N = 103

@@ -16,7 +16,8 @@ from statsmodels.stats.stattools import durbin_watson, jarque_bera
 from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
 import keras_linreg as klr
-from keras_linreg import diagnostics, quantiles, readings, residuals, threads
+from keras_linreg.inference import diagnostics, quantiles, residual_statistics, second_pass
+from keras_linreg.utils import threads
 from tests.streams import Batches, cut
 
 K = 6
@@ -276,7 +277,7 @@ def test_every_kind_of_data_gives_the_same(kind):
 @pytest.mark.parametrize("numbers", [1, 8, 40])
 @pytest.mark.parametrize("name", ["three outputs, weighted", "engel", "stackloss, weighted, no intercept"])
 def test_neither_blocks_nor_cores_make_a_difference(name, numbers, cores, monkeypatch):
-    monkeypatch.setattr(residuals, "BLOCK_NUMBERS", numbers)
+    monkeypatch.setattr(second_pass, "BLOCK_NUMBERS", numbers)
     monkeypatch.setattr(threads, "cores", lambda: cores)
     check_same(model_of(name).diagnose(data_of(name), k=K), diagnosed(name))
 
@@ -284,7 +285,7 @@ def test_neither_blocks_nor_cores_make_a_difference(name, numbers, cores, monkey
 @pytest.mark.parametrize("numbers", [2**17, 8], ids=["whole", "in blocks"])
 @pytest.mark.parametrize("name", ["stackloss, weighted", "three outputs, weighted"])
 def test_rows_of_weight_zero_are_left_out_but_counted(name, numbers, monkeypatch):
-    monkeypatch.setattr(residuals, "BLOCK_NUMBERS", numbers)
+    monkeypatch.setattr(second_pass, "BLOCK_NUMBERS", numbers)
     rng = np.random.default_rng(1)
     parts, n = data_of(name), len(PROBLEMS[name][0])
     used = np.sort(rng.permutation(2 * n)[:n])
@@ -332,7 +333,7 @@ def many():
 
 
 def test_the_sample_is_bounded_and_each_row_as_likely(many, monkeypatch):
-    monkeypatch.setattr(readings, "SAMPLE_ROWS", 500)
+    monkeypatch.setattr(residual_statistics, "SAMPLE_ROWS", 500)
     x, y, model = many
     found = model.diagnose((x, y))
     rows = found.sample["rows"]
@@ -346,10 +347,10 @@ def test_the_sample_is_bounded_and_each_row_as_likely(many, monkeypatch):
 
 
 def test_the_sample_is_the_same_each_time_and_in_every_cut(many, monkeypatch):
-    monkeypatch.setattr(readings, "SAMPLE_ROWS", 300)
+    monkeypatch.setattr(residual_statistics, "SAMPLE_ROWS", 300)
     x, y, model = many
     expected = model.diagnose((x, y)).sample
-    monkeypatch.setattr(residuals, "BLOCK_NUMBERS", 1500)
+    monkeypatch.setattr(second_pass, "BLOCK_NUMBERS", 1500)
     for data in ((x, y), tf.data.Dataset.from_tensor_slices((x, y)).batch(777)):
         for name, part in model.diagnose(data).sample.items():
             check(part, expected[name], atol=1e-12)
@@ -396,7 +397,7 @@ def test_white_is_left_out_where_rows_are_too_few(rows, there):
 
 @pytest.mark.parametrize("numbers", [2**17, 12], ids=["whole", "in blocks"])
 def test_rows_of_leverage_1_are_counted_and_noted_and_the_others_are_right(numbers, monkeypatch):
-    monkeypatch.setattr(residuals, "BLOCK_NUMBERS", numbers)
+    monkeypatch.setattr(second_pass, "BLOCK_NUMBERS", numbers)
     x, y, _, _ = PROBLEMS["stackloss"]
     wide = np.column_stack([x, np.arange(21) == 4, np.arange(21) == 13])
     found = fitted(wide, y).diagnose((wide, y), k=30)

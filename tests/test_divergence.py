@@ -9,8 +9,8 @@ import tensorflow as tf
 
 import keras_linreg as klr
 from keras_linreg.data import Prepared
-from keras_linreg.divergence import advice, bad_numbers, watching
-from keras_linreg.divergence.watch import Watch
+from keras_linreg.training.divergence import advice, bad_numbers, watching
+from keras_linreg.training.divergence.watch import Watch
 
 RNG = np.random.default_rng(4)
 FRAME = pd.DataFrame({"rooms": RNG.normal(5, 1, 200), "income": RNG.normal(3e4, 5e3, 200)})

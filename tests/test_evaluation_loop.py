@@ -8,8 +8,8 @@ import scipy.sparse
 import tensorflow as tf
 
 import keras_linreg as klr
-from keras_linreg import loop
-from keras_linreg.loop import blocks, planning, rows
+from keras_linreg.training import loop
+from keras_linreg.training.loop import blocks, planning, rows
 from tests.fits import BOTH, WEIGHTS, X, Y, fitted, same
 
 HELD_X, HELD_Y, HELD_WEIGHTS = X[:41] + 0.5, Y[:41] - 1, WEIGHTS[:41]

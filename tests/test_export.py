@@ -18,7 +18,7 @@ import keras_linreg as klr
 from keras_linreg.export import safe_names
 from keras_linreg.export.intervals import t_quantile
 from keras_linreg.export.warmup import example
-from keras_linreg.inference import KEYS
+from keras_linreg.inference.covariance import KEYS
 
 RNG = np.random.default_rng(8)
 N = 60

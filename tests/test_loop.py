@@ -10,8 +10,8 @@ import scipy.sparse
 import tensorflow as tf
 
 import keras_linreg as klr
-from keras_linreg import loop
-from keras_linreg.loop import blocks, parts, planning, rows
+from keras_linreg.training import loop
+from keras_linreg.training.loop import blocks, parts, planning, rows
 from tests.fits import BOTH, WEIGHTS, Look, N, X, Y, fitted, have_seen_the_same, same
 
 OPTIMIZERS = {

@@ -11,7 +11,7 @@ import scipy.sparse
 import tensorflow as tf
 
 import keras_linreg as klr
-from keras_linreg.loop import planning
+from keras_linreg.training.loop import planning
 from tests.fits import BOTH, N, X, Y, fitted, same
 
 

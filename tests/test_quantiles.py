@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from keras_linreg.quantiles import MOST_VALUES, Quantiles
+from keras_linreg.inference.quantiles import MOST_VALUES, Quantiles
 
 PROBABILITIES = [0.0, 1e-4, 0.01, 0.25, 1 / 3, 0.5, 0.75, 0.99, 0.9999, 1.0]
 BOUND = 1e-3  # of the value or of the scale, whichever is larger

@@ -10,8 +10,8 @@ import statsmodels.api as sm
 from sklearn.datasets import load_diabetes
 
 import keras_linreg as klr
-from keras_linreg import tables
-from keras_linreg.restrictions import parse
+from keras_linreg.inference import summary
+from keras_linreg.inference.constraints import parse
 
 COLUMNS = ["age", "bmi", "bp", "s5"]
 RTOL = 1e-9
@@ -212,7 +212,7 @@ def test_a_report_is_read_in_eighty_columns_in_a_notebook_and_as_json(kind):
     assert max(map(len, text.splitlines())) <= 80
     assert "nan" not in text
     for name in report.names:
-        shown = tables.shortened(name, 8)
+        shown = summary.shortened(name, 8)
         assert shown[:3] in text and shown[-3:] in text
     assert report._repr_html_().count("<caption>") == len(report.output_names)
     again = json.loads(report.to_json())
@@ -361,8 +361,8 @@ def test_weights_that_were_set_have_no_report(data):
 
 def test_shortened_names_keep_both_ends_apart():
     names = [f"a very long name of a column of the {place} region" for place in ("north", "south")]
-    assert [len(tables.shortened(name, 8)) for name in names] == [8, 8]
-    short = [tables.shortened(name, 24) for name in names]
+    assert [len(summary.shortened(name, 8)) for name in names] == [8, 8]
+    short = [summary.shortened(name, 24) for name in names]
     assert max(map(len, short)) <= 24 and short[0] != short[1]
 
 

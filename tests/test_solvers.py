@@ -9,8 +9,8 @@ import statsmodels.datasets
 from exact import digits, independent, least_squares, norm_digits, smallest
 
 import keras_linreg as klr
-from keras_linreg import accumulate
-from keras_linreg.solvers import Solution
+from keras_linreg.moments import accumulator
+from keras_linreg.solvers.least_squares import Solution
 
 
 def random_problem(seed, n, p, outputs=1, noise=1.0):
@@ -65,8 +65,8 @@ ALL_WEIGHTS = pytest.mark.parametrize("decades", [None, 12], ids=["unweighted", 
 
 @pytest.fixture
 def only_float64(monkeypatch):
-    monkeypatch.setattr(accumulate, "ALWAYS_EXACT", 0)
-    monkeypatch.setattr(accumulate, "WORTH_EXACT", 0)
+    monkeypatch.setattr(accumulator, "ALWAYS_EXACT", 0)
+    monkeypatch.setattr(accumulator, "WORTH_EXACT", 0)
 
 
 def solved(x, y, w=None, shards=1, use_bias=True, **kwargs) -> Solution:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_linreg as klr
-from keras_linreg.loop import blocks, planning, stream
+from keras_linreg.training.loop import blocks, planning, stream
 from tests.fits import BOTH, WEIGHTS, Look, N, X, Y, fitted, have_seen_the_same, same
 from tests.streams import Batches, cut
 

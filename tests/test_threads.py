@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from keras_linreg import threads
+from keras_linreg.utils import threads
 
 ALL_CORES = pytest.mark.parametrize("cores", [1, 2, 4])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_linreg.files import replacing
+from keras_linreg.utils.files import replacing
 
 SCREEN_DPI = 90
 

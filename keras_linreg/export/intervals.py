@@ -7,9 +7,9 @@ import tensorflow as tf
 from numpy.polynomial import chebyshev
 from scipy import special
 
-from keras_linreg.estimate import Coordinates, Estimate
-from keras_linreg.inference import KEYS, two_sided
-from keras_linreg.solvers import TOLERANCES
+from keras_linreg.inference.covariance import KEYS, two_sided
+from keras_linreg.inference.estimate import Coordinates, Estimate
+from keras_linreg.solvers.least_squares import TOLERANCES
 
 FARTHEST = float(-special.ndtri(2.0**-54))  # the normal quantile of the largest level below 1 that float64 holds
 DEGREE = 40

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.estimate import Estimate
 from keras_linreg.export.signatures import Door, spread
-from keras_linreg.moments import Moments
+from keras_linreg.inference.estimate import Estimate
+from keras_linreg.moments.moments import Moments
 
 FILE = "keras_linreg.json"
 FORMAT = 1

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg import alerts
 from keras_linreg.export import manifest, saved_model
 from keras_linreg.export import warmup as warmups
+from keras_linreg.utils import warnings
 
 STAGING = ".publishing-"  # a server looks at folders whose names are integers, and at no others
 
@@ -84,7 +84,7 @@ def publish(model, base, warmup=None, keep=None) -> Path:
         try:
             _remove(folder, old, below=version)
         except OSError as error:  # the new version is there all the same
-            alerts.warn(f"Version {old} of {folder} could not be removed: {error}")
+            warnings.warn(f"Version {old} of {folder} could not be removed: {error}")
     return target
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg import factor
 from keras_linreg.data import Schema, preprocessing
-from keras_linreg.doubledouble import as_doubledouble
 from keras_linreg.export.intervals import AMPLIFICATION, Intervals, float32_holds
-from keras_linreg.moments import Moments
-from keras_linreg.ours import is_ours
+from keras_linreg.linalg import triangular
+from keras_linreg.linalg.double_double import as_doubledouble
+from keras_linreg.moments.moments import Moments
+from keras_linreg.utils.keras_compat import is_ours
 
 INPUT_DTYPES = ("float32", "float64")
 LEVEL = "level"
@@ -107,7 +107,7 @@ class Door:
 def spread(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     """Return the weighted means and standard deviations `(q,)` of features and outputs."""
     statistics = moments.statistics
-    norms = factor.column_norms(as_doubledouble(statistics.factor).hi)
+    norms = triangular.column_norms(as_doubledouble(statistics.factor).hi)
     return statistics.mean.hi, norms / np.sqrt(float(statistics.weight.hi))
 
 

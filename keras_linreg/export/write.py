@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from keras_linreg import alerts
 from keras_linreg.data import Reader, preprocessing
-from keras_linreg.estimate import Estimate
 from keras_linreg.export import manifest, saved_model
 from keras_linreg.export.intervals import Intervals
 from keras_linreg.export.signatures import INPUT_DTYPES, LEVEL, Door, Single, check_preprocessor, endpoints, spread
-from keras_linreg.inference import KEYS
-from keras_linreg.moments import Moments
+from keras_linreg.inference.covariance import KEYS
+from keras_linreg.inference.estimate import Estimate
+from keras_linreg.moments.moments import Moments
+from keras_linreg.utils import warnings
 
 
 def write(
@@ -52,7 +52,7 @@ def write(
     door = Door(reader, model.schema, input_dtype)
     _warn_of_coarse(model, moments, input_dtype)
     if found is not None and LEVEL in door.safe:
-        alerts.warn(
+        warnings.warn(
             f"predict_interval_at is left out: its input {LEVEL!r} would collide with the column of that name. Rename "
             "the column to have it."
         )
@@ -131,7 +131,7 @@ def _warn_of_coarse(model, moments: Moments | None, input_dtype: str) -> None:
     if not listed:
         return
     if input_dtype == "float32":
-        alerts.warn(
+        warnings.warn(
             f"The signatures take float32, in which the numbers of {listed} lie more than {preprocessing.COARSE:g} of "
             "their standard deviation apart: predictions would be off. Export with input_dtype='float64', or subtract "
             "a constant."
@@ -140,7 +140,7 @@ def _warn_of_coarse(model, moments: Moments | None, input_dtype: str) -> None:
             "lost, and predictions be off. Export with input_dtype='float64'."
         )
     else:
-        alerts.warn(
+        warnings.warn(
             f"A tf.Example holds float32 alone, which spoils {listed}: predictions of `examples` and `regress` would "
             "be off, those of the other signatures are not."
         )

@@ -8,13 +8,7 @@ are the caller's. `figure` makes a Figure to draw on where the caller has none.
 from keras_linreg.plots.canvas import figure, padded_range, save_gif, title
 from keras_linreg.plots.fit import actual_vs_predicted, fitted_line, loss_curve
 from keras_linreg.plots.intervals import bands, coefficients
-from keras_linreg.plots.panels import (
-    diagnostics,
-    normal_qq,
-    residuals_vs_fitted,
-    residuals_vs_leverage,
-    scale_location,
-)
+from keras_linreg.plots.panels import diagnostics, normal_qq, residuals_vs_fitted, residuals_vs_leverage, scale_location
 from keras_linreg.plots.style import COLOURS
 
 __all__ = [

@@ -82,7 +82,10 @@ def main() -> None:
         },
         "ridge": {"predictions": ridge.predict(new[["living area", "rooms"]], verbose=0).tolist()},
         "feature_space": {"predictions": with_space.predict(new, verbose=0).tolist()},
-        "moments": {"means": exact.moments.means.tolist(), "ridge_kernel": exact.moments.solve(l2=0.01).kernel.tolist()},
+        "moments": {
+            "means": exact.moments.means.tolist(),
+            "ridge_kernel": exact.moments.solve(l2=0.01).kernel.tolist(),
+        },
     }
     (FOLDER / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
 

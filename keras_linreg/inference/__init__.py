@@ -1,0 +1,1 @@
+"""How sure coefficients are: estimates, covariances, tests, diagnostics, reports."""

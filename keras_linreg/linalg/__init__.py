@@ -1,0 +1,1 @@
+"""Linear algebra with more digits than float64: double-double numbers, triangular factors."""

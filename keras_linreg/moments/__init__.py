@@ -1,0 +1,1 @@
+"""From rows of a design to moments."""

@@ -1,0 +1,299 @@
+"""Moments: all that least squares needs to know of the data, from one pass; merged, saved, and solved."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from keras_linreg.data import Reader, checked_names, default_names, dense_batches, output_names
+from keras_linreg.linalg import triangular
+from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
+from keras_linreg.moments import accumulator
+from keras_linreg.moments.accumulator import Accumulator
+from keras_linreg.moments.reduce import LARGEST, NotFinite, Statistics, TooLarge
+from keras_linreg.solvers import least_squares
+from keras_linreg.solvers.least_squares import Solution
+from keras_linreg.utils.files import replacing
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Moments:
+    """Counts, means and cross-products of features and outputs: what one pass over the data leaves behind.
+
+    It is immutable, its size does not depend on the number of rows, and `a + b` are the moments of the rows of both.
+    Cross-products are held as their triangular factor, about the means, in float64 or (data that are small, and for
+    a while longer data that need it) in double-double, so that nothing is lost by forming them.
+
+    Attributes:
+        feature_names: p names.
+        output_names: k names.
+        rows: the number of rows given.
+        dtype: the coarsest floating dtype that the features came in.
+        statistics: the numbers themselves (`keras_linreg.reduction.Statistics`).
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_linreg as klr
+    >>> x = np.arange(6.0)
+    >>> monday, tuesday = klr.Moments.from_data(x[:3], 2 * x[:3] + 1), klr.Moments.from_data(x[3:], 2 * x[3:] + 1)
+    >>> solution = (monday + tuesday).solve()
+    >>> solution.kernel, solution.bias
+    (array([[2.]]), array([1.]))
+    """
+
+    feature_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    rows: int
+    dtype: str
+    statistics: Statistics
+
+    @classmethod
+    def from_data(cls, x, y=None, sample_weight=None, feature_names=None) -> "Moments":
+        """Return the moments of arrays, a frame, a dict of columns, or a stream of batches, read once.
+
+        Args:
+            x: numeric array `(n, p)` or `(n,)`, sparse matrix, frame, dict of columns; or a `tf.data.Dataset`,
+                `PyDataset` or generator of batches `(x, y)` or `(x, y, sample_weight)`.
+            y: array, Series or frame `(n,)` or `(n, k)`; `None` for a stream.
+            sample_weight: array `(n,)`, finite, not negative, not all zero; `None` for a stream.
+            feature_names: a name for each column; `None` takes the frame's or dict's, or x0, x1, ...
+
+        Raises:
+            ValueError: on data that cannot be fitted: names, shapes, NaN, infinity, no rows.
+            MemoryError: the columns are too many for their cross-products.
+        """
+        reader = Reader(None, "float64", checked_names(feature_names))
+        prepared = reader.prepare(x, y, sample_weight, fitting=True)
+        accumulator = None
+        for batch in dense_batches(prepared):
+            if accumulator is None:
+                features = tuple(reader.schema.feature_names if reader.schema else default_names(batch[0].shape[1]))
+                outputs = output_names(y, batch[1].shape[1])
+                accumulator = Accumulator(len(features), len(outputs))
+            with naming(features, outputs):
+                accumulator.update(*batch)
+        if accumulator is None:
+            raise ValueError("`x` must hold at least one batch. Received: none.")
+        with naming(features, outputs):
+            return cls.of(accumulator, accumulator.result(), features, outputs)
+
+    @classmethod
+    def of(cls, accumulator: Accumulator, statistics: Statistics, feature_names, output_names) -> "Moments":
+        """Return the moments of what an accumulator was given."""
+        return cls(tuple(feature_names), tuple(output_names), accumulator.rows, accumulator.coarsest, statistics)
+
+    @property
+    def nobs(self) -> int:
+        """The number of rows whose weight is not zero."""
+        return self.statistics.nobs
+
+    @property
+    def means(self) -> np.ndarray:
+        """The weighted means of features and outputs: float64 `(p + k,)`, in the columns' own units."""
+        return self.statistics.mean.hi.copy()
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """The covariance of features and outputs, float64 `(p + k, p + k)`: weighted sums, divided by `nobs - 1`."""
+        r = as_doubledouble(self.statistics.factor).hi
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return r.T @ r / np.float64(self.nobs - 1)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Moments of {self.rows} rows: {len(self.feature_names)} features ({_few(self.feature_names)}), "
+            f"{len(self.output_names)} outputs ({_few(self.output_names)})>"
+        )
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Return the moments of the rows of both; columns are matched by name.
+
+        Raises:
+            ValueError: the two do not have the same features and outputs.
+        """
+        if not isinstance(other, Moments):
+            return NotImplemented
+        for what in ("feature_names", "output_names"):
+            mine, theirs = getattr(self, what), getattr(other, what)
+            if set(mine) != set(theirs):
+                alone = [[n for n in a if n not in b] for a, b in ((mine, theirs), (theirs, mine))]
+                raise ValueError(
+                    f"Moments can be added where their {what} are the same. Received: {alone[0]} only in the first, "
+                    f"{alone[1]} only in the second."
+                )
+        if (self.feature_names, self.output_names) != (other.feature_names, other.output_names):
+            other = other.select(self.feature_names, self.output_names)
+        dtype = accumulator.coarser(self.dtype, other.dtype)
+        merged = accumulator.merge(self.statistics, other.statistics)
+        return Moments(self.feature_names, self.output_names, self.rows + other.rows, dtype, merged)
+
+    def __radd__(self, other):
+        """Let `sum` start from its 0."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def select(self, features=None, outputs=None) -> "Moments":
+        """Return the moments of some of the columns, in the order given; `None` takes all.
+
+        Args:
+            features: names of columns.
+            outputs: names of outputs.
+
+        Raises:
+            ValueError: a name that there is not, or one given twice.
+        """
+        chosen = _positions("features", features, self.feature_names)
+        targets = _positions("outputs", outputs, self.output_names)
+        columns = np.array([*chosen, *(len(self.feature_names) + j for j in targets)], int)
+        old = self.statistics
+        statistics = dataclasses.replace(
+            old,
+            mean=old.mean[columns],
+            factor=triangular.triangularise(old.factor[:, columns]),
+            constant=old.constant[columns],
+            error=old.error_elsewhere,
+        )
+        return Moments(
+            tuple(self.feature_names[j] for j in chosen),
+            tuple(self.output_names[j] for j in targets),
+            self.rows,
+            self.dtype,
+            statistics,
+        )
+
+    def solve(self, l2=0.0, dependent="drop", use_bias=True, warn=True) -> Solution:
+        """Return the least-squares solution; no data, and no Keras model, are needed.
+
+        Args:
+            l2: the penalty, a float that is not negative, as in `keras.regularizers.L2`: the mean squared error plus
+                `l2` times the squared kernel is minimised. It is scikit-learn's `Ridge(alpha=rows * units * l2)`.
+            dependent: what to do about a column that depends on those before it, or on the bias: `"drop"` gives it
+                weight 0, `"min_norm"` takes the smallest kernel; a warning names it. A penalty needs neither.
+            use_bias: whether to fit an intercept.
+            warn: whether to warn of dependent columns, and of few digits.
+
+        Raises:
+            ValueError: a penalty that is negative, or a rule that there is not; no rows with a weight.
+        """
+        l2, dependent = least_squares.check_penalty(l2), least_squares.check_dependent(dependent)
+        if not self.nobs:
+            raise ValueError("There must be at least one row whose weight is not zero. Received: none.")
+        solution = least_squares.solve(
+            self.statistics, self.rows, self.feature_names, self.output_names, self.dtype, l2, dependent, bool(use_bias)
+        )
+        if warn:
+            least_squares.warn(solution)
+        return solution
+
+    def save(self, filepath) -> None:
+        """Write the moments to a file: a NumPy `.npz` archive, whatever its name, without pickles.
+
+        The file is there whole or not at all.
+        """
+        arrays: dict = self.to_arrays()
+        path = Path(os.fsdecode(os.path.expanduser(os.fspath(filepath))))
+        with replacing(path) as unfinished, open(unfinished, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, filepath) -> "Moments":
+        """Return the moments that `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not one of moments.
+        """
+        filepath = os.path.expanduser(os.fspath(filepath))
+        with open(filepath, "rb") as file:
+            content = io.BytesIO(file.read())
+        try:
+            with np.load(content, allow_pickle=False) as archive:
+                return cls.from_arrays(dict(archive))
+        except Exception as error:  # what a broken archive raises depends on where it is broken
+            reason = f" ({error})" if str(error).startswith("These moments") else ""
+            raise ValueError(
+                f"`filepath` must be a file that Moments.save wrote. Received: {filepath}{reason}."
+            ) from None
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the moments as numeric arrays, for a file."""
+        held = self.statistics
+        header = {
+            "format": FORMAT,
+            "feature_names": self.feature_names,
+            "output_names": self.output_names,
+            "rows": self.rows,
+            "nobs": held.nobs,
+            "dtype": self.dtype,
+            "log_weight": held.log_weight,
+            "error": held.error,
+        }
+        r = held.factor
+        both: list = [r.hi, r.lo] if isinstance(r, DoubleDouble) else [r]
+        return {
+            "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
+            "weight": np.stack([held.weight.hi, held.weight.lo]),
+            "mean": np.stack([held.mean.hi, held.mean.lo]),
+            "factor": np.stack(both),
+            "constant": held.constant.astype(np.uint8),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Moments":
+        """Return the moments that `to_arrays` took apart."""
+        header = json.loads(np.asarray(arrays["header"]).tobytes().decode())
+        if header["format"] != FORMAT:
+            raise ValueError(f"These moments are of format {header['format']}; this version reads format {FORMAT}")
+        names = tuple(header["feature_names"]), tuple(header["output_names"])
+        held, width = np.asarray(arrays["factor"]), sum(map(len, names))
+        shapes = {"factor": ((1, width, width), (2, width, width)), "mean": ((2, width),), "constant": ((width,),)}
+        for key, allowed in {**shapes, "weight": ((2,),)}.items():
+            if arrays[key].shape not in allowed or not np.isfinite(arrays[key]).all():
+                raise ValueError(f"These moments of {width} columns cannot have a {key} of {arrays[key].shape}")
+        statistics = Statistics(
+            nobs=header["nobs"],
+            weight=DoubleDouble(*np.asarray(arrays["weight"])),
+            log_weight=header["log_weight"],
+            mean=DoubleDouble(*np.asarray(arrays["mean"])),
+            factor=DoubleDouble(*held) if len(held) == 2 else held[0],
+            constant=np.asarray(arrays["constant"]).astype(bool),
+            error=header["error"],
+        )
+        return cls(*names, header["rows"], header["dtype"], statistics)
+
+
+@contextlib.contextmanager
+def naming(feature_names, output_names) -> Iterator[None]:
+    """Turn the position of a column that is not finite, or too large, into its name."""
+    try:
+        yield
+    except (NotFinite, TooLarge) as error:
+        if error.what == "x":
+            which = f"Column {feature_names[error.column]!r} of `x`"
+        else:
+            which = "`y`" if len(output_names) == 1 else f"Output {output_names[error.column]!r} of `y`"
+        if isinstance(error, TooLarge):
+            raise ValueError(
+                f"{which} must have a norm below {LARGEST:.0e}: bring it to another unit. Received: one beyond it."
+            ) from None
+        raise ValueError(f"{which} must be finite. Received: {error.value} in row {error.row}.") from None
+
+
+def _positions(what: str, names, known: tuple[str, ...]) -> list[int]:
+    if names is None:
+        return list(range(len(known)))
+    names = [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in names if name not in known]
+    if unknown or len(set(names)) < len(names) or not names:
+        raise ValueError(f"`{what}` must be distinct names among {list(known)}. Received: {names}.")
+    return [known.index(name) for name in names]
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

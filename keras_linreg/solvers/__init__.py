@@ -1,0 +1,1 @@
+"""From moments to coefficients, one solver a file."""

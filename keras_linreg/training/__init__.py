@@ -1,0 +1,1 @@
+"""Training by gradient descent: the loop, and the watch over it."""

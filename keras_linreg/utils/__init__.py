@@ -1,0 +1,1 @@
+"""Small things that the rooms below need: warnings, files, threads, and all that is private in Keras."""
