@@ -776,7 +776,7 @@ def test_a_bad_argument_is_named_and_nothing_is_written(exported, tmp_path, argu
 
 def test_a_file_is_no_folder_to_export_to(exported, tmp_path):
     (tmp_path / "model").write_text("mine")
-    with pytest.raises(ValueError, match="`filepath` must name a folder. Received: .*which is a file"):
+    with pytest.raises(ValueError, match="`filepath` must be a folder. Received: .*which is a file"):
         exported["matrix"][2].export(tmp_path / "model")
     assert (tmp_path / "model").read_text() == "mine"
 

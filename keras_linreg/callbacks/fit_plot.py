@@ -16,7 +16,7 @@ from keras_linreg.callbacks.output import (
     fspath,
     open_writer,
     picture_format,
-    replacing,
+    replace_file,
 )
 from keras_linreg.callbacks.sample import Sample, Thinned
 
@@ -150,10 +150,10 @@ class FitPlot(keras.callbacks.Callback):
             if self._screen is not None:
                 self._screen.show(self.figure)
             if self.path is not None:
-                with replacing(self.path) as file:
+                with replace_file(self.path) as file:
                     self.figure().savefig(file, format=picture_format(self.path), dpi=PNG_DPI)
             if self.gif is not None:
-                with replacing(self.gif) as file:
+                with replace_file(self.gif) as file:
                     animate(file, self._sample, self._frames, self._history())
         finally:
             self._frames = []

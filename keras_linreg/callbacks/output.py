@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_linreg.utils.files import replacing
+from keras_linreg.utils.files import replace_file
 
 SCREEN_DPI = 90
 
@@ -48,7 +48,7 @@ def check_writable(argument, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError("it is a directory")
-        with replacing(path, keep=False) as file:
+        with replace_file(path, keep=False) as file:
             file.touch() if pillows else Figure(figsize=(1, 1)).savefig(file, format=picture_format(path))
     except OSError as error:
         raise OSError(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from keras_linreg.utils import warnings
+from keras_linreg.utils.warnings import warn_user
 
 FLOAT32_INTEGERS = 2**24  # float32 holds every integer up to here, and not the next
 
@@ -168,7 +168,7 @@ def warn_of_rounding(array, name: str, dtype: str) -> None:
     ):
         return
     if max(int(array.max()), -int(array.min())) > FLOAT32_INTEGERS:
-        warnings.warn(
+        warn_user(
             f"Column {name!r} holds integers beyond 2**24, which {dtype} rounds: neighbouring values become equal. "
             "Subtract an offset, or scale the column."
         )

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_linreg.export import manifest, saved_model
 from keras_linreg.export import warmup as warmups
-from keras_linreg.utils import warnings
+from keras_linreg.utils.warnings import warn_user
 
 STAGING = ".publishing-"  # a server looks at folders whose names are integers, and at no others
 
@@ -84,7 +84,7 @@ def publish(model, base, warmup=None, keep=None) -> Path:
         try:
             _remove(folder, old, below=version)
         except OSError as error:  # the new version is there all the same
-            warnings.warn(f"Version {old} of {folder} could not be removed: {error}")
+            warn_user(f"Version {old} of {folder} could not be removed: {error}")
     return target
 
 

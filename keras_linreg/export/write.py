@@ -1,11 +1,6 @@
 """Write a SavedModel: every signature, all of it or none."""
 
-import contextlib
 import os
-import re
-import shutil
-import uuid
-from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -17,7 +12,8 @@ from keras_linreg.export.signatures import INPUT_DTYPES, LEVEL, Door, Single, ch
 from keras_linreg.inference.covariance import KEYS
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.moments.moments import Moments
-from keras_linreg.utils import warnings
+from keras_linreg.utils.files import replace_folder
+from keras_linreg.utils.warnings import warn_user
 
 
 def write(
@@ -46,20 +42,25 @@ def write(
     if not isinstance(filepath, str | os.PathLike) or not os.fspath(filepath):
         raise ValueError(f"`filepath` must be the path of the folder to write. Received: {filepath!r}.")
     filepath = os.path.expanduser(os.fspath(filepath))
+    if os.path.exists(filepath) and not os.path.isdir(filepath):
+        raise ValueError(f"`filepath` must be a folder. Received: {filepath}, which is a file.")
     single = Single(model) if Single.is_enough(model, input_dtype, moments) else None
     if single is not None:
         reader.dtype = "float32"  # of columns that are put together
     door = Door(reader, model.schema, input_dtype)
     _warn_of_coarse(model, moments, input_dtype)
     if found is not None and LEVEL in door.safe:
-        warnings.warn(
+        warn_user(
             f"predict_interval_at is left out: its input {LEVEL!r} would collide with the column of that name. Rename "
             "the column to have it."
         )
     stacked = door.named and model.preprocessor is None
     intervals = None if found is None else Intervals(found, input_dtype, stacked, single is not None)
     check_preprocessor(model, door)
-    with replacing(filepath) as staged, preprocessing.graph_names(model.preprocessor):
+    with (
+        replace_folder(filepath, saved_model.FILE, [manifest.EXTRA]) as staged,
+        preprocessing.graph_names(model.preprocessor),
+    ):
         archive = keras.export.ExportArchive()
         archive.track(model)
         if model.preprocessor is not None:
@@ -81,43 +82,6 @@ def check_input_dtype(input_dtype) -> None:
         raise ValueError(f"`input_dtype` must be 'float32' or 'float64'. Received: input_dtype={input_dtype!r}.")
 
 
-@contextlib.contextmanager
-def replacing(folder: str) -> Iterator[str]:
-    """Yield a folder to write to; afterwards it takes the place of `folder`, or nothing happened at all."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", folder):  # TensorFlow writes there, but nothing can be renamed
-        yield folder
-        return
-    folder = os.path.realpath(folder)
-    there = os.path.isdir(folder)
-    if os.path.exists(folder) and not there:
-        raise ValueError(f"`filepath` must name a folder. Received: {folder}, which is a file.")
-    # Inside a folder that is there, which may be a file system of its own; else beside where it is to be.
-    place = folder if there else os.path.dirname(folder)
-    os.makedirs(place, exist_ok=True)
-    staged = os.path.join(place, f".{os.path.basename(folder)}.{uuid.uuid4().hex[:8]}")
-    try:
-        yield staged
-        if there:
-            _replace_entries(staged, folder)
-        else:
-            os.replace(staged, folder)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-
-
-def _replace_entries(staged: str, folder: str) -> None:
-    """Move a SavedModel over another, its graph last; what else lies in the folder stays, but old warm-up requests."""
-    before = os.path.join(staged, ".before")
-    new = sorted(os.listdir(staged), key=lambda name: (name == saved_model.FILE, name))
-    os.mkdir(before)
-    for name in (manifest.EXTRA, *new):
-        target = os.path.join(folder, name)
-        if os.path.lexists(target):
-            os.replace(target, os.path.join(before, name))
-        if name in new:
-            os.replace(os.path.join(staged, name), target)
-
-
 def _warn_of_coarse(model, moments: Moments | None, input_dtype: str) -> None:
     """Warn where float32 would spoil what the signatures take."""
     if model.preprocessor is not None:  # what it takes is not what the moments are of
@@ -131,7 +95,7 @@ def _warn_of_coarse(model, moments: Moments | None, input_dtype: str) -> None:
     if not listed:
         return
     if input_dtype == "float32":
-        warnings.warn(
+        warn_user(
             f"The signatures take float32, in which the numbers of {listed} lie more than {preprocessing.COARSE:g} of "
             "their standard deviation apart: predictions would be off. Export with input_dtype='float64', or subtract "
             "a constant."
@@ -140,7 +104,7 @@ def _warn_of_coarse(model, moments: Moments | None, input_dtype: str) -> None:
             "lost, and predictions be off. Export with input_dtype='float64'."
         )
     else:
-        warnings.warn(
+        warn_user(
             f"A tf.Example holds float32 alone, which spoils {listed}: predictions of `examples` and `regress` would "
             "be off, those of the other signatures are not."
         )

@@ -12,7 +12,7 @@ from keras_linreg.inference.estimate import Estimate, estimated
 from keras_linreg.inference.report import RegressionReport
 from keras_linreg.moments.moments import Moments
 from keras_linreg.solvers.least_squares import Solution
-from keras_linreg.utils import warnings
+from keras_linreg.utils.warnings import warn_user
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class Fit:
         whole = {key: np.concatenate([part[key] for part in parts]) for key in covariance.KEYS}
         undetermined = int((np.isnan(whole["leverage"]) & np.isfinite(whole["mean"]).all(axis=1)).sum())
         if undetermined:
-            warnings.warn(
+            warn_user(
                 f"{undetermined} rows of `x` have no interval: in the data of the fit, columns depend on others, or on "
                 "the intercept, and in these rows they do not."
             )

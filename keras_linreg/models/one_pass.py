@@ -18,7 +18,7 @@ from keras_linreg.moments.moments import Moments, naming
 from keras_linreg.moments.reduce import Statistics
 from keras_linreg.solvers import least_squares, refine
 from keras_linreg.training import loop
-from keras_linreg.utils import warnings
+from keras_linreg.utils.warnings import warn_user
 
 BATCH_NUMBERS = 2**25  # of a batch where the user names no size: large, and yet the progress bar moves
 BATCH_HEIGHT = 64
@@ -108,7 +108,7 @@ class OnePass:
         least_squares.warn(fit.solution)
         everything = self._part is not None and accumulator.rows == int(self.data.x.shape[0])
         if self.model.stop_training and not everything:
-            warnings.warn(
+            warn_user(
                 f"A callback stopped the fit in its first epoch: it is the fit of the {accumulator.rows} rows so far."
             )
         self.model._take(fit)
@@ -182,7 +182,7 @@ class OnePass:
             try:
                 found, step = refine.look(statistics, solution, self._again())
             except refine.OtherData:
-                warnings.warn(
+                warn_user(
                     "A second look at the data, for the last digits, did not bring back the same rows (are they "
                     "augmented, or shuffled under steps_per_epoch?); it was discarded."
                 )

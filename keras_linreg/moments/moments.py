@@ -18,7 +18,7 @@ from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.reduce import LARGEST, NotFinite, Statistics, TooLarge
 from keras_linreg.solvers import least_squares
 from keras_linreg.solvers.least_squares import Solution
-from keras_linreg.utils.files import replacing
+from keras_linreg.utils.files import replace_file
 
 FORMAT = 1
 
@@ -198,7 +198,7 @@ class Moments:
         """
         arrays: dict = self.to_arrays()
         path = Path(os.fsdecode(os.path.expanduser(os.fspath(filepath))))
-        with replacing(path) as unfinished, open(unfinished, "wb") as file:
+        with replace_file(path) as unfinished, open(unfinished, "wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod
