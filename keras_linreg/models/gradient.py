@@ -5,11 +5,11 @@ import warnings
 import keras
 import tensorflow as tf
 
-from keras_linreg.models.linear_model import LinearModel
+from keras_linreg.models.trained import TrainedModel
 
 
 @keras.saving.register_keras_serializable(package="keras_linreg")
-class LinearRegression(LinearModel):
+class LinearRegression(TrainedModel):
     """Linear regression as a Keras model, trained by gradient descent.
 
     ```python

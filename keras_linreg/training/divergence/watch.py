@@ -68,7 +68,7 @@ class Watch:
 
     def restore_start(self) -> None:
         """Make the model what it was before the fit."""
-        self.model._keep("_schema", self.schema)
+        self.model.set_schema(self.schema)
         _assign(self.weights, self.start)
         _assign(self.optimizer_variables, self.optimizer_start)
 

@@ -34,10 +34,6 @@ class Loop(abc.ABC):
         """What Keras is to validate on instead of the data: one step, in which the evaluation takes all of its own."""
         return {} if self.evaluation is None else {"validation_data": self.evaluation.given["x"], "validation_steps": 1}
 
-    def example(self) -> tuple | None:
-        """Return specs of a batch, to build loss and metrics by, where Keras does not iterate over the data."""
-        return None
-
     @abc.abstractmethod
     def begin_epoch(self) -> bool:
         """Be told of an epoch's begin, or of a callback that resets the metrics; return whether the next step does."""

@@ -30,10 +30,6 @@ class Part:
         self._dtype = tf.as_dtype(dtype or (keras.config.floatx() if own.is_floating else own))
         self._values = values if tf.is_tensor(values) else np.asarray(values)
 
-    def spec(self, count: int) -> tf.TensorSpec:
-        """Return the spec of so many rows."""
-        return tf.TensorSpec((count, *self._values.shape[1:]), self._dtype)
-
     def shared(self) -> tuple[tf.Tensor, tf.Tensor] | None:
         """Return the first few rows, and the others in the array's own memory; `None` where tensors cannot share it.
 

@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -51,11 +50,6 @@ class Rows(Loop):
         self._rooms: list[list[np.ndarray | None]] = []
         self._kept: tuple | None = None  # the one chunk of small data in their own order
         self._done = 0
-
-    def example(self):
-        """Return specs of the first batch."""
-        size = min(self._size, self._rows)
-        return keras.utils.pack_x_y_sample_weight(*(None if p is None else p.spec(size) for p in self._parts))
 
     def begin_epoch(self):
         """Return whether the next step is the first one."""
