@@ -13,6 +13,7 @@ import pytest
 import sklearn.datasets
 import tensorflow as tf
 
+from keras_linreg.moments import accumulator
 from keras_linreg.training.loop import planning, rows, stream
 
 # Only possible before TensorFlow has touched the device, so it is done for every test.
@@ -88,6 +89,13 @@ def penguin_space(penguins):
     )
     space.adapt(tf.data.Dataset.from_tensor_slices({name: frame[name].to_numpy() for name in frame}))
     return space
+
+
+@pytest.fixture
+def only_float64(monkeypatch):
+    """No data are small enough for double-double arithmetic."""
+    monkeypatch.setattr(accumulator, "ALWAYS_EXACT", 0)
+    monkeypatch.setattr(accumulator, "WORTH_EXACT", 0)
 
 
 @pytest.fixture

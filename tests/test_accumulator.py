@@ -6,9 +6,11 @@ from exact import cross_products, fractions, weighted_means
 
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
 from keras_linreg.moments import accumulator as accumulators
+from keras_linreg.moments import checks
 from keras_linreg.moments import reduce as reduction
-from keras_linreg.moments.accumulator import Accumulator, merge
-from keras_linreg.moments.reduce import Statistics, reduce
+from keras_linreg.moments.accumulator import Accumulator
+from keras_linreg.moments.reduce import reduce_in_double_double, reduce_rows
+from keras_linreg.sufficient_statistics import Statistics, merge
 
 RNG = np.random.default_rng(8)
 N = 5000
@@ -72,15 +74,15 @@ ORDERS = {
 def test_cross_products_and_reflections_agree(request, order, w):
     x, y = ORDERS[order]
     w = None if w is None else w[: len(x)]
-    check(reduce(x, y, w), x, y, w)
+    check(reduce_rows(x, y, w), x, y, w)
     request.getfixturevalue("only_reflections")
-    check(reduce(x, y, w), x, y, w)
+    check(reduce_rows(x, y, w), x, y, w)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e9])
 def test_sorted_well_conditioned_rows_cost_no_reflections(no_reflections, offset):
     order = np.argsort(X[:, 0])
-    reduce(X[order] + offset, Y[order])
+    reduce_rows(X[order] + offset, Y[order])
 
 
 def test_rows_all_at_once_far_from_the_first_ones_keep_their_digits():
@@ -88,7 +90,7 @@ def test_rows_all_at_once_far_from_the_first_ones_keep_their_digits():
     x = x[np.r_[np.arange(64), np.arange(64, len(x))]]
     y = np.concatenate([np.zeros((64, 2)), Y])
     w = np.r_[np.full(64, 1e-30), np.ones(N)]
-    check(reduce(x, y, w), x, y, w, rtol=1e-10)
+    check(reduce_rows(x, y, w), x, y, w, rtol=1e-10)
 
 
 @pytest.mark.parametrize("path", ["cross-products", "reflections"])
@@ -100,9 +102,9 @@ def test_threads_give_what_one_thread_gives(request, monkeypatch, path):
     if path == "reflections":
         request.getfixturevalue("only_reflections")
     monkeypatch.setattr(reduction, "cores", lambda: 4)
-    threads = reduce(x, y, w)
+    threads = reduce_rows(x, y, w)
     monkeypatch.setattr(reduction, "cores", lambda: 1)
-    alone = reduce(x, y, w)
+    alone = reduce_rows(x, y, w)
     np.testing.assert_allclose(gram(threads), gram(alone), rtol=1e-11, atol=1e-9)
     np.testing.assert_allclose(threads.mean.hi, alone.mean.hi, rtol=1e-14)
     check(threads, x, y, w)
@@ -116,7 +118,7 @@ def test_a_number_that_is_not_finite_is_found_in_many_rows(monkeypatch, cores, v
     y = x[:, :1] * 2
     x[70001, 2] = value
     with pytest.raises(ValueError, match=r"`x` must be finite. Received: -?(nan|inf) in column 2, row 70101"):
-        reduce(x, y, first_row=100)
+        reduce_rows(x, y, first_row=100)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_a_number_that_is_not_finite_is_found_in_many_rows(monkeypatch, cores, v
 def test_the_layout_in_memory_makes_no_difference(request, layout, path):
     if path == "reflections":
         request.getfixturevalue("only_reflections")
-    function = reduction.exactly if path == "exactly" else reduce
+    function = reduce_in_double_double if path == "exactly" else reduce_rows
     x, y = layout(X), layout(Y)
     before = x.copy()
     found, expected = function(x, y, W), function(X, Y, W)
@@ -145,7 +147,7 @@ def test_the_layout_in_memory_makes_no_difference(request, layout, path):
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "bool"])
 def test_other_dtypes_are_read_without_rounding(dtype):
     x, y = (X > 0 if dtype == "bool" else 10 * X).astype(dtype), np.round(Y, 1).astype("float32")
-    check(reduce(x, y, W), x.astype(float), y.astype(float), W)
+    check(reduce_rows(x, y, W), x.astype(float), y.astype(float), W)
 
 
 CONSTANTS = [0.0, 0.1, -1 / 3, 1e-300, 1e300, 1e9 + 0.1]
@@ -158,7 +160,10 @@ def test_a_constant_column_is_known_exactly(request, constant, path, w):
     if path == "reflections":
         request.getfixturevalue("only_reflections")
     x = np.column_stack([X[:, 0], np.full(N, constant), X[:, 1]])
-    statistics = reduce(x, Y, w) if path != "exactly" else reduction.exactly(x, Y, None if w is None else w + 1e-9)
+    if path == "exactly":
+        statistics = reduce_in_double_double(x, Y, None if w is None else w + 1e-9)
+    else:
+        statistics = reduce_rows(x, Y, w)
     assert statistics.constant.tolist() == [False, True, False, False, False]
     assert not as_doubledouble(statistics.factor).hi[:, 1].any()
     assert statistics.mean.hi[1] == constant
@@ -168,12 +173,12 @@ def test_a_constant_column_is_known_exactly(request, constant, path, w):
 def test_a_column_that_varies_once_is_not_constant():
     x = np.full((N, 1), 0.1)
     x[-1] = np.nextafter(0.1, 1)
-    assert not reduce(x, Y).constant[0]
-    assert not reduction.exactly(x, Y).constant[0]
-    assert reduce(x, Y, np.r_[np.ones(N - 1), 0.0]).constant[0]
+    assert not reduce_rows(x, Y).constant[0]
+    assert not reduce_in_double_double(x, Y).constant[0]
+    assert reduce_rows(x, Y, np.r_[np.ones(N - 1), 0.0]).constant[0]
 
 
-@pytest.mark.parametrize("function", [reduce, reduction.exactly])
+@pytest.mark.parametrize("function", [reduce_rows, reduce_in_double_double])
 def test_shards_with_different_constants_make_a_column_that_varies(function):
     a, b = np.full((20, 1), 0.1), np.full((30, 1), 0.3)
     same = merge(function(a, Y[:20]), function(a[:10], Y[20:30]))
@@ -189,9 +194,9 @@ def test_double_double_statistics_lose_only_the_digits_of_the_offset():
     rows = np.concatenate([x, y], axis=1)
     whole = cross_products(np.concatenate([np.ones((50, 1)), rows], axis=1), w)
     expected = whole[1:, 1:] - np.outer(whole[0, 1:], whole[0, 1:]) / whole[0, 0]
-    parts = [reduction.exactly(x[i::3], y[i::3], w[i::3]) for i in range(3)]
-    for statistics in (reduction.exactly(x, y, w), merge(merge(*parts[:2]), parts[2])):
-        assert statistics.exact
+    parts = [reduce_in_double_double(x[i::3], y[i::3], w[i::3]) for i in range(3)]
+    for statistics in (reduce_in_double_double(x, y, w), merge(merge(*parts[:2]), parts[2])):
+        assert statistics.is_double_double
         r = fractions(statistics.factor.hi) + fractions(statistics.factor.lo)
         size = fractions(np.sqrt(np.diag(expected).astype(float)))
         assert (abs(r.T @ r - expected) * 10**20 <= np.outer(size, size)).all()
@@ -200,7 +205,7 @@ def test_double_double_statistics_lose_only_the_digits_of_the_offset():
         assert (abs(mean - exact) * 10**27 <= abs(exact) + size).all()
 
 
-@pytest.mark.parametrize("function", [reduce, reduction.exactly])
+@pytest.mark.parametrize("function", [reduce_rows, reduce_in_double_double])
 @pytest.mark.parametrize("unit", [1e-200, 1e-100, 1.0, 1e100, 1e200])
 def test_the_unit_of_the_weights_makes_no_difference_to_a_merge(function, unit):
     exponent = round(np.log2(unit))
@@ -213,8 +218,8 @@ def test_the_unit_of_the_weights_makes_no_difference_to_a_merge(function, unit):
 
 
 def test_a_merge_with_no_rows_changes_nothing():
-    full = reduction.exactly(X[:9], Y[:9])
-    none = reduce(X[:9], Y[:9], np.zeros(9))
+    full = reduce_in_double_double(X[:9], Y[:9])
+    none = reduce_rows(X[:9], Y[:9], np.zeros(9))
     assert none.nobs == 0
     assert merge(full, none) is full
     assert merge(none, full) is full
@@ -222,8 +227,8 @@ def test_a_merge_with_no_rows_changes_nothing():
 
 
 def test_a_merge_of_double_double_and_float64_is_float64():
-    merged = merge(reduction.exactly(X[:50], Y[:50]), reduce(X[50:90], Y[50:90]))
-    assert not merged.exact
+    merged = merge(reduce_in_double_double(X[:50], Y[:50]), reduce_rows(X[50:90], Y[50:90]))
+    assert not merged.is_double_double
     check(merged, X[:90], Y[:90])
 
 
@@ -254,10 +259,10 @@ def test_small_data_are_held_in_double_double_and_large_ones_in_float64(monkeypa
     twins = np.column_stack([X[:, 0], X[:, 0] + 1e-3 * X[:, 1]])
     assert isinstance(result(X[:100], Y[:100]).factor, DoubleDouble)
     monkeypatch.setattr(accumulators, "ALWAYS_EXACT", 1000)
-    assert not result(X, Y).exact
-    assert result(twins, Y).exact  # worth the time where the columns are nearly dependent
+    assert not result(X, Y).is_double_double
+    assert result(twins, Y).is_double_double  # worth the time where the columns are nearly dependent
     monkeypatch.setattr(accumulators, "WORTH_EXACT", 1000)
-    assert not result(twins, Y).exact
+    assert not result(twins, Y).is_double_double
 
 
 def test_a_stream_that_outgrows_double_double_loses_no_row(monkeypatch):
@@ -265,7 +270,7 @@ def test_a_stream_that_outgrows_double_double_loses_no_row(monkeypatch):
     accumulator = Accumulator(4, 2)
     for start in range(0, N, 50):
         accumulator.update(X[start : start + 50], Y[start : start + 50])
-    assert not accumulator.result().exact
+    assert not accumulator.result().is_double_double
     check(accumulator.result(), X, Y)
 
 
@@ -284,5 +289,5 @@ def test_the_coarsest_dtype_is_remembered(a, b, expected):
 
 
 def test_the_memory_of_this_machine_is_known_or_unknown():
-    there = accumulators.memory()
+    there = checks.memory_limit()
     assert there is None or there > 2**20

@@ -12,7 +12,8 @@ from sklearn.datasets import load_diabetes
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 import keras_linreg as klr
-from keras_linreg.inference import covariance
+from keras_linreg.inference import distributions
+from keras_linreg.inference.intervals import KEYS
 from tests import exact
 
 FIGURES = ("rsquared", "rsquared_adj", "fvalue", "f_pvalue", "llf", "aic", "bic", "scale", "ssr", "nobs")
@@ -161,7 +162,7 @@ def test_standard_errors_have_thirteen_digits(problem, streamed):
 @pytest.mark.parametrize(("t", "df"), [(40.0, 900), (60.0, 400), (37.0, None), (7.0, 3)])
 def test_p_values_far_out_are_small_and_not_zero(t, df):
     desired = np.log(2) + (stats.norm.logsf(t) if df is None else np.log(stats.t.sf(t, df)))
-    found = covariance.p_of_t(np.array([t, -t]), df)
+    found = distributions.p_of_t(np.array([t, -t]), df)
     assert (found > 0).all()
     np.testing.assert_allclose(actual=np.log(found), desired=desired, rtol=1e-10)
 
@@ -229,7 +230,7 @@ def test_intervals_are_given_for_whatever_predict_takes(both, kind):
         "sparse": lambda: tf.sparse.from_dense(x.to_numpy()),
     }[kind]()
     found, expected = fits.model.predict_interval(given), fits.model.predict_interval(x)
-    assert tuple(found) == covariance.KEYS
+    assert tuple(found) == KEYS
     for key, part in expected.items():
         np.testing.assert_allclose(actual=found[key], desired=part, rtol=1e-11, err_msg=key)
 
@@ -305,7 +306,7 @@ def test_rows_that_break_the_dependence_have_no_interval(dependent):
     other.loc[[3, 5], "twin"] += 0.1
     with pytest.warns(UserWarning, match="2 rows of `x` have no interval"):
         found = model.predict_interval(other)
-    for key in covariance.KEYS[1:]:
+    for key in KEYS[1:]:
         assert np.flatnonzero(np.isnan(found[key])).tolist() == [3, 5]
     assert np.isfinite(found["mean"]).all()
 

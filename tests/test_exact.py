@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras.callbacks import LambdaCallback
 
 import keras_linreg as klr
-from keras_linreg.moments import accumulator
+from keras_linreg.moments import checks
 from tests.streams import Batches, cut
 
 
@@ -82,10 +82,9 @@ def test_every_kind_of_data_gives_the_weighted_least_squares_solution(kind, tabl
 
 @pytest.mark.parametrize("exact", [True, False], ids=["double-double", "float64"])
 @pytest.mark.parametrize("size", [1, 7, 64, 90])
-def test_the_batches_make_no_difference(size, exact, table, monkeypatch):
+def test_the_batches_make_no_difference(size, exact, table, request):
     if not exact:
-        monkeypatch.setattr(accumulator, "ALWAYS_EXACT", 0)
-        monkeypatch.setattr(accumulator, "WORTH_EXACT", 0)
+        request.getfixturevalue("only_float64")
     x, y, w = table
     whole = fitted(x, y, sample_weight=w)
     order = np.random.default_rng(0).permutation(90)
@@ -346,7 +345,7 @@ def test_a_fit_that_fails_leaves_the_last_finished_one_or_nothing(failure, fitte
     before = (model.moments, coefficients(model)) if fitted_before else None
     arguments, options = FAILURES[failure](x, y)
     if failure == "too many columns":
-        monkeypatch.setattr(accumulator, "memory", lambda: 1000)
+        monkeypatch.setattr(checks, "memory_limit", lambda: 1000)
     with pytest.raises(BaseException) as error:
         model.fit(*arguments, verbose=0, **options)
     if failure == "Ctrl-C":
@@ -612,9 +611,7 @@ def test_callbacks_of_keras_see_an_ordinary_fit(steps, table, tmp_path):
     np.testing.assert_allclose(coefficients(model), ols(x, y), rtol=1e-11)
 
 
-def test_few_digits_are_told_of(monkeypatch):
-    monkeypatch.setattr(accumulator, "ALWAYS_EXACT", 0)
-    monkeypatch.setattr(accumulator, "WORTH_EXACT", 0)
+def test_few_digits_are_told_of(only_float64):
     rng = np.random.default_rng(5)
     x = rng.normal(size=(400, 1))
     x = np.hstack([x, x + 3e-9 * rng.normal(size=(400, 1))])

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import keras_linreg as klr
 from keras_linreg.linalg.double_double import as_doubledouble
-from keras_linreg.moments import accumulator
+from keras_linreg.moments import checks
 
 N = 60
 RNG = np.random.default_rng(21)
@@ -36,12 +36,6 @@ def same(found, expected, rtol=1e-12):
     np.testing.assert_allclose(a.kernel, b.kernel, rtol=rtol, atol=1e-14)
     np.testing.assert_allclose(a.bias, b.bias, rtol=rtol, atol=1e-13)
     np.testing.assert_allclose(a.rss, b.rss, rtol=rtol)
-
-
-@pytest.fixture
-def only_float64(monkeypatch):
-    monkeypatch.setattr(accumulator, "ALWAYS_EXACT", 0)
-    monkeypatch.setattr(accumulator, "WORTH_EXACT", 0)
 
 
 class Batches(keras.utils.PyDataset):
@@ -453,10 +447,10 @@ def test_huge_and_tiny_numbers_are_solved_like_others(request, arithmetic, which
 
 
 def test_columns_that_do_not_fit_in_memory_are_refused_with_the_gibibytes_that_they_need(monkeypatch):
-    monkeypatch.setattr(accumulator, "memory", lambda: 2**20)
+    monkeypatch.setattr(checks, "memory_limit", lambda: 2**20)
     with pytest.raises(MemoryError, match=r"for 1001 columns needs 0.1 GiB .* LinearRegression, trained by gradient"):
         klr.Moments.from_data(np.zeros((2, 1000)), np.zeros(2))
-    monkeypatch.setattr(accumulator, "memory", lambda: None)
+    monkeypatch.setattr(checks, "memory_limit", lambda: None)
     assert klr.Moments.from_data(X, Y).nobs == N
 
 

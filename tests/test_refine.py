@@ -6,15 +6,8 @@ import pytest
 import tensorflow as tf
 
 import keras_linreg as klr
-from keras_linreg.moments import accumulator, reduce
 from keras_linreg.moments.moments import Moments
-
-
-@pytest.fixture
-def large(monkeypatch):
-    """Let any data count as too large for double-double."""
-    monkeypatch.setattr(accumulator, "ALWAYS_EXACT", 0)
-    monkeypatch.setattr(accumulator, "WORTH_EXACT", 0)
+from keras_linreg.moments.reduce import reduce_in_double_double
 
 
 def problem(apart, weighted, outputs=1, rows=600):
@@ -27,7 +20,7 @@ def problem(apart, weighted, outputs=1, rows=600):
 
 
 def truth(x, y, w):
-    held = reduce.exactly(x, y, w)
+    held = reduce_in_double_double(x, y, w)
     names = tuple(f"x{i}" for i in range(x.shape[1])), tuple(f"y{i}" for i in range(y.shape[1]))
     return Moments(*names, len(x), "float64", held).solve(warn=False)
 
@@ -57,7 +50,7 @@ KINDS = {
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize("apart", [1e-2, 1e-5, 1e-8])
 @pytest.mark.parametrize("kind", KINDS)
-def test_data_that_can_be_read_again_give_13_digits(kind, apart, weighted, outputs, large):
+def test_data_that_can_be_read_again_give_13_digits(kind, apart, weighted, outputs, only_float64):
     x, y, w = problem(apart, weighted, outputs)
     x_and_y = KINDS[kind](*(part for part in (x, y, w) if part is not None))
     model = klr.ExactLinearRegression(outputs)
@@ -72,7 +65,7 @@ def test_data_that_can_be_read_again_give_13_digits(kind, apart, weighted, outpu
 
 @pytest.mark.filterwarnings("ignore:Only about .* digits")
 @pytest.mark.parametrize("apart", [1e-3, 1e-6])
-def test_a_stream_that_is_read_once_gives_what_lapack_gives(apart, large):
+def test_a_stream_that_is_read_once_gives_what_lapack_gives(apart, only_float64):
     x, y, _ = problem(apart, False)
     model = klr.ExactLinearRegression()
     model.fit(((x[i : i + 50], y[i : i + 50]) for i in range(0, 600, 50)), verbose=0)
@@ -85,7 +78,7 @@ def test_a_stream_that_is_read_once_gives_what_lapack_gives(apart, large):
     assert -np.log10(ours) >= model.solution.digits - 1
 
 
-def test_well_conditioned_data_are_read_once(large):
+def test_well_conditioned_data_are_read_once(only_float64):
     x, y, _ = problem(1.0, False)
     batches = Batches(x, y)
     batches[0]
@@ -124,15 +117,15 @@ def drying(x, y):
 
 @pytest.mark.filterwarnings("ignore:Only about .* digits")
 @pytest.mark.parametrize("source", [changing, drying])
-def test_a_look_at_other_rows_is_thrown_away(source, large):
+def test_a_look_at_other_rows_is_thrown_away(source, only_float64):
     x, y, _ = problem(1e-5, False)
     model = klr.ExactLinearRegression()
     with pytest.warns(UserWarning, match="did not bring back the same rows"):
         model.fit(source(x, y), verbose=0)
-    assert model.moments.rows == 600 and not model.moments.statistics.exact
+    assert model.moments.rows == 600 and not model.moments.statistics.is_double_double
 
 
-def test_steps_per_epoch_looks_at_its_own_batches_again(large):
+def test_steps_per_epoch_looks_at_its_own_batches_again(only_float64):
     x, y, _ = problem(1e-6, False)
     model = klr.ExactLinearRegression()
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(60).repeat()
@@ -140,7 +133,7 @@ def test_steps_per_epoch_looks_at_its_own_batches_again(large):
     np.testing.assert_allclose(model.solution.kernel, truth(x[:300], y[:300], None).kernel, rtol=1e-13)
 
 
-def test_other_solutions_of_polished_moments_promise_no_more_than_they_have(large):
+def test_other_solutions_of_polished_moments_promise_no_more_than_they_have(only_float64):
     x, y, _ = problem(1e-6, False)
     model = klr.ExactLinearRegression()
     model.fit(x, y, verbose=0)
@@ -153,7 +146,7 @@ def test_other_solutions_of_polished_moments_promise_no_more_than_they_have(larg
 @pytest.mark.filterwarnings("ignore:1 of 5 columns depend on the bias")
 @pytest.mark.parametrize("position", [0, 1, 4])
 @pytest.mark.parametrize("batch_size", [None, 70])
-def test_a_constant_column_is_no_hindrance(position, batch_size, large):
+def test_a_constant_column_is_no_hindrance(position, batch_size, only_float64):
     x, y, _ = problem(1e-5, False)
     model = klr.ExactLinearRegression()
     model.fit(np.insert(x, position, 7.3, axis=1), y, batch_size=batch_size, verbose=0)

@@ -347,7 +347,7 @@ def test_a_model_of_the_tape_says_how_to_get_a_report(data, method):
 @pytest.mark.parametrize("method", ["report", "predict_interval", "diagnose"])
 def test_a_model_that_is_not_fitted_says_so(data, method):
     arguments = () if method == "report" else (data[0],)
-    with pytest.raises(ValueError, match="must be fitted before it can say how sure it is"):
+    with pytest.raises(ValueError, match="must be fitted before it can estimate its errors"):
         getattr(klr.ExactLinearRegression(), method)(*arguments)
 
 

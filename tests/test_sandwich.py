@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import keras_linreg as klr
 from keras_linreg.inference import sandwich, second_pass
-from keras_linreg.inference.estimate import estimated
+from keras_linreg.inference.estimate import estimate_parameters
 from keras_linreg.utils import threads
 from tests.streams import Batches, cut
 
@@ -616,7 +616,7 @@ def coverage():
         x = rng.normal(size=(n, 2))
         y = (x @ [1.0, -2.0] + 3)[:, None] + rng.normal(size=(n, outputs)) * (0.2 + x[:, :1] ** 2)
         moments = klr.Moments.from_data(x, y)
-        found = estimated(moments.statistics, moments.solve())
+        found = estimate_parameters(moments.statistics, moments.solve())
         for cov_type in held:
             meat, _ = sandwich.meat(found, [(x, y, None)], cov_type)
             lower, upper = klr.RegressionReport(found, 0.95, cov_type, meat).conf_int()[1]

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import keras_linreg as klr
 from keras_linreg.inference import second_pass
-from keras_linreg.inference.estimate import estimated
+from keras_linreg.inference.estimate import estimate_parameters
 from keras_linreg.inference.sandwich import Heteroscedastic
 
 N = 60
@@ -299,7 +299,7 @@ def test_blocks_come_in_order_with_the_rows_that_have_a_weight(numbers, given, m
     w = changed(w, [0, 1, 2, 3, 30], 0.0)
     used = w > 0
     moments = klr.Moments.from_data(x, y, w)
-    found = estimated(moments.statistics, moments.solve())
+    found = estimate_parameters(moments.statistics, moments.solve())
     reading = Collect()
     parts = [(x[:25], y[:25, None], w[:25]), (x[25:], y[25:, None], w[25:])]
     second_pass.read(found, parts, [reading])
@@ -332,7 +332,7 @@ def test_an_error_of_a_reading_reaches_the_caller(given):
             raise MemoryError("no room")
 
     moments = klr.Moments.from_data(x, y)
-    found = estimated(moments.statistics, moments.solve())
+    found = estimate_parameters(moments.statistics, moments.solve())
     with pytest.raises(MemoryError, match="no room"):
         second_pass.read(found, [(x, y[:, None], None)], [Broken(found, "HC0")])
 
@@ -340,7 +340,7 @@ def test_an_error_of_a_reading_reaches_the_caller(given):
 @pytest.mark.parametrize(("dtype", "least"), [("float64", 1e-8), ("float32", 1e-5), ("bfloat16", 1e-2)])
 def test_the_slack_grows_with_what_rounding_does(dtype, least, given):
     moments = klr.Moments.from_data(*given)
-    found = estimated(moments.statistics, moments.solve(), dtype)
+    found = estimate_parameters(moments.statistics, moments.solve(), dtype)
     assert second_pass.slack_of(found) == least
     nearly = dataclasses.replace(found, scaled_condition_number=1e9)
     assert second_pass.slack_of(nearly) == max(least, 1e3 * 2.0**-53 * 1e9)

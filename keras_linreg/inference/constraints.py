@@ -60,7 +60,7 @@ class _Parser:
 
     def rows(self) -> list[tuple[np.ndarray, str]]:
         """Return the rows that are to be zero, with their texts."""
-        found: list[tuple[np.ndarray, str]] = []
+        equations: list[tuple[np.ndarray, str]] = []
         while True:
             start = self._position()
             sides = [self._sum()]
@@ -71,12 +71,12 @@ class _Parser:
             for number, row in enumerate(rows, start=1):
                 if not row[:-1].any():
                     raise self._error("an equation without parameters")
-                found.append((row, text if len(rows) == 1 else f"{text} ({number})"))
+                equations.append((row, text if len(rows) == 1 else f"{text} ({number})"))
             if not self._take(","):
                 break
         if self.place < len(self.tokens):
             raise self._error(f"{self.tokens[self.place][1]!r} where an operator is expected")
-        return found
+        return equations
 
     def _sum(self) -> np.ndarray:
         total = self._product()

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special
 
-from keras_linreg.inference import covariance, residual_statistics, summary
+from keras_linreg.inference import residual_statistics, summary
+from keras_linreg.inference.covariance import squeeze_outputs
+from keras_linreg.inference.distributions import p_of_chi2
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.quantiles import Quantiles
 from keras_linreg.inference.second_pass import read
@@ -165,25 +167,25 @@ class Diagnostics:
         return self
 
 
-def diagnose(found: Estimate, batches: Iterable[tuple], most_rows: int) -> Diagnostics:
+def diagnose(estimate: Estimate, batches: Iterable[tuple], most_rows: int) -> Diagnostics:
     """Return the diagnostics of a fit, by one more pass over its rows; memory does not depend on how many there are.
 
     Args:
-        found: the estimate of the fit.
+        estimate: of the fit.
         batches: `(x, y, sample_weight)` of its rows once more.
         most_rows: how many influential rows to name.
     """
-    residuals, influence = residual_statistics.Residuals(found), residual_statistics.Influence(found, most_rows)
-    sample, auxiliary = residual_statistics.Sample(found), residual_statistics.Auxiliary(found)
-    read(found, batches, [residuals, influence, sample, auxiliary])
+    residuals, influence = residual_statistics.Residuals(estimate), residual_statistics.Influence(estimate, most_rows)
+    sample, auxiliary = residual_statistics.Sample(estimate), residual_statistics.Auxiliary(estimate)
+    read(estimate, batches, [residuals, influence, sample, auxiliary])
 
     def each(values):
-        return covariance.per_output(np.asarray(values))
+        return squeeze_outputs(np.asarray(values))
 
     def test(values) -> LagrangeMultiplierTest | None:
         return None if values is None else LagrangeMultiplierTest._make([*map(each, values[:4]), values[4]])
 
-    n, (skew, kurtosis) = found.nobs, residuals.shape()
+    n, (skew, kurtosis) = estimate.nobs, residuals.shape()
     jarque_bera = n / 6 * (skew**2 + (kurtosis - 3) ** 2 / 4)
     notes = []
     if auxiliary.terms is None and auxiliary.width:
@@ -199,10 +201,10 @@ def diagnose(found: Estimate, batches: Iterable[tuple], most_rows: int) -> Diagn
     if len(sample.kept["rows"]) < n:
         notes.append(f"Pictures show {len(sample.kept['rows']):,} rows, drawn at random.")
     return Diagnostics(
-        output_names=found.output_names,
+        output_names=estimate.output_names,
         nobs=n,
-        rank=found.rank,
-        scale=each(found.scale),
+        rank=estimate.rank,
+        scale=each(estimate.scale),
         mean=each(residuals.mean()),
         std=each(residuals.std()),
         quantiles=each(np.stack([q.at(PROBABILITIES) for q in residuals.quantiles], axis=-1)),
@@ -210,7 +212,7 @@ def diagnose(found: Estimate, batches: Iterable[tuple], most_rows: int) -> Diagn
         skew=each(skew),
         kurtosis=each(kurtosis),
         jarque_bera=each(jarque_bera),
-        jarque_bera_pvalue=each(covariance.p_of_chi2(jarque_bera, 2)),
+        jarque_bera_pvalue=each(p_of_chi2(jarque_bera, 2)),
         breusch_pagan=test(auxiliary.breusch_pagan()),
         white=test(auxiliary.white()),
         **{key: each(part) for key, part in influence.result().items()},
@@ -228,5 +230,5 @@ def _normal_quantiles(quantiles: list[Quantiles], each) -> tuple[np.ndarray, np.
     probabilities = (np.arange(points) + 0.5) / points
     if count > points:  # and the ends, which such pictures are looked at for
         probabilities = np.concatenate([[0.5 / count], probabilities, [1 - 0.5 / count]])
-    found = np.stack([q.at_plotting_positions(probabilities) for q in quantiles], axis=-1)
-    return special.ndtri(probabilities), each(found)
+    observed = np.stack([q.at_plotting_positions(probabilities) for q in quantiles], axis=-1)
+    return special.ndtri(probabilities), each(observed)

@@ -1,4 +1,4 @@
-"""A solution as statistics sees it: parameters, what the data determine of them, and coordinates to reckon in."""
+"""Estimate: a solution as statistics sees it, with the parameters that the data determine and their covariance."""
 
 import dataclasses
 import math
@@ -7,69 +7,14 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
+from keras_linreg.inference.coordinates import Coordinates
 from keras_linreg.linalg import triangular
-from keras_linreg.linalg.double_double import as_doubledouble, matmul
-from keras_linreg.moments.reduce import Statistics
-from keras_linreg.solvers.least_squares import TOLERANCES, Solution, about_zero
+from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul
+from keras_linreg.linalg.triangular import Factor
+from keras_linreg.solvers import TOLERANCES, Solution
+from keras_linreg.sufficient_statistics import Statistics
 
 INTERCEPT = "Intercept"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Coordinates:
-    """From rows of the p features to rows of an orthonormal basis of the design, of m coordinates.
-
-    ```python
-    z = concatenate([[level], (x - centre)[kept] @ inverse])  # level: with an intercept
-    ```
-
-    Over the rows of the fit, the weighted sum of `outer(z, z)` is the identity.
-
-    Attributes:
-        level: the root of one over the sum of the weights, `None` without an intercept.
-        centre: `(2, p)`: the means, and what float64 cannot hold of them; zeros without an intercept.
-        kept: mask `(p,)` of the columns that do not depend on others.
-        inverse: `(r, r)`, upper triangular: of the factor of the kept columns.
-        shares: `(r, d)`: what the d other columns are of the kept ones, centred.
-        tolerance: of a column's size, what may be left of it where it depends on others.
-        size: `(d,)`, of the columns that depend on others.
-    """
-
-    level: float | None
-    centre: np.ndarray
-    kept: np.ndarray
-    inverse: np.ndarray
-    shares: np.ndarray
-    tolerance: float
-    size: np.ndarray
-
-    def of(self, x: np.ndarray) -> np.ndarray:
-        """Return the coordinates `(n, m)` of rows `(n, p)`."""
-        return self.of_centred(self.centred(x))
-
-    def of_centred(self, moved: np.ndarray) -> np.ndarray:
-        """Return the coordinates `(n, m)` of rows less the means."""
-        start = 0 if self.level is None else 1
-        z = np.empty((len(moved), start + len(self.inverse)))
-        if self.level is not None:
-            z[:, 0] = self.level
-        columns = slice(None) if self.kept.all() else self.kept
-        np.matmul(moved[:, columns], self.inverse, out=z[:, start:])
-        return z
-
-    def centred(self, x: np.ndarray) -> np.ndarray:
-        """Return the rows less the means, in float64."""
-        moved = np.subtract(x, self.centre[0], dtype=np.float64)
-        return moved - self.centre[1] if self.centre[1].any() else moved
-
-    def are_determined(self, x: np.ndarray) -> np.ndarray:
-        """Return the mask `(n,)` of rows for which the columns depend on each other as they do in the data."""
-        if self.kept.all():
-            return np.ones(len(x), bool)
-        moved = self.centred(x)
-        rest = np.abs(moved[:, ~self.kept] - moved[:, self.kept] @ self.shares)
-        reach = np.abs(moved[:, self.kept]) @ np.abs(self.shares) + self.size
-        return (rest <= 100 * self.tolerance * reach).all(axis=1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -80,31 +25,33 @@ class Estimate:
         names: of the parameters.
         output_names: of the outputs.
         has_intercept: whether the first parameter is one.
+        is_penalised: whether a penalty has pulled the parameters, so that they have no covariance.
         params: `(P, k)`.
         estimable: mask `(P,)`: the parameters that the data determine.
-        root: `(P, m)`: `scale * root @ root.T` is the covariance of the parameters; `None` where a penalty has
-            pulled them. Rows of zeros belong to columns that depend on others.
-        null: `(P, d)`: directions in which the parameters make no difference to the data.
-        units: `(P,)`: the size of each column of the design, so that the parameters can be compared.
+        root: `(P, m)`: `scale * root @ root.T` is the covariance of the parameters. Rows of columns that depend on
+            others are zero; a penalised estimate has no columns.
+        null: `(P, d)`: directions that change the parameters and none of the fitted values.
+        units: `(P,)`: the size of each column of the design, by which parameters can be compared.
         dropped: whether columns that depend on others are out of the model, rather than sharing in it.
-        coordinates: of new rows; `None` where a penalty has pulled the parameters.
+        coordinates: of new rows; `None` for a penalised estimate.
         nobs: the number of rows whose weight is not zero.
         rank: the number of parameters that are estimated.
-        ssr, ess, tss: `(k,)`: the sums of squares of residuals, of what is explained, of both.
+        ssr, ess, tss: `(k,)`: the residual, explained and total sums of squares.
         log_weight: the sum of the logarithms of the weights.
-        inflation: `(P,)`: variance inflation factors, NaN for the intercept and what is not estimable.
-        condition_number: of the design, the column of ones counted, as it is.
+        inflation: `(P,)`: variance inflation factors, NaN for the intercept and for parameters that are not estimable.
+        condition_number: of the design as it is, the column of ones included.
         scaled_condition_number: of the design, centred (with an intercept) and scaled.
-        digits: of the coefficients that are sure.
+        digits: how many digits of the coefficients are sure.
         dtype: in which the features came.
     """
 
     names: tuple[str, ...]
     output_names: tuple[str, ...]
     has_intercept: bool
+    is_penalised: bool
     params: np.ndarray
     estimable: np.ndarray
-    root: np.ndarray | None
+    root: np.ndarray
     null: np.ndarray
     units: np.ndarray
     dropped: bool
@@ -128,74 +75,71 @@ class Estimate:
 
     @property
     def df_model(self) -> int:
-        """The degrees of freedom of the model, the intercept not counted."""
+        """The degrees of freedom of the model, without the intercept."""
         return self.rank - self.has_intercept
 
     @property
     def scale(self) -> np.ndarray:
-        """The variance of the residuals, `(k,)`; NaN where no degrees of freedom are left, or a penalty pulls."""
-        known = self.df_resid > 0 and self.root is not None
-        return self.ssr / self.df_resid if known else np.full(len(self.ssr), np.nan)
+        """The variance of the residuals, `(k,)`; NaN if no degrees of freedom are left, or the fit is penalised."""
+        is_known = self.df_resid > 0 and not self.is_penalised
+        return self.ssr / self.df_resid if is_known else np.full(len(self.ssr), np.nan)
+
+    def unpenalised_coordinates(self) -> Coordinates:
+        """Return the coordinates of new rows.
+
+        Raises:
+            ValueError: the fit is penalised.
+        """
+        if self.coordinates is None:
+            raise ValueError(
+                "A penalised fit has no standard errors, tests or intervals: the penalty has pulled its coefficients "
+                "towards zero, and the data do not tell how far. Fit without `kernel_regularizer`, from the moments "
+                "of this fit: ExactLinearRegression.from_moments(model.moments)."
+            )
+        return self.coordinates
 
 
-def estimated(statistics: Statistics, solution: Solution, dtype: str = "float64") -> Estimate:
-    """Return what inference needs of a solution of `statistics`, whose features came in `dtype`."""
-    use_bias = solution.bias is not None
-    features, kept = len(solution.kernel), solution.kept
-    r = statistics.factor if use_bias else about_zero(statistics)
-    tss = _squares(r[:, features:])
-    names = (INTERCEPT,) * use_bias + solution.feature_names
-    params = solution.kernel if solution.bias is None else np.concatenate([solution.bias[None], solution.kernel])
-    width = len(names)
-    common: dict[str, Any] = {
-        "names": names,
-        "output_names": solution.output_names,
-        "has_intercept": use_bias,
-        "params": params,
-        "dropped": solution.dependent == "drop",
-        "nobs": solution.nobs,
-        "rank": solution.rank,
-        "ssr": solution.rss,
-        "tss": tss,
-        "log_weight": statistics.log_weight,
-        "scaled_condition_number": solution.condition_number,
-        "digits": solution.digits,
-        "dtype": dtype,
-    }
-    if solution.l2:
-        return Estimate(
-            **common,
-            ess=tss - solution.rss,
-            estimable=np.zeros(width, bool),
-            root=None,
-            null=np.zeros((width, 0)),
-            units=np.ones(width),
-            coordinates=None,
-            inflation=np.full(width, np.nan),
-            condition_number=math.nan,
-        )
-    count = int(kept.sum())
-    if count < features:
-        order = np.concatenate([np.flatnonzero(kept), np.flatnonzero(~kept), features + np.arange(len(tss))])
-        r = triangular.triangularise(r[:, order])
-    upper, size = r[:count, :count], triangular.column_norms(as_doubledouble(r).hi[:, :features])
-    powers = np.frexp(size[:count])[1]  # inverted in units of each column's own size, lest anything overflow
-    inverse = triangular.back_substitute(triangular.scaled(upper, -powers), np.eye(count))
-    inverse = as_doubledouble(triangular.scaled(inverse, -powers[:, None]))
-    mean = statistics.mean[:features] if use_bias else as_doubledouble(np.zeros(features))
+def estimate_parameters(statistics: Statistics, solution: Solution, dtype: str = "float64") -> Estimate:
+    """Return the estimate of a solution.
+
+    The design is `[1 x]`, and `R` the factor of the kept columns of x less their means. In the parameters
+    `(b + mean @ w, w)` the design is orthogonal between the first column and the others, and its factor is
+    `diag(sqrt(W), R)` with W the sum of the weights. So the covariance of these parameters is
+    `scale * diag(1 / W, inv(R) @ inv(R).T)`. The parameters that a user reads are `(b, w)`. They follow by subtracting
+    `mean @ w` from the first. That gives the root of their covariance:
+
+    ```python
+    root = [[1 / sqrt(W), -mean @ inv(R)],
+            [0,           inv(R)        ]]
+    ```
+
+    No cross-product is inverted, and an offset of the columns costs no digits.
+
+    A column d that depends on the kept ones is `x_d = x_kept @ shares + constant`, with `shares = inv(R) @ R_d`. To
+    move weight from it to the others changes no fitted value. These moves are the directions `null`.
+
+    Args:
+        statistics: of the rows.
+        solution: of the statistics.
+        dtype: in which the features came.
+
+    References:
+        Golub, Van Loan, Matrix Computations, section 5.3; Greene, Econometric Analysis, chapter 4.
+    """
+    use_bias, features = solution.bias is not None, len(solution.kernel)
+    factor = statistics.factor if use_bias else statistics.uncentred_factor()
+    tss = _column_squares(factor[:, features:])
+    shared = _fields_of_every_fit(statistics, solution, tss, dtype)
+    if not solution.penalty.is_zero:
+        return _penalised_estimate(shared, tss - solution.rss)
+    kept, count = solution.kept, int(solution.kept.sum())
+    r = _kept_columns_first(factor, kept)
+    size = triangular.column_norms(as_doubledouble(r).hi[:, :features])
+    inverse = _inverse(r[:count, :count], size[:count])
     shares = matmul(inverse, as_doubledouble(r[:count, count:features])) if count < features else inverse[:, :0]
+    mean = statistics.mean[:features] if use_bias else as_doubledouble(np.zeros(features))
     level = 1.0 / math.sqrt(float(statistics.weight.hi)) if use_bias else None
-    root = np.zeros((width, count + use_bias))
-    columns = use_bias + np.flatnonzero(kept)
-    root[columns, use_bias:] = inverse.hi
-    null = np.zeros((width, features - count))
-    null[columns] = -shares.hi
-    null[use_bias + np.flatnonzero(~kept), np.arange(features - count)] = 1.0
-    if use_bias:
-        root[0, 0] = level
-        root[0, 1:] = -matmul(mean[kept][None], inverse).hi[0]
-        null[0] = (matmul(mean[kept][None], shares) - mean[~kept][None]).hi[0]
-    tolerance = TOLERANCES[dtype]
+    root, null = _root_and_null(inverse, shares, mean, level, kept)
     spread = triangular.column_norms(as_doubledouble(statistics.factor).hi[:, :features]) / math.sqrt(solution.nobs)
     units = np.concatenate([np.ones(int(use_bias)), np.hypot(spread, mean.hi)])
     units[units == 0] = 1.0
@@ -205,37 +149,110 @@ def estimated(statistics: Statistics, solution: Solution, dtype: str = "float64"
         kept=kept,
         inverse=inverse.hi,
         shares=shares.hi,
-        tolerance=tolerance,
+        tolerance=TOLERANCES[dtype],
         size=units[use_bias:][~kept],
     )
     estimated = np.concatenate([np.ones(int(use_bias), bool), kept])
     estimable = estimated.copy()
     if solution.dependent == "min_norm":
-        estimable &= make_no_difference(np.eye(width), null, units, tolerance)
-    inflation = np.full(width, np.nan)
-    inflation[columns] = (size[:count] * triangular.column_norms(inverse.hi.T)) ** 2
+        estimable &= are_determined(np.eye(len(units)), null, units, coordinates.tolerance)
+    inflation = np.full(len(units), np.nan)
+    inflation[use_bias + np.flatnonzero(kept)] = (size[:count] * triangular.column_norms(inverse.hi.T)) ** 2
     inflation[~estimable] = np.nan
+    upper = as_doubledouble(r).hi[:count, :count]
     return Estimate(
-        **common,
-        ess=_squares(r[:count, features:]),
+        **shared,
+        ess=_column_squares(r[:count, features:]),
         estimable=estimable,
         root=root,
         null=null,
         units=units,
         coordinates=coordinates,
         inflation=inflation,
-        condition_number=_condition_number(as_doubledouble(upper).hi, mean.hi[kept], level, root[estimated]),
+        condition_number=_condition_number(upper, mean.hi[kept], level, root[estimated]),
     )
 
 
-def make_no_difference(rows: np.ndarray, null: np.ndarray, units: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return the mask of combinations `(q, P)` to which the directions `null`, `(P, d)`, make no difference."""
-    size = (np.abs(rows) / units).max(axis=1)[:, None] * (np.abs(null) * units[:, None]).max(axis=0, initial=0.0)
-    return (np.abs(rows @ null) <= 100 * tolerance * size).all(axis=1)
+def are_determined(combinations: np.ndarray, null: np.ndarray, units: np.ndarray, tolerance: float) -> np.ndarray:
+    """Return the mask of combinations `(q, P)` that no direction of `null`, `(P, d)`, changes."""
+    largest = (np.abs(combinations) / units).max(axis=1)
+    size = largest[:, None] * (np.abs(null) * units[:, None]).max(axis=0, initial=0.0)
+    return (np.abs(combinations @ null) <= 100 * tolerance * size).all(axis=1)
+
+
+def _fields_of_every_fit(statistics: Statistics, solution: Solution, tss: np.ndarray, dtype: str) -> dict[str, Any]:
+    """Return the fields that penalised and unpenalised estimates have in common."""
+    has_intercept = solution.bias is not None
+    bias = [] if solution.bias is None else [solution.bias[None]]
+    return {
+        "names": (INTERCEPT,) * has_intercept + solution.feature_names,
+        "output_names": solution.output_names,
+        "has_intercept": has_intercept,
+        "is_penalised": not solution.penalty.is_zero,
+        "params": np.concatenate([*bias, solution.kernel]),
+        "dropped": solution.dependent == "drop",
+        "nobs": solution.nobs,
+        "rank": solution.rank,
+        "ssr": solution.rss,
+        "tss": tss,
+        "log_weight": statistics.log_weight,
+        "scaled_condition_number": solution.scaled_condition_number,
+        "digits": solution.digits,
+        "dtype": dtype,
+    }
+
+
+def _penalised_estimate(shared: dict[str, Any], ess: np.ndarray) -> Estimate:
+    width = len(shared["names"])
+    return Estimate(
+        **shared,
+        ess=ess,
+        estimable=np.zeros(width, bool),
+        root=np.zeros((width, 0)),
+        null=np.zeros((width, 0)),
+        units=np.ones(width),
+        coordinates=None,
+        inflation=np.full(width, np.nan),
+        condition_number=math.nan,
+    )
+
+
+def _kept_columns_first(factor: Factor, kept: np.ndarray) -> Factor:
+    """Return the factor of the columns `[x_kept x_dependent y]`."""
+    if kept.all():
+        return factor
+    features = len(kept)
+    order = [np.flatnonzero(kept), np.flatnonzero(~kept), np.arange(features, factor.shape[1])]
+    return triangular.triangularise(factor[:, np.concatenate(order)])
+
+
+def _inverse(upper: Factor, size: np.ndarray) -> DoubleDouble:
+    """Return the inverse of a triangular factor; in units of the columns' own sizes, so that nothing overflows."""
+    exponents = np.frexp(size)[1]
+    inverse = triangular.back_substitute(triangular.scaled(upper, -exponents), np.eye(len(size)))
+    return as_doubledouble(triangular.scaled(inverse, -exponents[:, None]))
+
+
+def _root_and_null(
+    inverse: DoubleDouble, shares: DoubleDouble, mean: DoubleDouble, level: float | None, kept: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the root of the covariance `(P, m)`, and the directions `(P, d)` that change no fitted value."""
+    start, count, features = 0 if level is None else 1, len(inverse), len(kept)
+    columns = start + np.flatnonzero(kept)
+    root = np.zeros((start + features, start + count))
+    root[columns, start:] = inverse.hi
+    null = np.zeros((start + features, features - count))
+    null[columns] = -shares.hi
+    null[start + np.flatnonzero(~kept), np.arange(features - count)] = 1.0
+    if level is not None:
+        root[0, 0] = level
+        root[0, 1:] = -matmul(mean[kept][None], inverse).hi[0]
+        null[0] = (matmul(mean[kept][None], shares) - mean[~kept][None]).hi[0]
+    return root, null
 
 
 def _condition_number(upper: np.ndarray, mean: np.ndarray, level: float | None, root: np.ndarray) -> float:
-    """Return the condition number of the design as it is, by the norms of its factor and of that's inverse."""
+    """Return the condition number of the design as it is: the norm of its factor times the norm of the inverse."""
     if level is not None:
         whole = np.zeros((len(upper) + 1, len(upper) + 1))
         whole[0, 0], whole[0, 1:], whole[1:, 1:] = 1 / level, mean / level, upper
@@ -247,6 +264,6 @@ def _condition_number(upper: np.ndarray, mean: np.ndarray, level: float | None, 
     return float(largest * inverse)
 
 
-def _squares(values) -> np.ndarray:
+def _column_squares(values: Factor) -> np.ndarray:
     values = as_doubledouble(values)
     return (values * values).sum(0).hi

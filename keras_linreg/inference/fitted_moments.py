@@ -1,4 +1,4 @@
-"""Fit: moments, how they are solved, and all that statistics says of them."""
+"""FittedMoments: moments, their solution, and all that statistics says of them."""
 
 import dataclasses
 import functools
@@ -6,86 +6,104 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from keras_linreg.inference import covariance, diagnostics, sandwich
-from keras_linreg.inference.diagnostics import Diagnostics
-from keras_linreg.inference.estimate import Estimate, estimated
+from keras_linreg.inference import sandwich
+from keras_linreg.inference.covariance import squeeze_outputs
+from keras_linreg.inference.diagnostics import Diagnostics, diagnose
+from keras_linreg.inference.estimate import Estimate, estimate_parameters
+from keras_linreg.inference.intervals import KEYS, intervals_by_block
 from keras_linreg.inference.report import RegressionReport
 from keras_linreg.moments.moments import Moments
-from keras_linreg.solvers.least_squares import Solution
+from keras_linreg.solvers import NO_PENALTY, Penalty, Solution
+from keras_linreg.utils.types import Batch, Data
 from keras_linreg.utils.warnings import warn_user
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Fit:
-    """What the data said, solved under a penalty and a rule; figures are reckoned when they are asked for, once.
+class FittedMoments:
+    """Moments, solved with a penalty and a rule. Each figure is computed once, when it is first asked for.
 
     Attributes:
         moments: of the data.
-        l2, dependent, use_bias: as of `Moments.solve`.
+        penalty, dependent, use_bias: as in `Moments.solve_with`.
     """
 
     moments: Moments
-    l2: float = 0.0
+    penalty: Penalty = NO_PENALTY
     dependent: str = "drop"
     use_bias: bool = True
 
     @functools.cached_property
     def solution(self) -> Solution:
         """The solution of the moments."""
-        return self.moments.solve(self.l2, self.dependent, self.use_bias, warn=False)
+        return self.moments.solve_with(self.penalty, self.dependent, self.use_bias)
 
     @functools.cached_property
     def estimate(self) -> Estimate:
         """The solution as statistics sees it."""
-        return estimated(self.moments.statistics, self.solution, self.moments.dtype)
+        return estimate_parameters(self.moments.statistics, self.solution, self.moments.dtype)
 
     @property
     def has_errors(self) -> bool:
-        """Whether the data tell what the errors are like: without a penalty, and with degrees of freedom left."""
-        return self.estimate.root is not None and self.estimate.df_resid > 0
+        """Whether the variance of the errors can be estimated: there is no penalty, and degrees of freedom are left."""
+        return not self.estimate.is_penalised and self.estimate.df_resid > 0
 
-    def with_errors(self) -> Estimate:
-        """Return the estimate where the data tell what the errors are like.
+    def estimate_with_errors(self) -> Estimate:
+        """Return the estimate.
 
         Raises:
             ValueError: the fit is penalised, or no degrees of freedom are left.
         """
-        found = self.estimate
-        covariance.refuse_penalty(found)
-        if found.df_resid <= 0:
+        estimate = self.estimate
+        estimate.unpenalised_coordinates()
+        if estimate.df_resid <= 0:
             raise ValueError(
-                "There must be more rows than coefficients: what the errors are like, these data do not tell. "
-                f"Received: {found.nobs} rows, {found.rank} coefficients."
+                "There must be more rows than coefficients: these data do not tell the variance of the errors. "
+                f"Received: {estimate.nobs} rows, {estimate.rank} coefficients."
             )
-        return found
+        return estimate
 
     def report(
-        self, level: float, cov_type: str, batches: Iterable[tuple] | None = None, groups=None, maxlags=None
+        self,
+        level: float,
+        cov_type: str,
+        batches: Iterable[Batch] | None = None,
+        groups: Data = None,
+        maxlags: int | None = None,
     ) -> RegressionReport:
-        """Return the report; `batches` of the data once more, `(x, y, sample_weight)`, where it takes them."""
+        """Return the report.
+
+        Args:
+            level, cov_type, groups, maxlags: as in `ExactLinearRegression.report`.
+            batches: `(x, y, sample_weight)` of the data once more, for a covariance that needs them.
+        """
         meat, count = None, None
         if batches is not None:
-            meat, count = sandwich.meat(self.with_errors(), batches, cov_type, groups, maxlags)
+            meat, count = sandwich.meat(self.estimate_with_errors(), batches, cov_type, groups, maxlags)
         return RegressionReport(self.estimate, level, cov_type, meat, count, maxlags)
 
-    def diagnose(self, batches: Iterable[tuple], most_rows: int) -> Diagnostics:
-        """Return the diagnostics, by one more pass over the data, `(x, y, sample_weight)`."""
-        return diagnostics.diagnose(self.with_errors(), batches, most_rows)
+    def diagnose(self, batches: Iterable[Batch], most_rows: int) -> Diagnostics:
+        """Return the diagnostics, from one more pass over the data, `(x, y, sample_weight)`."""
+        return diagnose(self.estimate_with_errors(), batches, most_rows)
 
-    def intervals(self, batches: Iterable[tuple], level: float) -> dict[str, np.ndarray]:
-        """Return the predictions of rows, batches of `(x, ...)`, with errors and limits, under `inference.KEYS`.
+    def intervals(self, batches: Iterable[Batch], level: float) -> dict[str, np.ndarray]:
+        """Return the predictions of rows with errors and limits, under `inference.intervals.KEYS`.
 
-        Arrays are `(n,)`, of several outputs `(n, k)`; the leverage is always `(n,)`.
+        Args:
+            batches: `(x, ...)` of the rows.
+            level: the coverage of the limits.
+
+        Returns:
+            Arrays `(n,)`, of several outputs `(n, k)`; the leverage is always `(n,)`.
         """
-        found = self.with_errors()
-        parts = list(covariance.intervals_by_block(found, batches, level))
+        estimate = self.estimate_with_errors()
+        parts = list(intervals_by_block(estimate, batches, level))
         if not parts:
             raise ValueError("`x` must hold at least one batch. Received: none.")
-        whole = {key: np.concatenate([part[key] for part in parts]) for key in covariance.KEYS}
+        whole = {key: np.concatenate([part[key] for part in parts]) for key in KEYS}
         undetermined = int((np.isnan(whole["leverage"]) & np.isfinite(whole["mean"]).all(axis=1)).sum())
         if undetermined:
             warn_user(
                 f"{undetermined} rows of `x` have no interval: in the data of the fit, columns depend on others, or on "
                 "the intercept, and in these rows they do not."
             )
-        return {key: part if key == "leverage" else covariance.per_output(part) for key, part in whole.items()}
+        return {key: values if key == "leverage" else squeeze_outputs(values) for key, values in whole.items()}

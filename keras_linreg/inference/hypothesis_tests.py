@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_linreg.inference import covariance, summary
+from keras_linreg.inference import distributions, summary, wald
 from keras_linreg.inference.constraints import parse
-from keras_linreg.inference.covariance import per_output
+from keras_linreg.inference.covariance import squeeze_outputs
+from keras_linreg.inference.distributions import check_level, p_of_chi2, p_of_f, p_of_t
 from keras_linreg.inference.estimate import Estimate
 
 
@@ -35,10 +36,8 @@ class TTest:
 
     def conf_int(self, *, level=None):
         """Return the confidence limits of the combinations: `(q, 2)`, of k outputs `(q, 2, k)`."""
-        reach = (
-            covariance.two_sided(self.level if level is None else covariance.check_level(level), self.df_denom)
-            * self.sd
-        )
+        level = self.level if level is None else check_level(level)
+        reach = distributions.two_sided_quantile(level, self.df_denom) * self.sd
         return np.stack([self.effect - reach, self.effect + reach], axis=1)
 
     def __str__(self) -> str:
@@ -104,11 +103,11 @@ class Comparison:
     __repr__ = __str__
 
 
-def t_test(found: Estimate, meat: np.ndarray | None, restrictions, df: int | None, level: float) -> TTest:
+def t_test(estimate: Estimate, meat: np.ndarray | None, restrictions, df: int | None, level: float) -> TTest:
     """Test linear restrictions one by one.
 
     Args:
-        found: the estimate.
+        estimate: of the fit.
         meat: of its covariance, as in `inference.covariance`.
         restrictions: as `restrictions.parse` takes them.
         df: the degrees of freedom of t; `None`: by the normal distribution.
@@ -117,31 +116,31 @@ def t_test(found: Estimate, meat: np.ndarray | None, restrictions, df: int | Non
     Raises:
         ValueError: a name that there is not, what is not linear, what the data do not determine.
     """
-    matrix, value, texts = parse(restrictions, found.names)
-    roots = covariance.combinations(found, matrix)
-    effect = covariance.of_combinations(found, matrix)
-    middle = np.eye(roots.shape[1])[:, :, None] * found.scale if meat is None else meat
+    matrix, value, texts = parse(restrictions, estimate.names)
+    roots = wald.roots_of_combinations(estimate, matrix)
+    effect = wald.values_of_combinations(estimate, matrix)
+    middle = np.eye(roots.shape[1])[:, :, None] * estimate.scale if meat is None else meat
     sd = np.sqrt(np.einsum("im,mnk,in->ik", roots, middle, roots, optimize=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         t = (effect - value[:, None]) / sd
-    effect, sd, t, p = map(per_output, (effect, sd, t, covariance.p_of_t(t, df)))
+    effect, sd, t, p = map(squeeze_outputs, (effect, sd, t, p_of_t(t, df)))
     return TTest(texts, effect, sd, t, p, df, level)
 
 
-def wald_test(found: Estimate, meat: np.ndarray | None, restrictions, df_denom: int | None) -> WaldTest:
+def wald_test(estimate: Estimate, meat: np.ndarray | None, restrictions, df_denom: int | None) -> WaldTest:
     """Test linear restrictions all at once; they must be independent.
 
     Args:
-        found, meat, restrictions: as in `t_test`.
+        estimate, meat, restrictions: as in `t_test`.
         df_denom: the denominator's degrees of freedom of F; `None`: by chi-squared.
     """
-    matrix, value, texts = parse(restrictions, found.names)
+    matrix, value, texts = parse(restrictions, estimate.names)
     count = len(matrix)
-    chi2 = covariance.wald(found, matrix, value, meat)
+    chi2 = wald.wald_statistic(estimate, matrix, value, meat)
     if df_denom is None:
-        return WaldTest(texts, "chi2", per_output(chi2), per_output(covariance.p_of_chi2(chi2, count)), count, None)
-    p = covariance.p_of_f(chi2 / count, count, df_denom)
-    return WaldTest(texts, "F", per_output(chi2 / count), per_output(p), count, df_denom)
+        return WaldTest(texts, "chi2", squeeze_outputs(chi2), squeeze_outputs(p_of_chi2(chi2, count)), count, None)
+    p = p_of_f(chi2 / count, count, df_denom)
+    return WaldTest(texts, "F", squeeze_outputs(chi2 / count), squeeze_outputs(p), count, df_denom)
 
 
 def compare(mine: Estimate, theirs: Estimate) -> Comparison:
@@ -164,11 +163,11 @@ def compare(mine: Estimate, theirs: Estimate) -> Comparison:
         raise ValueError(f"{rule} Received: {sorted(theirs.names)}, beside {sorted(mine.names)}.")
     difference = len(matrix)
     # What is explained more, rather than the difference of what is left, of which digits would be lost.
-    gain = covariance.wald(mine, matrix, np.zeros(difference)) * mine.scale
+    gain = wald.wald_statistic(mine, matrix, np.zeros(difference)) * mine.scale
     if not np.allclose(mine.ssr + gain, theirs.ssr, rtol=1e-6, atol=0):
         raise ValueError(f"{rule} Received: a fit of other data.")
     with np.errstate(divide="ignore", invalid="ignore"):
         f, ratio = gain / difference / mine.scale, mine.nobs * np.log1p(gain / mine.ssr)
-    f_p, ratio_p = covariance.p_of_f(f, difference, mine.df_resid), covariance.p_of_chi2(ratio, difference)
-    f, f_p, ratio, ratio_p = map(per_output, (f, f_p, ratio, ratio_p))
+    f_p, ratio_p = p_of_f(f, difference, mine.df_resid), p_of_chi2(ratio, difference)
+    f, f_p, ratio, ratio_p = map(squeeze_outputs, (f, f_p, ratio, ratio_p))
     return Comparison(f, f_p, ratio, ratio_p, difference, mine.df_resid)

@@ -20,7 +20,7 @@ class Quantiles:
 
     Example:
     >>> import numpy as np
-    >>> from keras_linreg.quantiles import Quantiles
+    >>> from keras_linreg.inference.quantiles import Quantiles
     >>> quantiles = Quantiles(scale=1.0)
     >>> quantiles.add(np.arange(5.0))
     >>> quantiles.at([0.0, 0.5, 1.0])
@@ -60,8 +60,8 @@ class Quantiles:
         below = np.concatenate([[0], np.cumsum(self._bins)])
         edges = np.sinh((np.arange(BINS + 1) - BINS // 2) * self._width) * self.scale
         edges[0], edges[-1] = min(edges[0], self.least), max(edges[-1], self.largest)
-        found = np.interp(probabilities * self.count, below, edges)
-        return np.clip(found, self.least, self.largest)
+        quantiles = np.interp(probabilities * self.count, below, edges)
+        return np.clip(quantiles, self.least, self.largest)
 
     def at_plotting_positions(self, probabilities) -> np.ndarray:
         """Return the values `(m,)` to draw at probabilities: as many as there are, all of them in order."""

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from keras_linreg.inference import covariance, frames, hypothesis_tests, notes, summary
-from keras_linreg.inference.covariance import per_output
-from keras_linreg.inference.estimate import Estimate, estimated
+from keras_linreg.inference.covariance import squeeze_outputs
+from keras_linreg.inference.distributions import check_level, p_of_f, p_of_t, two_sided_quantile
+from keras_linreg.inference.estimate import Estimate, estimate_parameters
 from keras_linreg.inference.hypothesis_tests import Comparison, TTest, WaldTest
+from keras_linreg.inference.intervals import intervals, typical_rows
+from keras_linreg.inference.wald import wald_statistic_of_all
 from keras_linreg.moments.moments import Moments
 
 GRID = 200  # points of a band
@@ -84,10 +87,10 @@ class RegressionReport:
             level: the coverage of the intervals that are printed.
             l2, dependent, use_bias: as of `Moments.solve`.
         """
-        covariance.check_level(level)
+        check_level(level)
         solution = moments.solve(l2, dependent, use_bias, warn=False)
-        found = estimated(moments.statistics, solution, moments.dtype)
-        return cls(found, float(level))
+        estimate = estimate_parameters(moments.statistics, solution, moments.dtype)
+        return cls(estimate, float(level))
 
     # What is known of the fit
 
@@ -129,70 +132,70 @@ class RegressionReport:
     @property
     def params(self):
         """The coefficients `(P,)`, as the model has them."""
-        return per_output(self.estimate.params.copy())
+        return squeeze_outputs(self.estimate.params.copy())
 
     @property
     def bse(self):
         """The standard errors `(P,)`."""
-        return per_output(self._errors)
+        return squeeze_outputs(self._errors)
 
     @property
     def tvalues(self):
         """The coefficients over their standard errors `(P,)`."""
-        return per_output(self._ratios)
+        return squeeze_outputs(self._ratios)
 
     @property
     def pvalues(self):
         """The p-values `(P,)` of coefficients that are zero, two-sided."""
-        return per_output(covariance.p_of_t(self._ratios, self._df))
+        return squeeze_outputs(p_of_t(self._ratios, self._df))
 
     @property
     def ssr(self):
         """The weighted sum of squared residuals."""
-        return per_output(self.estimate.ssr.copy())
+        return squeeze_outputs(self.estimate.ssr.copy())
 
     @property
     def scale(self):
         """The variance of the residuals."""
-        return per_output(self.estimate.scale)
+        return squeeze_outputs(self.estimate.scale)
 
     @property
     def rsquared(self):
         """The share of the sum of squares that is explained."""
-        return per_output(self._rsquared)
+        return squeeze_outputs(self._rsquared)
 
     @property
     def rsquared_adj(self):
         """R-squared, adjusted for the degrees of freedom."""
-        found = self.estimate
-        if self._is_penalised or found.df_resid <= 0:
-            return per_output(np.full(len(found.ssr), np.nan))
-        return per_output(1 - (found.nobs - found.has_intercept) / found.df_resid * (1 - self._rsquared))
+        estimate = self.estimate
+        if self._is_penalised or estimate.df_resid <= 0:
+            return squeeze_outputs(np.full(len(estimate.ssr), np.nan))
+        return squeeze_outputs(1 - (estimate.nobs - estimate.has_intercept) / estimate.df_resid * (1 - self._rsquared))
 
     @property
     def fvalue(self):
         """The F statistic of all columns together, by the covariance of this report."""
-        return per_output(self._f)
+        return squeeze_outputs(self._f)
 
     @property
     def f_pvalue(self):
         """The p-value of `fvalue`."""
-        return per_output(covariance.p_of_f(self._f, self.df_model, self._df_denom))
+        return squeeze_outputs(p_of_f(self._f, self.df_model, self._df_denom))
 
     @property
     def llf(self):
         """The Gaussian log-likelihood."""
-        return per_output(self._likelihood)
+        return squeeze_outputs(self._likelihood)
 
     @property
     def aic(self):
         """Akaike's criterion."""
-        return per_output(2 * self.estimate.rank - 2 * self._likelihood)
+        return squeeze_outputs(2 * self.estimate.rank - 2 * self._likelihood)
 
     @property
     def bic(self):
         """The Bayesian criterion of Schwarz."""
-        return per_output(math.log(self.nobs) * self.estimate.rank - 2 * self._likelihood)
+        return squeeze_outputs(math.log(self.nobs) * self.estimate.rank - 2 * self._likelihood)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -205,14 +208,14 @@ class RegressionReport:
         Args:
             level: the coverage, between 0 and 1; `None`: that of the report.
         """
-        level = self.level if level is None else covariance.check_level(level)
-        reach = covariance.two_sided(level, self._df) * self._errors
+        level = self.level if level is None else check_level(level)
+        reach = two_sided_quantile(level, self._df) * self._errors
         params = np.where(self.estimate.estimable[:, None], self.estimate.params, np.nan)
-        return per_output(np.stack([params - reach, params + reach], axis=1))
+        return squeeze_outputs(np.stack([params - reach, params + reach], axis=1))
 
     def cov_params(self):
         """Return the covariance of the coefficients, `(P, P)`."""
-        return per_output(covariance.covariance(self.estimate, self.meat))
+        return squeeze_outputs(covariance.covariance(self.estimate, self.meat))
 
     def output(self, name) -> "RegressionReport":
         """Return the report of one output, by its name or number."""
@@ -220,9 +223,9 @@ class RegressionReport:
         if name not in names and name not in range(len(names)):
             raise ValueError(f"`name` must be one of the outputs {list(names)}. Received: {name!r}.")
         j = names.index(name) if name in names else int(name)
-        found = self.estimate
-        one = {key: getattr(found, key)[j : j + 1] for key in ("ssr", "ess", "tss")}
-        estimate = dataclasses.replace(found, output_names=(names[j],), params=found.params[:, j : j + 1], **one)
+        whole = self.estimate
+        one = {key: getattr(whole, key)[j : j + 1] for key in ("ssr", "ess", "tss")}
+        estimate = dataclasses.replace(whole, output_names=(names[j],), params=whole.params[:, j : j + 1], **one)
         return dataclasses.replace(
             self, estimate=estimate, meat=None if self.meat is None else self.meat[:, :, j : j + 1]
         )
@@ -328,22 +331,22 @@ class RegressionReport:
         """
         from keras_linreg import plots
 
-        found = self.estimate
-        covariance.refuse_penalty(found)
-        start = int(found.has_intercept)
+        estimate = self.estimate
+        estimate.unpenalised_coordinates()
+        start = int(estimate.has_intercept)
         if len(self.names) != 1 + start:
             raise ValueError(f"`plot_line` draws a fit of one feature. Received: {len(self.names) - start} features.")
-        if not found.estimable[-1]:
+        if not estimate.estimable[-1]:
             raise ValueError(f"`plot_line` needs a feature that varies. Received: {self.names[-1]}, which is constant.")
         if (x is None) != (y is None):
             raise ValueError(f"`x` and `y` must be given together. Received: {'y' if x is None else 'x'} alone.")
         if x is None:
             x, y = [np.nan], np.full((1, len(self.output_names)), np.nan)
-            grid = covariance.typical_rows(found, GRID)
+            grid = typical_rows(estimate, GRID)
         else:
             x = np.asarray(x, np.float64).ravel()
             grid = np.linspace(*_ends(x), GRID)[:, None]
-        line = covariance.intervals(found, grid, self.level)
+        line = intervals(estimate, grid, self.level)
         ax = plots.figure()[1][0] if ax is None else ax
         one = self.output_names[0] if len(self.output_names) == 1 else None
         plots.fitted_line(
@@ -368,7 +371,7 @@ class RegressionReport:
 
     @property
     def _is_penalised(self) -> bool:
-        return self.estimate.root is None
+        return self.estimate.is_penalised
 
     @property
     def _df(self) -> int | None:
@@ -390,19 +393,19 @@ class RegressionReport:
 
     @property
     def _rsquared(self) -> np.ndarray:
-        found = self.estimate
+        estimate = self.estimate
         with np.errstate(divide="ignore", invalid="ignore"):
-            return found.ess / found.tss
+            return estimate.ess / estimate.tss
 
     @property
     def _f(self) -> np.ndarray:
-        found = self.estimate
-        if self._is_penalised or not found.df_model or found.df_resid <= 0:
-            return np.full(len(found.ssr), np.nan)
+        estimate = self.estimate
+        if self._is_penalised or not estimate.df_model or estimate.df_resid <= 0:
+            return np.full(len(estimate.ssr), np.nan)
         if self.meat is None:
             with np.errstate(divide="ignore", invalid="ignore"):
-                return found.ess / found.df_model / found.scale
-        return covariance.wald_of_all(found, self.meat) / found.df_model
+                return estimate.ess / estimate.df_model / estimate.scale
+        return wald_statistic_of_all(estimate, self.meat) / estimate.df_model
 
     @property
     def _likelihood(self) -> np.ndarray:

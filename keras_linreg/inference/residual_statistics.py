@@ -4,33 +4,33 @@ import math
 
 import numpy as np
 
-from keras_linreg.inference import covariance
-from keras_linreg.inference.estimate import Estimate, estimated
+from keras_linreg.inference.distributions import p_of_chi2, p_of_f
+from keras_linreg.inference.estimate import Estimate, estimate_parameters
 from keras_linreg.inference.quantiles import Quantiles
 from keras_linreg.inference.second_pass import Block, least_left
 from keras_linreg.moments.accumulator import Accumulator
-from keras_linreg.solvers import least_squares
+from keras_linreg.solvers import solve
 
 SAMPLE_ROWS = 5000
 MOST_WHITE_TERMS = 300
 INFLUENCE = ("rows", "cooks_distance", "resid_studentized", "leverage", "residuals", "fitted")
 
 
-def standardized(found: Estimate, block: Block) -> np.ndarray:
+def standardized(estimate: Estimate, block: Block) -> np.ndarray:
     """Return the internally studentised residuals `(n, k)`; NaN where a row has leverage 1."""
     left = 1 - block.leverage
-    left = np.where(left < least_left(found), np.nan, left)
-    return block.residuals / np.sqrt(found.scale * left[:, None])
+    left = np.where(left < least_left(estimate), np.nan, left)
+    return block.residuals / np.sqrt(estimate.scale * left[:, None])
 
 
 class Residuals:
     """Moments, order and quantiles of the residuals."""
 
-    def __init__(self, found: Estimate):
-        self.estimate = found
-        self.unit = np.where(found.scale > 0, np.sqrt(found.scale), 1.0)
-        self.moments = (0, *np.zeros((4, len(found.ssr))))
-        self.steps = np.zeros(len(found.ssr))
+    def __init__(self, estimate: Estimate):
+        self.estimate = estimate
+        self.unit = np.where(estimate.scale > 0, np.sqrt(estimate.scale), 1.0)
+        self.moments = (0, *np.zeros((4, len(estimate.ssr))))
+        self.steps = np.zeros(len(estimate.ssr))
         self.last: np.ndarray | None = None
         self.quantiles = [Quantiles(unit) for unit in self.unit]
         self.standardized = [Quantiles(1.0) for _ in self.unit]
@@ -44,9 +44,9 @@ class Residuals:
         steps = (np.diff(u, axis=0) ** 2).sum(axis=0)
         return block.residuals, standardized(self.estimate, block), moments, steps
 
-    def add(self, found: tuple) -> None:
+    def add(self, of_block: tuple) -> None:
         """Add what a block said, in the order of the rows."""
-        residuals, standard, moments, steps = found
+        residuals, standard, moments, steps = of_block
         if not len(residuals):
             return
         self.moments = _merged(self.moments, moments)
@@ -99,31 +99,31 @@ def _merged(a: tuple, b: tuple) -> tuple:
 class Influence:
     """The rows of largest Cook's distance, of each output."""
 
-    def __init__(self, found: Estimate, most: int):
-        self.estimate, self.most = found, most
+    def __init__(self, estimate: Estimate, most: int):
+        self.estimate, self.most = estimate, most
         self.exact_rows = 0
-        self.kept = [np.zeros((len(INFLUENCE), 0)) for _ in found.ssr]
+        self.kept = [np.zeros((len(INFLUENCE), 0)) for _ in estimate.ssr]
 
     def of(self, block: Block) -> tuple:
         """Return how many rows have leverage 1, and the candidates among the others."""
-        found, h = self.estimate, block.leverage
-        inner = standardized(found, block)
-        distance = inner**2 / found.rank * (h / (1 - h))[:, None]
-        df = found.df_resid
+        estimate, h = self.estimate, block.leverage
+        inner = standardized(estimate, block)
+        distance = inner**2 / estimate.rank * (h / (1 - h))[:, None]
+        df = estimate.df_resid
         outer = inner * np.sqrt((df - 1) / (df - inner**2)) if df > 1 else np.full(inner.shape, np.nan)
-        good = 1 - h >= least_left(found)
+        good = 1 - h >= least_left(estimate)
         distance[~np.isfinite(distance)] = 0.0  # of a fit that is perfect to the last bit
         rows = block.rows
         each = []
-        for j in range(len(found.ssr)):
+        for j in range(len(estimate.ssr)):
             columns = [rows, distance[:, j], outer[:, j], h, block.residuals[:, j], block.fitted[:, j]]
             each.append(self._largest(np.stack(columns)[:, good]))
         return int((~good).sum()), each
 
-    def add(self, found: tuple) -> None:
+    def add(self, of_block: tuple) -> None:
         """Add what a block said."""
-        self.exact_rows += found[0]
-        self.kept = [self._largest(np.concatenate(both, axis=1)) for both in zip(self.kept, found[1], strict=True)]
+        self.exact_rows += of_block[0]
+        self.kept = [self._largest(np.concatenate(both, axis=1)) for both in zip(self.kept, of_block[1], strict=True)]
 
     def result(self) -> dict[str, np.ndarray]:
         """Return arrays `(m, k)`, the most influential rows first."""
@@ -139,8 +139,8 @@ class Influence:
 class Sample:
     """Rows drawn at random, each as likely as any other, and the same ones each time."""
 
-    def __init__(self, found: Estimate):
-        self.estimate = found
+    def __init__(self, estimate: Estimate):
+        self.estimate = estimate
         self.random = np.random.default_rng(0)
         self.keys = np.zeros(0)
         self.kept: dict[str, np.ndarray] = {}
@@ -157,29 +157,29 @@ class Sample:
             "leverage": block.leverage,
         }
 
-    def add(self, found: dict[str, np.ndarray]) -> None:
+    def add(self, of_block: dict[str, np.ndarray]) -> None:
         """Draw a key for each row, and keep those of the smallest."""
-        keys = self.random.random(len(found["rows"]))
+        keys = self.random.random(len(of_block["rows"]))
         if len(self.keys) == SAMPLE_ROWS:
             chosen = keys < self.keys.max()
-            keys, found = keys[chosen], {name: part[chosen] for name, part in found.items()}
+            keys, of_block = keys[chosen], {name: part[chosen] for name, part in of_block.items()}
         if self.kept:
-            found = {name: np.concatenate([part, found[name]]) for name, part in self.kept.items()}
+            of_block = {name: np.concatenate([part, of_block[name]]) for name, part in self.kept.items()}
         keys = np.concatenate([self.keys, keys])
         chosen = np.sort(np.argsort(keys, kind="stable")[:SAMPLE_ROWS])
-        self.keys, self.kept = keys[chosen], {name: part[chosen] for name, part in found.items()}
+        self.keys, self.kept = keys[chosen], {name: part[chosen] for name, part in of_block.items()}
 
 
 class Auxiliary:
     """Regressions of the squared residuals on the columns, and on their squares and products, as any other fit."""
 
-    def __init__(self, found: Estimate):
-        self.estimate = found
-        self.start = int(found.has_intercept)
-        self.width = found.rank - self.start
+    def __init__(self, estimate: Estimate):
+        self.estimate = estimate
+        self.start = int(estimate.has_intercept)
+        self.width = estimate.rank - self.start
         self.white_terms = self.width * (self.width + 3) // 2
-        outputs = len(found.ssr)
-        few = self.white_terms <= MOST_WHITE_TERMS and self.white_terms < found.nobs - 1
+        outputs = len(estimate.ssr)
+        few = self.white_terms <= MOST_WHITE_TERMS and self.white_terms < estimate.nobs - 1
         self.columns = Accumulator(self.width, outputs) if self.width else None
         self.terms = Accumulator(self.white_terms, outputs) if few and self.width else None
 
@@ -194,9 +194,9 @@ class Auxiliary:
         first, second = np.triu_indices(self.width)
         return z, np.concatenate([z, z[:, first] * z[:, second]], axis=1), squares
 
-    def add(self, found: tuple) -> None:
+    def add(self, of_block: tuple) -> None:
         """Add them to the regressions."""
-        columns, terms, squares = found
+        columns, terms, squares = of_block
         if self.columns is not None and len(squares):
             self.columns.update(columns, squares)
         if self.terms is not None and len(squares):
@@ -217,9 +217,9 @@ def _explained(accumulator: Accumulator | None) -> tuple | None:
         return None
     statistics = accumulator.result()
     names = tuple(str(j) for j in range(accumulator.features)), tuple(str(j) for j in range(accumulator.outputs))
-    solution = least_squares.solve(statistics, accumulator.rows, *names)
-    found = estimated(statistics, solution)
+    solution = solve(statistics, accumulator.rows, *names)
+    estimate = estimate_parameters(statistics, solution)
     with np.errstate(invalid="ignore", divide="ignore"):
-        lm, df = found.nobs * found.ess / found.tss, found.df_model
-        f = found.ess / df / found.scale
-    return lm, covariance.p_of_chi2(lm, df), f, covariance.p_of_f(f, df, found.df_resid), df
+        lm, df = estimate.nobs * estimate.ess / estimate.tss, estimate.df_model
+        f = estimate.ess / df / estimate.scale
+    return lm, p_of_chi2(lm, df), f, p_of_f(f, df, estimate.df_resid), df

@@ -28,10 +28,10 @@ class Heteroscedastic:
         White (1980); MacKinnon, White, "Some heteroskedasticity-consistent covariance matrix estimators" (1985).
     """
 
-    def __init__(self, found: Estimate, cov_type: str):
-        self.found, self.cov_type = found, cov_type
+    def __init__(self, estimate: Estimate, cov_type: str):
+        self.estimate, self.cov_type = estimate, cov_type
         self.power = {"HC2": 1, "HC3": 2}.get(cov_type, 0)
-        self.sums = np.zeros((found.rank, found.rank, len(found.ssr)))
+        self.sums = np.zeros((estimate.rank, estimate.rank, len(estimate.ssr)))
         self.exact_rows: list[int] = []
 
     def of(self, block: Block) -> tuple:
@@ -40,14 +40,14 @@ class Heteroscedastic:
         exact = np.zeros(0, int)
         if self.power:
             left = 1 - block.leverage
-            exact = block.rows[left < least_left(self.found)]
+            exact = block.rows[left < least_left(self.estimate)]
             scores = scores / (left if self.power == 2 else np.sqrt(left))[:, None]
         return exact, _stacked([_square(block.z * scores[:, j : j + 1]) for j in range(scores.shape[1])])
 
-    def add(self, found: tuple) -> None:
+    def add(self, of_block: tuple) -> None:
         """Add what a block said."""
-        self.exact_rows.extend(found[0].tolist())
-        self.sums += found[1]
+        self.exact_rows.extend(of_block[0].tolist())
+        self.sums += of_block[1]
 
     def meat(self) -> np.ndarray:
         """Return the meat `(m, m, k)`."""
@@ -57,7 +57,7 @@ class Heteroscedastic:
                 f"`cov_type` {self.cov_type!r} divides by one less the leverage, which is 1 where a coefficient serves "
                 f"a single row: take 'HC0' or 'HC1'. Received: leverage 1 in row {shown}."
             )
-        return self.sums * (self.found.nobs / self.found.df_resid if self.cov_type == "HC1" else 1.0)
+        return self.sums * (self.estimate.nobs / self.estimate.df_resid if self.cov_type == "HC1" else 1.0)
 
 
 class Clustered:
@@ -72,19 +72,19 @@ class Clustered:
         Liang, Zeger (1986); Cameron, Miller, "A practitioner's guide to cluster-robust inference" (2015).
     """
 
-    def __init__(self, found: Estimate, groups):
-        self.found = found
+    def __init__(self, estimate: Estimate, groups):
+        self.estimate = estimate
         self.labels = _Labels(groups)
-        self.sums = np.zeros((0, found.rank, len(found.ssr)))
+        self.sums = np.zeros((0, estimate.rank, len(estimate.ssr)))
         self.there = np.zeros(0, bool)  # groups of which a row has a weight
 
     def of(self, block: Block) -> tuple:
         """Return how many rows there were, which were used, and their scores."""
         return block.given, block.used, block.z[:, :, None] * block.residuals[:, None]
 
-    def add(self, found: tuple) -> None:
+    def add(self, of_block: tuple) -> None:
         """Add each row's score to its group."""
-        given, used, scores = found
+        given, used, scores = of_block
         codes = self.labels.take(given)
         codes = codes if used is None else codes[used]
         if not len(codes):
@@ -108,10 +108,10 @@ class Clustered:
     def meat(self) -> np.ndarray:
         """Return the meat `(m, m, k)`, the correction for few groups included."""
         self.labels.refuse_more()
-        count, nobs = self.count, self.found.nobs
+        count, nobs = self.count, self.estimate.nobs
         if count < 2:
             raise ValueError(f"`groups` must name at least two groups. Received: {count}.")
-        correction = count / (count - 1) * (nobs - 1) / self.found.df_resid
+        correction = count / (count - 1) * (nobs - 1) / self.estimate.df_resid
         return correction * _stacked([_square(self.sums[:, :, j]) for j in range(self.sums.shape[2])])
 
 
@@ -128,20 +128,20 @@ class Autocorrelated:
         matrix" (1987).
     """
 
-    def __init__(self, found: Estimate, maxlags: int):
+    def __init__(self, estimate: Estimate, maxlags: int):
         self.maxlags = maxlags
-        outputs = len(found.ssr)
-        self.sums = np.zeros((found.rank, found.rank, outputs))
-        self.last = np.zeros((0, found.rank, outputs))
+        outputs = len(estimate.ssr)
+        self.sums = np.zeros((estimate.rank, estimate.rank, outputs))
+        self.last = np.zeros((0, estimate.rank, outputs))
 
     def of(self, block: Block) -> np.ndarray:
         """Return the scores."""
         return block.z[:, :, None] * block.residuals[:, None]
 
-    def add(self, found: np.ndarray) -> None:
+    def add(self, of_block: np.ndarray) -> None:
         """Add the products of the scores with those of the rows before them."""
         before = len(self.last)
-        scores = np.concatenate([self.last, found])
+        scores = np.concatenate([self.last, of_block])
         for j in range(scores.shape[2]):
             mine = np.ascontiguousarray(scores[:, :, j])
             self.sums[:, :, j] += _square(mine[before:])
@@ -157,28 +157,28 @@ class Autocorrelated:
 
 
 def meat(
-    found: Estimate, batches: Iterable[tuple], cov_type: str, groups=None, maxlags=None
+    estimate: Estimate, batches: Iterable[tuple], cov_type: str, groups=None, maxlags=None
 ) -> tuple[np.ndarray | None, int | None]:
     """Return the meat `(m, m, k)` of a covariance, by a second pass; and the number of groups, if there are any.
 
     Args:
-        found: the estimate of the fit.
+        estimate: of the fit.
         batches: `(x, y, sample_weight)` of its rows once more.
         cov_type: one of `COV_TYPES`; of `"nonrobust"` there is no meat, but the rows are compared.
         groups: of each row, for `"cluster"`.
         maxlags: for `"HAC"`.
     """
     if cov_type == "nonrobust":
-        read(found, batches, [])
+        read(estimate, batches, [])
         return None, None
     reading: Heteroscedastic | Clustered | Autocorrelated
     if cov_type == "cluster":
-        reading = Clustered(found, groups)
+        reading = Clustered(estimate, groups)
     elif cov_type == "HAC":
-        reading = Autocorrelated(found, maxlags)
+        reading = Autocorrelated(estimate, maxlags)
     else:
-        reading = Heteroscedastic(found, cov_type)
-    read(found, batches, [reading])
+        reading = Heteroscedastic(estimate, cov_type)
+    read(estimate, batches, [reading])
     return reading.meat(), reading.count if isinstance(reading, Clustered) else None
 
 

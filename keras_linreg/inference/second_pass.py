@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from keras_linreg.inference.covariance import BLOCK_NUMBERS
+from keras_linreg.data.row_blocks import row_blocks, without_zero_weights
 from keras_linreg.inference.estimate import Estimate
-from keras_linreg.moments.reduce import blocks, without_zeros
+from keras_linreg.inference.intervals import BLOCK_NUMBERS
 from keras_linreg.utils.threads import in_order, one_blas_thread
 
 RULE = "`data` must be what the model was fitted on: the same rows, with the same weights."
@@ -52,34 +52,33 @@ class Reading(Protocol):
     def of(self, block: Block) -> Any:
         """Return what a block says; on any thread."""
 
-    def add(self, found: Any) -> None:
+    def add(self, what: Any) -> None:
         """Take what `of` returned, in the order of the rows."""
 
 
-def read(found: Estimate, batches: Iterable[tuple], readings: Sequence[Reading]) -> None:
+def read(estimate: Estimate, batches: Iterable[tuple], readings: Sequence[Reading]) -> None:
     """Read the rows of the fit once more, in bounded memory.
 
     Args:
-        found: the estimate of the fit, without a penalty.
+        estimate: of the fit, without a penalty.
         batches: `(x, y, sample_weight)` of the same rows.
         readings: what takes the blocks.
 
     Raises:
         ValueError: they are not the rows of the fit.
     """
-    start = int(found.has_intercept)
-    kernel = found.params[start:]
-    coordinates = found.coordinates
-    assert coordinates is not None
-    middle = found.params[0] + coordinates.centre.sum(axis=0) @ kernel if start else np.zeros(kernel.shape[1])
-    check = _Check(found)
+    start = int(estimate.has_intercept)
+    kernel = estimate.params[start:]
+    coordinates = estimate.unpenalised_coordinates()
+    middle = estimate.params[0] + coordinates.centre.sum(axis=0) @ kernel if start else np.zeros(kernel.shape[1])
+    check = _Check(estimate)
 
     def of_block(numbered: tuple) -> list:
         first, (x, y, weights) = numbered
         given, used = len(x), None
         if weights is not None and (np.asarray(weights) == 0).any():
             used = np.asarray(weights) != 0
-        x, y, weights = without_zeros(x, y, weights)
+        x, y, weights = without_zero_weights(x, y, weights)
         root = None if weights is None else np.sqrt(weights)[:, None]
         moved = coordinates.centred(x)  # so that an offset of the columns takes no digits
         z, explained = coordinates.of_centred(moved), moved @ kernel
@@ -99,55 +98,55 @@ def read(found: Estimate, batches: Iterable[tuple], readings: Sequence[Reading])
     check.refuse_others()
 
 
-def least_left(found: Estimate) -> float:
+def least_left(estimate: Estimate) -> float:
     """Return what is left of 1, up to rounding, by the leverage of a row that has a coefficient to itself."""
-    return max(FITTED_EXACTLY, 16 * 2.0**-53 * found.scaled_condition_number)
+    return max(FITTED_EXACTLY, 16 * 2.0**-53 * estimate.scaled_condition_number)
 
 
-def slack_of(found: Estimate) -> float:
+def slack_of(estimate: Estimate) -> float:
     """Return how far moments may be off, as part of their size, that are taken from the same data twice."""
-    return max(SAME[found.dtype], 1e3 * 2.0**-53 * found.scaled_condition_number)
+    return max(SAME[estimate.dtype], 1e3 * 2.0**-53 * estimate.scaled_condition_number)
 
 
 class _Check:
     """Compares rows with those of the fit: in its coordinates their cross-products are the identity."""
 
-    def __init__(self, found: Estimate):
-        self.found, self.slack = found, slack_of(found)
-        width = found.rank
+    def __init__(self, estimate: Estimate):
+        self.estimate, self.slack = estimate, slack_of(estimate)
+        width = estimate.rank
         self.nobs = 0
         self.sums: list = [
             np.zeros(width),
             np.zeros(width),
-            np.zeros((width, len(found.ssr))),
-            np.zeros(len(found.ssr)),
+            np.zeros((width, len(estimate.ssr))),
+            np.zeros(len(estimate.ssr)),
         ]
 
     def of(self, block: Block) -> tuple:
         z, u = block.z, block.residuals
-        across = z.T @ z[:, 0] if self.found.has_intercept else np.zeros(z.shape[1])
+        across = z.T @ z[:, 0] if self.estimate.has_intercept else np.zeros(z.shape[1])
         return len(z), [across, np.einsum("ij,ij->j", z, z), z.T @ u, np.einsum("ij,ij->j", u, u)]
 
-    def add(self, found: tuple) -> None:
-        self.nobs += found[0]
-        most = self.found.nobs
+    def add(self, of_block: tuple) -> None:
+        self.nobs += of_block[0]
+        most = self.estimate.nobs
         if self.nobs > most:  # a stream may have no end
             raise ValueError(f"{RULE} Received: at least {self.nobs} rows, and the fit was of {most}.")
-        self.sums = [total + part for total, part in zip(self.sums, found[1], strict=True)]
+        self.sums = [total + part for total, part in zip(self.sums, of_block[1], strict=True)]
 
     def refuse_others(self) -> None:
-        found, slack = self.found, self.slack
+        estimate, slack = self.estimate, self.slack
         across, norms, gradient, ssr = self.sums
-        if self.nobs != found.nobs:
+        if self.nobs != estimate.nobs:
             raise ValueError(
-                f"{RULE} Received: {self.nobs} rows, and the fit was of {found.nobs}, rows of weight 0 not counted."
+                f"{RULE} Received: {self.nobs} rows, and the fit was of {estimate.nobs}, rows of weight 0 not counted."
             )
-        size = np.sqrt(np.maximum(found.tss, 1e-300))
+        size = np.sqrt(np.maximum(estimate.tss, 1e-300))
         same = (
             (np.abs(norms - 1) <= slack).all()
             and (np.abs(across[1:]) <= slack).all()
             and (np.abs(gradient) <= slack * size).all()
-            and (np.abs(ssr - found.ssr) <= slack * found.ssr + slack**2 * found.tss).all()
+            and (np.abs(ssr - estimate.ssr) <= slack * estimate.ssr + slack**2 * estimate.tss).all()
         )
         if not same:
             raise ValueError(f"{RULE} Received: as many rows, with other moments.")
@@ -155,6 +154,6 @@ class _Check:
 
 def _numbered(batches: Iterable[tuple]) -> Iterator[tuple]:
     first = 0
-    for block in blocks(batches, BLOCK_NUMBERS):
+    for block in row_blocks(batches, BLOCK_NUMBERS):
         yield first, block
         first += len(block[0])

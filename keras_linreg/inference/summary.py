@@ -62,21 +62,21 @@ def text_of_wald_test(test) -> str:
     return "\n".join([*lines, *(f"{test.distribution}{df} = {_number(f)}, p = {_p_value(p)}" for f, p in pairs)])
 
 
-def text_of_comparison(found) -> str:
+def text_of_comparison(comparison) -> str:
     """Return the comparison of two models, in lines."""
     lines = []
-    parts = (found.fvalue, found.f_pvalue, found.lr_stat, found.lr_pvalue)
+    parts = (comparison.fvalue, comparison.f_pvalue, comparison.lr_stat, comparison.lr_pvalue)
     for f, f_p, ratio, ratio_p in zip(*map(_listed, parts), strict=True):
-        lines.append(f"F({found.df_diff}, {found.df_denom}) = {_number(f)}, p = {_p_value(f_p)}")
-        lines.append(f"Likelihood ratio: chi2({found.df_diff}) = {_number(ratio)}, p = {_p_value(ratio_p)}")
+        lines.append(f"F({comparison.df_diff}, {comparison.df_denom}) = {_number(f)}, p = {_p_value(f_p)}")
+        lines.append(f"Likelihood ratio: chi2({comparison.df_diff}) = {_number(ratio)}, p = {_p_value(ratio_p)}")
     return "\n".join(lines)
 
 
-def text_of_diagnostics(found) -> str:
+def text_of_diagnostics(diagnostics) -> str:
     """Return the tables of diagnostics, a block an output."""
     blocks = []
-    for name in found.output_names:
-        one = found.output(name)
+    for name in diagnostics.output_names:
+        one = diagnostics.output(name)
         facts = [
             (("Rows", f"{one.nobs:,}"), ("Durbin-Watson", _number(one.durbin_watson, 4))),
             (("Mean of residuals", _number(one.mean, 3)), ("Jarque-Bera", _number(one.jarque_bera, 4))),
@@ -90,7 +90,7 @@ def text_of_diagnostics(found) -> str:
         rows = [(f"row {row}", [_number(c[i], 4) for c in columns]) for i, row in enumerate(one.rows.tolist())]
         title = shortened(f"Diagnostics of the regression of {name}", WIDTH)
         blocks.append("\n".join([text_of_facts(title, facts), spread, _table(head, rows)]))
-    notes = [line for note in found.notes for line in _wrapped(f"* {note}")]
+    notes = [line for note in diagnostics.notes for line in _wrapped(f"* {note}")]
     return "\n".join(["\n\n".join(blocks), *notes])
 
 
@@ -139,16 +139,16 @@ def _facts(report) -> list[tuple]:
 def _coefficients(report) -> tuple[tuple, list]:
     letter = "t" if report.cov_type == "nonrobust" else "z"
     head = ("coef", "std err", letter, f"P>|{letter}|", *_limits(report.level), "VIF")
-    found = report.estimate
+    estimate = report.estimate
     limits, rows = report.conf_int(), []
     each = (report.params, report.bse, report.tvalues, report.pvalues)
     for i, name in enumerate(report.names):
-        if found.estimable[i] or found.root is None:
+        if estimate.estimable[i] or estimate.is_penalised:
             vif = "" if math.isnan(report.vif[i]) else _number(report.vif[i], 3)
             cells = [*_cells(*(column[i] for column in each), *limits[i]), vif]
-            cells = cells if found.root is not None else cells[:1]
+            cells = cells if not estimate.is_penalised else cells[:1]
         else:
-            cells = ["aliased"] if found.dropped else [_number(report.params[i]), "n/a"]
+            cells = ["aliased"] if estimate.dropped else [_number(report.params[i]), "n/a"]
         rows.append((name, cells))
     return head, rows
 

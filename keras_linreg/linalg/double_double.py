@@ -22,7 +22,7 @@ class DoubleDouble:
         "Accurate sum and dot product" (2005), algorithms 3.1 to 3.3.
 
     Example:
-    >>> from keras_linreg.doubledouble import DoubleDouble
+    >>> from keras_linreg.linalg.double_double import DoubleDouble
     >>> third = DoubleDouble(1.0) / DoubleDouble(3.0)
     >>> float((third * DoubleDouble(3.0) - DoubleDouble(1.0)).hi)
     0.0

@@ -1,66 +1,105 @@
-"""The one pass of an exact fit: what is done with each batch that Keras's loop draws, and at the end of the data."""
+"""The one pass of a fit: what happens to each batch that Keras's loop draws, and at the end of the data."""
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 import time
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, Schema, block_size, dense_batch, is_stream, output_names, parts_of
-from keras_linreg.inference.fitted_moments import Fit
+from keras_linreg.data import Prepared, block_size, dense_batch, is_stream, output_names, parts_of
+from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.moments.accumulator import Accumulator
-from keras_linreg.moments.moments import Moments, naming
-from keras_linreg.moments.reduce import Statistics
-from keras_linreg.solvers import least_squares, refine
+from keras_linreg.moments.checks import naming_columns
+from keras_linreg.moments.moments import Moments
+from keras_linreg.solvers import Solution
+from keras_linreg.solvers.refine import refine
+from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.training import loop
+from keras_linreg.utils import keras_compat
+from keras_linreg.utils.types import Batch, Data
 from keras_linreg.utils.warnings import warn_user
 
-BATCH_NUMBERS = 2**25  # of a batch where the user names no size: large, and yet the progress bar moves
+BATCH_NUMBERS = 2**25  # of a batch if the user names no size: large, and yet the progress bar moves
 BATCH_HEIGHT = 64
-ENOUGH_DIGITS = 13.0
-FURTHER_LOOKS = 2
-PROGRESS_SHARE = 0.1  # of the time may go into the loss that the progress bar shows
+PROGRESS_SHARE = 0.1  # of the time may be spent on the loss that the progress bar shows
+
+
+class ModelOfPass(Protocol):
+    """What a pass needs to know of its model, and what it does to it."""
+
+    units: int
+    built: bool
+    stop_training: bool
+    feature_names: list[str]
+    metrics: list[keras.Metric]
+    fitted: FittedMoments | None
+    distribute_strategy: tf.distribute.Strategy
+
+    def adopt_matrix(self, width: int) -> None:
+        """Build the model on matrices of so many columns."""
+
+    def solve_moments(self, moments: Moments) -> FittedMoments:
+        """Return moments solved with the model's penalty and rule."""
+
+    def set_fitted(self, fitted: FittedMoments) -> None:
+        """Set the weights to the solution of moments."""
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return loss and metrics."""
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Update the metrics."""
 
 
 class OnePass:
     """Takes the batches of the first epoch into an accumulator, and gives the model their solution when it ends.
 
-    The model is not touched before. Arrays in memory do not go through Keras's loop: it counts their batches.
+    Until then the model keeps its weights. Arrays in memory do not go through Keras's loop: it counts their batches.
 
     Args:
-        model: the `ExactLinearRegression`.
-        data: what is fitted.
+        model: to be fitted.
+        data: to fit it on.
         y: the targets as the user gave them, which may have names.
-        batch_size: the user's.
-        callbacks: the user's.
-        verbose: the user's.
+        batch_size, callbacks, verbose: the user's.
+
+    Attributes:
+        metrics_are_lent: whether an evaluation, or an update of the pass's own, uses the model's metrics now.
+        was_restored: whether a callback restored the moments of an earlier fit while this one began.
+        loss: the mean squared error of the solution so far.
     """
 
-    def __init__(self, model, data: Prepared, y, batch_size, callbacks, verbose):
+    def __init__(
+        self, model: ModelOfPass, data: Prepared, y: Data, batch_size: int | None, callbacks: Any, verbose: str | int
+    ):
         self.model = model
         self.data = data
-        self.aside = False  # whether the model's metrics are somebody else's for a moment
-        self.was_restored = False  # moments came from a backup while callbacks began
+        self.metrics_are_lent = False
+        self.was_restored = False
         self.loss = 0.0
         self._output_names = output_names(y, model.units)
         self._rows = None if is_stream(data.x) else batch_rows(data, batch_size)
         self._part = None if self._rows is None else parts_of(data, self._rows)
         self._accumulator: Accumulator | None = None
-        self._fit: Fit | None = None  # the final one
+        self._fitted: FittedMoments | None = None  # once the data have ended
         self._has_metrics = False
         self._every_batch = loop.watch_batches(callbacks, kinds=("", "train_"))
-        self._shown = verbose in ("auto", 1, True)
-        self._next_look = 0.0
+        self._shows_progress = verbose in ("auto", 1, True)
+        self._next_progress = 0.0
         self._batches = 0
-        self._checked = False
+        self._has_begun = False
 
-    def batches(self):
-        """Return what Keras is to iterate over: a stream itself, of arrays the numbers of the batches."""
+    @property
+    def is_finished(self) -> bool:
+        """Whether the data have ended, and the model has their solution."""
+        return self._fitted is not None
+
+    def batches(self) -> Any:
+        """Return what Keras iterates over: a stream itself; for arrays, the numbers of their batches."""
         if self._rows is None:
             return self.data.x
         numbers = _counting(-(-int(self.data.x.shape[0]) // self._rows))
@@ -68,79 +107,75 @@ class OnePass:
         # A strategy cuts a batch into one part for each replica: one of them gets the number.
         return numbers if replicas == 1 else numbers.map(lambda i: tf.concat([[i], -tf.ones(replicas - 1, i.dtype)], 0))
 
-    def take(self, batch) -> None:
-        """Take one batch; after the first epoch, for metrics alone."""
-        if not self._checked:
+    def take(self, batch: Any) -> None:
+        """Take one batch; after the first epoch, only to update metrics."""
+        if not self._has_begun:
             self._begin()
-        self._batches += self._fit is None
-        for part in self._local(batch):
+        self._batches += self._fitted is None
+        for part in self._batches_of_replicas(batch):
             x, y, weight = dense_batch(part) if self._part is None else self._part(int(part))
             if not len(x):
                 continue
-            if self._fit is None:
+            if self._fitted is None:
                 self._add(x, y, weight)
             if self._has_metrics:
-                self._measure(x, y, weight)
+                self._update_metrics(x, y, weight)
 
-    def logs(self) -> dict:
-        """Return loss and metrics of the rows so far; the loss is looked at only where somebody sees it."""
-        if self._fit is None and self._accumulator is not None:
+    def logs(self) -> dict[str, Any]:
+        """Return loss and metrics of the rows so far; the loss is computed only if somebody sees it."""
+        if self._fitted is None and self._accumulator is not None:
             began = time.monotonic()
-            if self._every_batch or (self._shown and began >= self._next_look):
-                so_far = self._so_far()
-                self.loss = so_far.mean_squared_error if so_far else 0.0
+            if self._every_batch or (self._shows_progress and began >= self._next_progress):
+                solution = self._solution_so_far()
+                self.loss = solution.mean_squared_error if solution else 0.0
                 now = time.monotonic()
-                self._next_look = now + (now - began) / PROGRESS_SHARE
+                self._next_progress = now + (now - began) / PROGRESS_SHARE
         if not self._has_metrics:
             return {"loss": self.loss}
-        with self.set_aside():
+        with self.lending_metrics():
             return {**self.model.get_metrics_result(), "loss": self.loss}
 
     def finish(self) -> None:
-        """Solve, and give the model its weights and moments; once."""
-        if self._fit is not None:
+        """Solve the moments, and give the model its weights; once."""
+        if self._fitted is not None:
             return
         if self._accumulator is None:
             raise ValueError("`x` must hold at least one batch. Received: none.")
         accumulator = self._accumulator
-        with naming(self.model.feature_names, self._output_names):
-            fit = self._polished(self._fit_of(accumulator.result()))
-        least_squares.warn(fit.solution)
-        everything = self._part is not None and accumulator.rows == int(self.data.x.shape[0])
-        if self.model.stop_training and not everything:
+        with naming_columns(self.model.feature_names, self._output_names):
+            fitted = self._refined(self._solve(accumulator.result()))
+        fitted.solution.warn()
+        is_complete = self._part is not None and accumulator.rows == int(self.data.x.shape[0])
+        if self.model.stop_training and not is_complete:
             warn_user(
                 f"A callback stopped the fit in its first epoch: it is the fit of the {accumulator.rows} rows so far."
             )
-        self.model._take(fit)
+        self.model.set_fitted(fitted)
         self._accumulator = None
-        self._end(fit)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the data have ended, and the model is their solution."""
-        return self._fit is not None
+        self._end(fitted)
 
     @contextlib.contextmanager
-    def set_aside(self) -> Iterator[None]:
-        """Leave the model's metrics to somebody else for a moment: an evaluation, an update."""
-        was, self.aside = self.aside, True
+    def lending_metrics(self) -> Iterator[None]:
+        """Lend the model's metrics for a moment, to an evaluation or to an update: the pass leaves them alone."""
+        before, self.metrics_are_lent = self.metrics_are_lent, True
         try:
             yield
         finally:
-            self.aside = was
+            self.metrics_are_lent = before
 
     def _begin(self) -> None:
-        self._checked = True
+        self._has_begun = True
         self._has_metrics = len(self.model.metrics) > 1
-        # Only BackupAndRestore sets an epoch to begin with; it has put back what the first epoch left.
-        if self.was_restored and self.model._initial_epoch:
-            self._end(self.model._fit)
+        # BackupAndRestore alone sets an initial epoch. Then it has restored the result of the first epoch, too.
+        if self.was_restored and keras_compat.initial_epoch(self.model):
+            assert self.model.fitted is not None  # `was_restored` says so
+            self._end(self.model.fitted)
 
-    def _end(self, fit: Fit) -> None:
-        self._fit, self.loss = fit, fit.solution.mean_squared_error
+    def _end(self, fitted: FittedMoments) -> None:
+        self._fitted, self.loss = fitted, fitted.solution.mean_squared_error
 
-    def _local(self, batch) -> list:
-        """Return the batches of each replica."""
+    def _batches_of_replicas(self, batch: Any) -> list[Any]:
+        """Return each replica's batch, or the numbers of batches of arrays."""
         if self.model.distribute_strategy.num_replicas_in_sync == 1:
             return [batch]
         local = self.model.distribute_strategy.experimental_local_results
@@ -148,67 +183,52 @@ class OnePass:
             return [number for replica in local(batch) for number in replica.numpy() if number >= 0]
         return list(zip(*(local(part) for part in batch), strict=True))
 
-    def _add(self, x, y, weight) -> None:
+    def _add(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
         if self._accumulator is None:
             if not self.model.built:  # a dataset that did not tell its width
-                self.model._adopt(Schema.of_matrix(x.shape[1], self.model._given_names))
+                self.model.adopt_matrix(x.shape[1])
             self._accumulator = Accumulator(x.shape[1], self.model.units)
-        with naming(self.model.feature_names, self._output_names):
+        with naming_columns(self.model.feature_names, self._output_names):
             self._accumulator.update(x, y, weight)
 
-    def _so_far(self) -> least_squares.Solution | None:
-        """Return the solution of the rows so far, `None` while all their weights are 0."""
+    def _solution_so_far(self) -> Solution | None:
+        """Return the solution of the rows so far, or None while all their weights are 0."""
         assert self._accumulator is not None  # some rows have been added
-        with naming(self.model.feature_names, self._output_names):
+        with naming_columns(self.model.feature_names, self._output_names):
             statistics = self._accumulator.so_far()
-        return self._fit_of(statistics).solution if statistics.nobs else None
+        return self._solve(statistics).solution if statistics.nobs else None
 
-    def _fit_of(self, statistics: Statistics) -> Fit:
-        model = self.model
+    def _solve(self, statistics: Statistics) -> FittedMoments:
         assert self._accumulator is not None
-        moments = Moments.of(self._accumulator, statistics, model.feature_names, self._output_names)
-        return Fit(moments, model._l2, model.dependent, model.use_bias)
+        return self.model.solve_moments(
+            Moments.of(self._accumulator, statistics, self.model.feature_names, self._output_names)
+        )
 
-    def _polished(self, fit: Fit) -> Fit:
-        """Return the fit after as many further looks at the data as pay, where they can be read again."""
+    def _refined(self, fitted: FittedMoments) -> FittedMoments:
+        """Return the fit with the digits that further looks bring, if the data can be read again and need them."""
         reads_once = self._part is None and not isinstance(self.data.x, tf.data.Dataset | keras.utils.PyDataset)
-        if reads_once or self.model._l2 or not self.model.use_bias or fit.moments.statistics.exact:
-            return fit
-        last = 1.0
-        for _ in range(FURTHER_LOOKS):
-            statistics, solution = fit.moments.statistics, fit.solution
-            if solution.digits >= ENOUGH_DIGITS or (~solution.kept & ~statistics.constant[: len(solution.kept)]).any():
-                break
-            try:
-                found, step = refine.look(statistics, solution, self._again())
-            except refine.OtherData:
-                warn_user(
-                    "A second look at the data, for the last digits, did not bring back the same rows (are they "
-                    "augmented, or shuffled under steps_per_epoch?); it was discarded."
-                )
-                break
-            amplified = least_squares.amplified(solution.condition_number, solution.unexplained)
-            shrinks = step / last if last < 1.0 else min(1.0, 2.0**-53 * amplified)
-            error = min(max(step * shrinks, 2.0**-53), step) / amplified
-            fit, last = self._fit_of(dataclasses.replace(found, error=min(error, statistics.error))), step
-        return fit
+        statistics = fitted.moments.statistics
+        if reads_once or not fitted.penalty.is_zero or not fitted.use_bias or statistics.is_double_double:
+            return fitted
+        refined = refine(statistics, lambda candidate: self._solve(candidate).solution, self._read_again)
+        return fitted if refined is statistics else self._solve(refined)
 
-    def _again(self) -> Iterator[tuple]:
+    def _read_again(self) -> Iterator[Batch]:
         """Yield the batches of the first epoch once more."""
         if self._part is not None:
             yield from (self._part(number) for number in range(self._batches))
         else:
             for _, *batch in itertools.islice(self.data.again(), self._batches):
-                # What a PyDataset hands out may be one array again and again, and blocks are read ahead.
+                # A PyDataset may return the same array again and again, and blocks are read ahead.
                 yield tuple(None if part is None else part.copy() for part in dense_batch(tuple(batch)))
 
-    def _measure(self, x, y, weight) -> None:
-        solution = self._so_far() if self._fit is None else self._fit.solution
+    def _update_metrics(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
+        solution = self._solution_so_far() if self._fitted is None else self._fitted.solution
         if solution is None:
             return
         y_pred = x.astype(np.float64) @ solution.kernel
         y_pred = y_pred if solution.bias is None else y_pred + solution.bias
-        with self.set_aside():
+        with self.lending_metrics():
             self.model.compute_metrics(x, y.astype(np.float64), y_pred, weight)
 
 
@@ -216,12 +236,16 @@ class OnePass:
 def _counting(end: int) -> tf.data.Dataset:
     """Return the dataset of the numbers below `end`; to make one takes as long as to reduce some 50,000 rows."""
     options = tf.data.Options()
-    options.autotune.enabled = False  # a thread that a range does not need, and that takes its time to end
+    options.autotune.enabled = False  # a range does not need the thread, which takes time to end
     return tf.data.Dataset.range(end).with_options(options)
 
 
-def batch_rows(data: Prepared, batch_size) -> int:
-    """Return the rows of a batch of arrays: the user's number, or a large one."""
+def batch_rows(data: Prepared, batch_size: Any) -> int:
+    """Return the rows of a batch of arrays: the user's number, or a large one.
+
+    Raises:
+        ValueError: the user's number is no positive integer.
+    """
     if batch_size is not None:
         if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
             raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}.")

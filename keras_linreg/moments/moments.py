@@ -1,24 +1,24 @@
 """Moments: all that least squares needs to know of the data, from one pass; merged, saved, and solved."""
 
-import contextlib
 import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_linreg.data import Reader, checked_names, default_names, dense_batches, output_names
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
-from keras_linreg.moments import accumulator
-from keras_linreg.moments.accumulator import Accumulator
-from keras_linreg.moments.reduce import LARGEST, NotFinite, Statistics, TooLarge
-from keras_linreg.solvers import least_squares
-from keras_linreg.solvers.least_squares import Solution
+from keras_linreg.moments.accumulator import Accumulator, coarser
+from keras_linreg.moments.checks import naming_columns
+from keras_linreg.solvers import Penalty, Solution, check_dependent, ridge_penalty, solve
+from keras_linreg.sufficient_statistics import Statistics, merge
 from keras_linreg.utils.files import replace_file
+from keras_linreg.utils.types import Data, PathLike
 
 FORMAT = 1
 
@@ -28,15 +28,15 @@ class Moments:
     """Counts, means and cross-products of features and outputs: what one pass over the data leaves behind.
 
     It is immutable, its size does not depend on the number of rows, and `a + b` are the moments of the rows of both.
-    Cross-products are held as their triangular factor, about the means, in float64 or (data that are small, and for
-    a while longer data that need it) in double-double, so that nothing is lost by forming them.
+    The cross-products are stored as a triangular factor about the means, in float64, or in double-double for small
+    data. So no digits are lost by forming them.
 
     Attributes:
         feature_names: p names.
         output_names: k names.
         rows: the number of rows given.
         dtype: the coarsest floating dtype that the features came in.
-        statistics: the numbers themselves (`keras_linreg.reduction.Statistics`).
+        statistics: the numbers (`keras_linreg.sufficient_statistics.Statistics`).
 
     Example:
     >>> import numpy as np
@@ -55,7 +55,9 @@ class Moments:
     statistics: Statistics
 
     @classmethod
-    def from_data(cls, x, y=None, sample_weight=None, feature_names=None) -> "Moments":
+    def from_data(
+        cls, x: Data, y: Data = None, sample_weight: Data = None, feature_names: Iterable[str] | None = None
+    ) -> "Moments":
         """Return the moments of arrays, a frame, a dict of columns, or a stream of batches, read once.
 
         Args:
@@ -77,16 +79,22 @@ class Moments:
                 features = tuple(reader.schema.feature_names if reader.schema else default_names(batch[0].shape[1]))
                 outputs = output_names(y, batch[1].shape[1])
                 accumulator = Accumulator(len(features), len(outputs))
-            with naming(features, outputs):
+            with naming_columns(features, outputs):
                 accumulator.update(*batch)
         if accumulator is None:
             raise ValueError("`x` must hold at least one batch. Received: none.")
-        with naming(features, outputs):
+        with naming_columns(features, outputs):
             return cls.of(accumulator, accumulator.result(), features, outputs)
 
     @classmethod
-    def of(cls, accumulator: Accumulator, statistics: Statistics, feature_names, output_names) -> "Moments":
-        """Return the moments of what an accumulator was given."""
+    def of(
+        cls,
+        accumulator: Accumulator,
+        statistics: Statistics,
+        feature_names: Iterable[str],
+        output_names: Iterable[str],
+    ) -> "Moments":
+        """Return the moments of the batches that an accumulator took, by its statistics and the columns' names."""
         return cls(tuple(feature_names), tuple(output_names), accumulator.rows, accumulator.coarsest, statistics)
 
     @property
@@ -130,15 +138,15 @@ class Moments:
                 )
         if (self.feature_names, self.output_names) != (other.feature_names, other.output_names):
             other = other.select(self.feature_names, self.output_names)
-        dtype = accumulator.coarser(self.dtype, other.dtype)
-        merged = accumulator.merge(self.statistics, other.statistics)
+        dtype = coarser(self.dtype, other.dtype)
+        merged = merge(self.statistics, other.statistics)
         return Moments(self.feature_names, self.output_names, self.rows + other.rows, dtype, merged)
 
-    def __radd__(self, other):
+    def __radd__(self, other: object) -> Any:
         """Let `sum` start from its 0."""
         return self if isinstance(other, int) and other == 0 else NotImplemented
 
-    def select(self, features=None, outputs=None) -> "Moments":
+    def select(self, features: Iterable[str] | None = None, outputs: Iterable[str] | None = None) -> "Moments":
         """Return the moments of some of the columns, in the order given; `None` takes all.
 
         Args:
@@ -157,7 +165,7 @@ class Moments:
             mean=old.mean[columns],
             factor=triangular.triangularise(old.factor[:, columns]),
             constant=old.constant[columns],
-            error=old.error_elsewhere,
+            error=old.error_of_other_solutions,
         )
         return Moments(
             tuple(self.feature_names[j] for j in chosen),
@@ -167,7 +175,7 @@ class Moments:
             statistics,
         )
 
-    def solve(self, l2=0.0, dependent="drop", use_bias=True, warn=True) -> Solution:
+    def solve(self, l2: float = 0.0, dependent: str = "drop", use_bias: bool = True, warn: bool = True) -> Solution:
         """Return the least-squares solution; no data, and no Keras model, are needed.
 
         Args:
@@ -181,17 +189,23 @@ class Moments:
         Raises:
             ValueError: a penalty that is negative, or a rule that there is not; no rows with a weight.
         """
-        l2, dependent = least_squares.check_penalty(l2), least_squares.check_dependent(dependent)
-        if not self.nobs:
-            raise ValueError("There must be at least one row whose weight is not zero. Received: none.")
-        solution = least_squares.solve(
-            self.statistics, self.rows, self.feature_names, self.output_names, self.dtype, l2, dependent, bool(use_bias)
-        )
+        solution = self.solve_with(ridge_penalty(l2), check_dependent(dependent), bool(use_bias))
         if warn:
-            least_squares.warn(solution)
+            solution.warn()
         return solution
 
-    def save(self, filepath) -> None:
+    def solve_with(self, penalty: Penalty, dependent: str = "drop", use_bias: bool = True) -> Solution:
+        """Return the solution with any penalty of `keras_linreg.solvers`; otherwise as `solve`, without warnings.
+
+        Raises:
+            ValueError: no row has a weight.
+        """
+        if not self.nobs:
+            raise ValueError("There must be at least one row whose weight is not zero. Received: none.")
+        names = self.feature_names, self.output_names
+        return solve(self.statistics, self.rows, *names, self.dtype, penalty, dependent, use_bias)
+
+    def save(self, filepath: PathLike) -> None:
         """Write the moments to a file: a NumPy `.npz` archive, whatever its name, without pickles.
 
         The file is there whole or not at all.
@@ -202,7 +216,7 @@ class Moments:
             np.savez_compressed(file, **arrays)
 
     @classmethod
-    def load(cls, filepath) -> "Moments":
+    def load(cls, filepath: PathLike) -> "Moments":
         """Return the moments that `save` wrote.
 
         Raises:
@@ -223,25 +237,25 @@ class Moments:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the moments as numeric arrays, for a file."""
-        held = self.statistics
+        statistics = self.statistics
         header = {
             "format": FORMAT,
             "feature_names": self.feature_names,
             "output_names": self.output_names,
             "rows": self.rows,
-            "nobs": held.nobs,
+            "nobs": statistics.nobs,
             "dtype": self.dtype,
-            "log_weight": held.log_weight,
-            "error": held.error,
+            "log_weight": statistics.log_weight,
+            "error": statistics.error,
         }
-        r = held.factor
+        r = statistics.factor
         both: list = [r.hi, r.lo] if isinstance(r, DoubleDouble) else [r]
         return {
             "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
-            "weight": np.stack([held.weight.hi, held.weight.lo]),
-            "mean": np.stack([held.mean.hi, held.mean.lo]),
+            "weight": np.stack([statistics.weight.hi, statistics.weight.lo]),
+            "mean": np.stack([statistics.mean.hi, statistics.mean.lo]),
             "factor": np.stack(both),
-            "constant": held.constant.astype(np.uint8),
+            "constant": statistics.constant.astype(np.uint8),
         }
 
     @classmethod
@@ -251,7 +265,7 @@ class Moments:
         if header["format"] != FORMAT:
             raise ValueError(f"These moments are of format {header['format']}; this version reads format {FORMAT}")
         names = tuple(header["feature_names"]), tuple(header["output_names"])
-        held, width = np.asarray(arrays["factor"]), sum(map(len, names))
+        factor, width = np.asarray(arrays["factor"]), sum(map(len, names))
         shapes = {"factor": ((1, width, width), (2, width, width)), "mean": ((2, width),), "constant": ((width,),)}
         for key, allowed in {**shapes, "weight": ((2,),)}.items():
             if arrays[key].shape not in allowed or not np.isfinite(arrays[key]).all():
@@ -261,37 +275,20 @@ class Moments:
             weight=DoubleDouble(*np.asarray(arrays["weight"])),
             log_weight=header["log_weight"],
             mean=DoubleDouble(*np.asarray(arrays["mean"])),
-            factor=DoubleDouble(*held) if len(held) == 2 else held[0],
+            factor=DoubleDouble(*factor) if len(factor) == 2 else factor[0],
             constant=np.asarray(arrays["constant"]).astype(bool),
             error=header["error"],
         )
         return cls(*names, header["rows"], header["dtype"], statistics)
 
 
-@contextlib.contextmanager
-def naming(feature_names, output_names) -> Iterator[None]:
-    """Turn the position of a column that is not finite, or too large, into its name."""
-    try:
-        yield
-    except (NotFinite, TooLarge) as error:
-        if error.what == "x":
-            which = f"Column {feature_names[error.column]!r} of `x`"
-        else:
-            which = "`y`" if len(output_names) == 1 else f"Output {output_names[error.column]!r} of `y`"
-        if isinstance(error, TooLarge):
-            raise ValueError(
-                f"{which} must have a norm below {LARGEST:.0e}: bring it to another unit. Received: one beyond it."
-            ) from None
-        raise ValueError(f"{which} must be finite. Received: {error.value} in row {error.row}.") from None
-
-
-def _positions(what: str, names, known: tuple[str, ...]) -> list[int]:
+def _positions(argument: str, names: Iterable[str] | None, known: tuple[str, ...]) -> list[int]:
     if names is None:
         return list(range(len(known)))
     names = [names] if isinstance(names, str) else list(names)
     unknown = [name for name in names if name not in known]
     if unknown or len(set(names)) < len(names) or not names:
-        raise ValueError(f"`{what}` must be distinct names among {list(known)}. Received: {names}.")
+        raise ValueError(f"`{argument}` must be distinct names among {list(known)}. Received: {names}.")
     return [known.index(name) for name in names]
 
 

@@ -1,132 +1,104 @@
-"""From rows in memory to their statistics: in float64 as fast as the machine multiplies, or in double-double."""
+"""From rows in memory to their statistics: in float64 at the speed of matrix products, or in double-double."""
 
 import concurrent.futures
-import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
+from keras_linreg.data.row_blocks import without_zero_weights
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import UNIT_ROUNDOFF, DoubleDouble, as_doubledouble, sqrt, two_sum
+from keras_linreg.moments.checks import check_finite
+from keras_linreg.sufficient_statistics import Statistics, empty
 from keras_linreg.utils.threads import cores
 
 BLOCK_NUMBERS = 160_000  # of a block of rows: it stays in a core's cache
 WORTH_THREADS = 200_000
 LANES = 8  # BLAS is up to twice as fast on rows whose length is a multiple of its vectors'
 MAX_THREADS = 16
-# Cross-products lose as many digits as the variance inflation has: two, here, and then Householder takes over.
+# Cross-products lose as many digits as the variance inflation has. They may lose two; beyond, reflections take over.
 LARGEST_INFLATION = 100.0
 SMALLEST_UNEXPLAINED = 1e-5  # the residual sum of squares loses as many digits as this has
 FARTHEST_MEAN = 100.0  # squared distance of the mean from the shift, in variances
-LARGEST = 1e298  # means and norms, of which error-free products do not overflow
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Statistics:
-    """Weighted means and cross-products of the q columns of `[x y]` over some rows.
+def reduce_rows(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None, first_row: int = 0) -> Statistics:
+    """Return the statistics of rows in memory, in float64.
 
-    `factor.T @ factor` is the sum over rows of `weight * outer(row - mean, row - mean)`.
+    Centred blocks are multiplied, on all cores, if the columns are well conditioned; else Householder reflections
+    reduce them.
 
-    Attributes:
-        nobs: the number of rows whose weight is not zero.
-        weight: the sum of the weights, a double-double scalar.
-        log_weight: the sum of the weights' logarithms.
-        mean: double-double `(q,)`.
-        factor: upper triangular `(q, q)`, double-double or float64.
-        constant: mask `(q,)`: the minimum of a column is its maximum.
-        error: the relative rounding error that the solution sees, with intercept and without penalty.
+    Args:
+        x, y, weights: `(n, p)`, `(n, k)`, and `(n,)` or None.
+        first_row: the number of the first of these rows among all rows, for errors.
+
+    Raises:
+        NotFinite: a number of x or y is NaN or infinite.
     """
-
-    nobs: int
-    weight: DoubleDouble
-    log_weight: float
-    mean: DoubleDouble
-    factor: DoubleDouble | np.ndarray
-    constant: np.ndarray
-    error: float = 2.0**-53
-
-    @property
-    def error_elsewhere(self) -> float:
-        """The rounding error that other solutions see: further looks polish for one."""
-        return self.error if self.error <= UNIT_ROUNDOFF else max(self.error, 2.0**-53)
-
-    @property
-    def exact(self) -> bool:
-        """Whether the factor is held in double-double."""
-        return isinstance(self.factor, DoubleDouble)
-
-
-def without_zeros(x, y, weights) -> tuple:
-    """Return the rows whose weight is not zero; weights that are all 1 are none."""
-    if weights is None:
-        return x, y, None
-    weights = np.asarray(weights, np.float64)
-    if (weights == 0).any():
-        used = weights != 0
-        x, y, weights = x[used], y[used], weights[used]
-    return x, y, None if (weights == 1).all() else weights
+    all_rows = x, y, weights
+    x, y, weights = without_zero_weights(x, y, weights)
+    width = x.shape[1] + y.shape[1]
+    if not len(x):
+        check_finite(*all_rows, first_row)
+        return empty(width)
+    constant = np.concatenate([_constant_columns(x), _constant_columns(y)])
+    shift = np.concatenate([_number_near_mean(x), _number_near_mean(y)])
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = _by_cross_products(x, y, weights, shift, constant)
+        if result is None:
+            check_finite(*all_rows, first_row)
+            shift[~np.isfinite(shift)] = 0.0  # the mean of the largest numbers overflows
+            result = _by_reflections(x, y, weights, shift)
+    total, offset, r = result
+    r[:, constant] = 0.0
+    mean = DoubleDouble(*two_sum(shift, np.where(constant, 0.0, offset)))
+    weight = as_doubledouble(total) if weights is None else DoubleDouble(weights).sum()
+    log_weight = 0.0 if weights is None else float(np.log(weights).sum())
+    return Statistics(len(x), weight, log_weight, mean, r, constant)
 
 
-def blocks(batches: Iterable[tuple], numbers: int) -> Iterator[tuple]:
-    """Yield `(x, y, weights)`, of which the last ones may be `None`, in parts whose x has about so many numbers."""
-    for x, y, weights in batches:
-        height = max(1, numbers // x.shape[1])
-        for start in range(0, len(x), height):
-            rows = slice(start, start + height)
-            yield tuple(None if part is None else part[rows] for part in (x, y, weights))
+def reduce_in_double_double(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> Statistics:
+    """Return the statistics of a few rows, computed in double-double: `(n, p)`, `(n, k)`, and `(n,)` or None.
+
+    The rows are finite, and no weight is zero.
+    """
+    rows = np.concatenate([np.asarray(x, np.float64), np.asarray(y, np.float64)], axis=1)
+    constant = (rows == rows[:1]).all(axis=0)
+    size = np.abs(rows).max(axis=0, initial=0.0)
+    exponents = np.frexp(np.where(size > 0, size, 1.0))[1]
+    columns = DoubleDouble(np.ldexp(rows, -exponents).T)
+    weight = DoubleDouble(np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64))
+    total = weight.sum()
+    mean = (columns * weight).sum(-1) / total
+    mean.hi[constant], mean.lo[constant] = columns.hi[constant, 0], 0.0
+    centred = (columns - mean[:, None]) * sqrt(weight)
+    return Statistics(
+        nobs=len(rows),
+        weight=total,
+        log_weight=0.0 if weights is None else float(np.log(weight.hi).sum()),
+        mean=mean.scaled(exponents),
+        factor=triangular.gram_schmidt(centred)[0].scaled(exponents),
+        constant=constant,
+        error=UNIT_ROUNDOFF,
+    )
 
 
-def nothing(width: int) -> Statistics:
-    """Return the statistics of no rows."""
-    zero = DoubleDouble(np.zeros(()))
-    return Statistics(0, zero, 0.0, DoubleDouble(np.zeros(width)), np.zeros((width, width)), np.zeros(width, bool))
-
-
-def norms_of_rest(r: np.ndarray, features: int) -> np.ndarray:
-    """Return the norm of what the features leave of each output: the root of its residual sum of squares."""
+def residual_norms(r: np.ndarray, features: int) -> np.ndarray:
+    """Return the norm of each output's residuals: the root of its residual sum of squares, from its part of R."""
     return triangular.column_norms(r[features:, features:])
 
 
-def reduce(x, y, weights=None, first_row: int = 0) -> Statistics:
-    """Return the statistics of rows in memory, in float64: `(n, p)`, `(n, k)`, `(n,)`.
-
-    Cross-products of centred blocks, on all cores, where the columns are well conditioned; Householder reflections
-    where they are not.
-    """
-    given = x, y, weights
-    x, y, weights = without_zeros(x, y, weights)
-    width = x.shape[1] + y.shape[1]
-    if not len(x):
-        check_finite(*given, first_row)
-        return nothing(width)
-    constant = np.concatenate([_constant(x), _constant(y)])
-    shift = np.concatenate([_typical(x), _typical(y)])
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = _by_cross_products(x, y, weights, shift, constant)
-        if found is None:
-            check_finite(*given, first_row)
-            shift[~np.isfinite(shift)] = 0.0  # the mean of the largest numbers overflows
-            found = _by_reflections(x, y, weights, shift)
-    total, offset, r = found
-    r[:, constant] = 0.0
-    mean = DoubleDouble(*two_sum(shift, np.where(constant, 0.0, offset)))
-    if weights is not None:
-        total = DoubleDouble(weights).sum()
-    log_weight = 0.0 if weights is None else float(np.log(weights).sum())
-    return Statistics(len(x), as_doubledouble(total), log_weight, mean, r, constant)
-
-
-def _constant(values) -> np.ndarray:
-    """Return the mask of columns whose minimum is their maximum."""
+def _constant_columns(values: np.ndarray) -> np.ndarray:
+    """Return the mask of columns whose minimum equals their maximum."""
     varies = (values[:64] != values[0]).any(axis=0)
     for j in np.flatnonzero(~varies):
         varies[j] = (values[:, j] != values[0, j]).any()
     return ~varies
 
 
-def _typical(values) -> np.ndarray:
-    """Return a number near each column's mean to subtract: 0 where that is near enough, the constant of a constant."""
+def _number_near_mean(values: np.ndarray) -> np.ndarray:
+    """Return a number to subtract from each column: about its mean, 0 if that is near 0, a constant column's number."""
     first = np.asarray(values[:64], np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = first.mean(axis=0)
@@ -134,10 +106,12 @@ def _typical(values) -> np.ndarray:
     return np.where((first == first[0]).all(axis=0), first[0], near)
 
 
-def _by_cross_products(x, y, weights, shift, constant):
-    """Return the sum of weights, the mean beyond `shift` and R; `None` where they would have lost too many digits.
+def _by_cross_products(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift: np.ndarray, constant: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray] | None:
+    """Return the sum of weights, the mean less `shift`, and R; or None if they would lose too many digits.
 
-    `shift` itself is moved where it is not near the mean.
+    `shift` is changed in place to the mean if it is too far from it.
     """
     width = len(shift)
     products = _over_rows(_cross_products, x, y, weights, shift)
@@ -163,7 +137,7 @@ def _by_cross_products(x, y, weights, shift, constant):
 
 
 def _cholesky(products: np.ndarray, used: np.ndarray, features: int) -> np.ndarray | None:
-    """Return R of cross-products, with rows and columns of zeros for columns not used; `None` if ill-conditioned."""
+    """Return R of cross-products, zeros for unused columns; or None if the columns are ill-conditioned."""
     where = np.flatnonzero(used)
     count = int(used[:features].sum())
     scale = np.sqrt(np.diag(products)[where])
@@ -180,22 +154,28 @@ def _cholesky(products: np.ndarray, used: np.ndarray, features: int) -> np.ndarr
     return whole
 
 
-def _by_reflections(x, y, weights, shift):
-    """Return the sum of weights, the mean beyond `shift` and R, by Householder reflections of `[1 x y]`."""
-    folded = triangular.triangularise(_over_rows(_reflections, x, y, weights, shift))
-    # The first column takes the mean out of the others, exactly as far as it goes.
-    total = folded[0, 0] ** 2 if weights is not None else float(len(x))
-    return total, folded[0, 1:] / folded[0, 0], np.ascontiguousarray(folded[1:, 1:])
+def _by_reflections(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the sum of weights, the mean less `shift`, and R, by Householder reflections of `[1 x y]`.
+
+    The column of ones comes first, so its reflection takes the mean out of all other columns.
+    """
+    r = triangular.triangularise(_over_rows(_reflections, x, y, weights, shift))
+    total = r[0, 0] ** 2 if weights is not None else float(len(x))
+    return total, r[0, 1:] / r[0, 0], np.ascontiguousarray(r[1:, 1:])
 
 
-def _over_rows(function, x, y, weights, shift) -> np.ndarray:
-    """Return what `function` makes of the rows, shared out over the cores: sums are added, factors stacked."""
+def _over_rows(
+    function: Callable[..., np.ndarray], x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift: np.ndarray
+) -> np.ndarray:
+    """Return the cross-products or the factors of the rows, which the cores share: sums are added, factors stacked."""
     width = len(shift) + 1
     height = max(BLOCK_NUMBERS // width, 2 * width)
     threads = min(cores(), MAX_THREADS, -(-len(x) // height))
     if threads == 1 or x.size < WORTH_THREADS:
         return function(x, y, weights, shift, height)
-    # A thread does not know how its caller has set NumPy's warnings.
+    # NumPy's warning settings belong to a thread: the callers' do not reach these.
     quietly = np.errstate(over="ignore", invalid="ignore")(function)
     bounds = np.linspace(0, len(x), threads + 1).astype(int)
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -207,19 +187,21 @@ def _over_rows(function, x, y, weights, shift) -> np.ndarray:
     return np.sum(parts, axis=0) if function is _cross_products else np.concatenate(parts)
 
 
-def _cross_products(x, y, weights, shift, height: int) -> np.ndarray:
+def _cross_products(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift: np.ndarray, height: int
+) -> np.ndarray:
     """Return the cross-products `(q + 1, q + 1)` of `[x y 1]`, shifted and weighted, block by block."""
     features, width = x.shape[1], len(shift) + 1
     padded = -(-width // LANES) * LANES
     products = np.zeros((padded, padded))
     height = min(height, len(x))
     rows = np.zeros((height, padded))
-    moved = shift[:features].any()
+    is_shifted = shift[:features].any()
     rows[:, width - 1] = 1.0
     for start in range(0, len(x), height):
         n = min(height, len(x) - start)
         block = rows[:n]
-        if moved:
+        if is_shifted:
             np.subtract(x[start : start + n], shift[:features], out=block[:, :features])
         else:  # a copy is faster
             block[:, :features] = x[start : start + n]
@@ -232,7 +214,9 @@ def _cross_products(x, y, weights, shift, height: int) -> np.ndarray:
     return products[:width, :width]
 
 
-def _reflections(x, y, weights, shift, height: int) -> np.ndarray:
+def _reflections(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift: np.ndarray, height: int
+) -> np.ndarray:
     """Return the R of `[1 x y]`, shifted and weighted, block by block."""
     features = x.shape[1]
     width = len(shift) + 1
@@ -249,62 +233,3 @@ def _reflections(x, y, weights, shift, height: int) -> np.ndarray:
             new *= np.sqrt(weights[start : start + n])[:, None]
         r = triangular.householder(block)
     return r
-
-
-def exactly(x, y, weights=None) -> Statistics:
-    """Return the statistics of a few rows, everything in double-double: `(n, p)`, `(n, k)`, `(n,)`."""
-    rows = np.concatenate([np.asarray(x, np.float64), np.asarray(y, np.float64)], axis=1)
-    constant = (rows == rows[:1]).all(axis=0)
-    size = np.abs(rows).max(axis=0, initial=0.0)
-    exponents = np.frexp(np.where(size > 0, size, 1.0))[1]
-    columns = DoubleDouble(np.ldexp(rows, -exponents).T)
-    weight = DoubleDouble(np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64))
-    total = weight.sum()
-    mean = (columns * weight).sum(-1) / total
-    mean.hi[constant], mean.lo[constant] = columns.hi[constant, 0], 0.0
-    centred = (columns - mean[:, None]) * sqrt(weight)
-    return Statistics(
-        nobs=len(rows),
-        weight=total,
-        log_weight=0.0 if weights is None else float(np.log(weight.hi).sum()),
-        mean=mean.scaled(exponents),
-        factor=triangular.gram_schmidt(centred)[0].scaled(exponents),
-        constant=constant,
-        error=UNIT_ROUNDOFF,
-    )
-
-
-def check_finite(x, y, weights, first_row: int) -> None:
-    """Refuse a number that is not finite, but in a row of weight 0."""
-    for name, values in (("x", x), ("y", y)):
-        good = np.isfinite(np.asarray(values, np.float64))
-        if weights is not None:
-            good |= (np.asarray(weights) == 0)[:, None]
-        if not good.all():
-            row, column = (int(i) for i in np.argwhere(~good)[0])
-            raise NotFinite(name, column, first_row + row, float(values[row, column]))
-
-
-def check_held(statistics: Statistics, features: int) -> None:
-    """Refuse columns whose mean, or norm about it, is too large to be multiplied without error."""
-    parts = np.vstack([as_doubledouble(statistics.factor).hi, statistics.mean.hi])
-    bad = ~(np.abs(parts) < LARGEST).all(axis=0)
-    if bad.any():
-        column = int(np.argmax(bad))
-        raise TooLarge(*("x", column) if column < features else ("y", column - features))
-
-
-class TooLarge(ValueError):
-    """A column of x or y has a norm that is too large; it knows which."""
-
-    def __init__(self, what: str, column: int):
-        super().__init__(f"Column {column} of `{what}` must have a norm below {LARGEST:.0e}.")
-        self.what, self.column = what, column
-
-
-class NotFinite(ValueError):
-    """A number of x or y is NaN or infinite; it knows where."""
-
-    def __init__(self, what: str, column: int, row: int, value: float):
-        super().__init__(f"`{what}` must be finite. Received: {value} in column {column}, row {row}.")
-        self.what, self.column, self.row, self.value = what, column, row, value

@@ -1,0 +1,60 @@
+"""Predictions with their standard errors, confidence and prediction limits, and leverage."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from keras_linreg.data.row_blocks import row_blocks
+from keras_linreg.inference.distributions import two_sided_quantile
+from keras_linreg.inference.estimate import Estimate
+from keras_linreg.utils.threads import in_order, one_blas_thread
+from keras_linreg.utils.types import Batch
+
+BLOCK_NUMBERS = 2**17  # of a block of rows: it stays in a core's cache
+KEYS = ("mean", "mean_se", "mean_ci_lower", "mean_ci_upper", "obs_ci_lower", "obs_ci_upper", "leverage")
+
+
+def intervals(estimate: Estimate, x: np.ndarray, level: float) -> dict[str, np.ndarray]:
+    """Return predictions and limits of rows, under `KEYS`.
+
+    ```python
+    mean_se = sqrt(scale * leverage)
+    mean_ci = mean -+ t * mean_se
+    obs_ci = mean -+ t * sqrt(scale * (1 + leverage))
+    ```
+
+    Args:
+        estimate: of the fit, without a penalty.
+        x: rows `(n, p)`.
+        level: the coverage of the limits.
+
+    Returns:
+        Arrays `(n, k)`, the leverage `(n,)`. If in a row the columns do not depend on each other as they do in the
+        data, all but the mean are NaN.
+    """
+    start = int(estimate.has_intercept)
+    x = np.asarray(x, np.float64)
+    mean = x @ estimate.params[start:] + (estimate.params[0] if start else 0.0)
+    coordinates = estimate.unpenalised_coordinates()
+    leverage = (coordinates.of(x) ** 2).sum(axis=1)
+    leverage[~coordinates.keep_dependence(x)] = np.nan
+    quantile = two_sided_quantile(level, estimate.df_resid)
+    mean_se = np.sqrt(estimate.scale * leverage[:, None])
+    reach = quantile * mean_se
+    obs_reach = quantile * np.sqrt(estimate.scale * (1 + leverage[:, None]))
+    values = (mean, mean_se, mean - reach, mean + reach, mean - obs_reach, mean + obs_reach, leverage)
+    return dict(zip(KEYS, values, strict=True))
+
+
+def intervals_by_block(estimate: Estimate, batches: Iterable[Batch], level: float) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the `intervals` of batches `(x, y, sample_weight)`, block by block, computed on all cores."""
+    with one_blas_thread():
+        yield from in_order(lambda block: intervals(estimate, block[0], level), row_blocks(batches, BLOCK_NUMBERS))
+
+
+def typical_rows(estimate: Estimate, count: int, reach: float = 2.5) -> np.ndarray:
+    """Return rows `(count, 1)` of a single feature, that many standard deviations each way of its mean (or of 0)."""
+    coordinates = estimate.unpenalised_coordinates()
+    spread = (coordinates.level or 1 / math.sqrt(estimate.nobs)) / abs(coordinates.inverse[0, 0])
+    return (coordinates.centre[0] + np.linspace(-reach, reach, count) * spread)[:, None]

@@ -1,0 +1,231 @@
+"""MomentsModel: a linear model whose weights are the solution of moments, and everything that the moments tell."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from keras_linreg.data import dense_batches, preprocessing
+from keras_linreg.inference import sandwich
+from keras_linreg.inference.diagnostics import Diagnostics
+from keras_linreg.inference.distributions import check_level
+from keras_linreg.inference.estimate import Estimate
+from keras_linreg.inference.fitted_moments import FittedMoments
+from keras_linreg.inference.report import RegressionReport
+from keras_linreg.models.layer import MOMENTS
+from keras_linreg.models.linear_model import LinearModel
+from keras_linreg.moments.moments import Moments
+from keras_linreg.solvers import Penalty, Solution
+from keras_linreg.training import divergence
+from keras_linreg.utils.types import Batch, Data, PathLike
+
+
+class MomentsModel(LinearModel):
+    """A linear model of moments: it reports, diagnoses, predicts with intervals, and saves its moments in its file.
+
+    Abstract: a subclass says where the moments come from.
+
+    Args:
+        penalty: what is added to the mean squared error (`keras_linreg.solvers.Penalty`).
+        dependent: the rule for dependent columns, as in `Moments.solve`.
+        **kwargs: the arguments of every linear model.
+    """
+
+    trained_by_gradients = False
+    array_dtype = dense_dtype = "float64"
+
+    def __init__(self, penalty: Penalty, dependent: str, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.dependent = dependent
+        self._set_untracked("_penalty", penalty)
+        self._set_untracked("_fitted", None)
+
+    @classmethod
+    def from_moments(
+        cls,
+        moments: Moments,
+        kernel_regularizer: Any = None,
+        dependent: str = "drop",
+        use_bias: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Return a fitted model of moments, without the data.
+
+        Args:
+            moments: `Moments`, merged or not; `moments.select(...)` for some of the columns or outputs.
+            kernel_regularizer, dependent, use_bias, **kwargs: of the constructor.
+
+        Raises:
+            ValueError: `moments` is something else; or units or feature names are given beside them.
+        """
+        if not isinstance(moments, Moments):
+            raise ValueError(f"`moments` must be keras_linreg.Moments. Received: {type(moments).__name__}.")
+        extra = sorted({"units", "feature_names"} & set(kwargs))
+        if extra:
+            raise ValueError(
+                f"Units and feature names are those of `moments`: `select` others there. Received: {extra}."
+            )
+        model = cls(
+            units=len(moments.output_names),
+            use_bias=use_bias,
+            kernel_regularizer=kernel_regularizer,
+            dependent=dependent,
+            feature_names=list(moments.feature_names),
+            **kwargs,
+        )
+        fitted = model.solve_moments(moments)
+        fitted.solution.warn()
+        model.set_schema(preprocessing.declared_schema(model.preprocessor, moments.feature_names))
+        model.build((None, len(moments.feature_names)))
+        if model.preprocessor is not None and not (model.schema and model.schema.named):
+            model.set_schema(None)  # the first data tell which inputs the preprocessor takes
+        model.set_fitted(fitted)
+        return model
+
+    @property
+    def moments(self) -> Moments | None:
+        """The moments of the last finished fit; `None` before there is one."""
+        return None if self._fitted is None else self._fitted.moments
+
+    @property
+    def solution(self) -> Solution | None:
+        """The solution of the moments with this model's penalty and rule; `None` without moments."""
+        return None if self._fitted is None else self._fitted.solution
+
+    @property
+    def fitted(self) -> FittedMoments | None:
+        """The moments of the last finished fit with all that follows from them; `None` before there is one."""
+        return self._fitted
+
+    def solve_moments(self, moments: Moments) -> FittedMoments:
+        """Return moments solved with this model's penalty and rule; the model is left as it is."""
+        return FittedMoments(moments, self._penalty, self.dependent, self.use_bias)
+
+    def set_fitted(self, fitted: FittedMoments) -> None:
+        """Set the weights to the solution of moments, and keep the moments."""
+        self.kernel.assign(fitted.solution.kernel)
+        if self.bias is not None:
+            self.bias.assign(fitted.solution.bias)
+        self._set_untracked("_fitted", fitted)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Return `inputs @ kernel + bias`, of shape `(batch, units)`; the preprocessor is not part of it."""
+        if training is True and self._fitted is None:
+            raise ValueError(
+                f"{self.name!r} must be fitted before it is called with training=True: an outer model does not train "
+                "it. Call its own `fit` first, or put a LinearRegression in its place."
+            )
+        return super().call(inputs)
+
+    def report(
+        self,
+        level: float = 0.95,
+        cov_type: str = "nonrobust",
+        data: Data = None,
+        groups: Data = None,
+        maxlags: int | None = None,
+    ) -> RegressionReport:
+        """Return the coefficients with standard errors, tests and intervals; from the moments, without the data.
+
+        Args:
+            level: the coverage of the intervals, between 0 and 1.
+            cov_type: `"nonrobust"`; or, from a second pass over `data`, `"HC0"` to `"HC3"` (unequal variances),
+                `"cluster"` (rows that belong together), `"HAC"` (autocorrelation up to `maxlags` rows).
+            data: the data of the fit, for a `cov_type` that needs them: `(x, y)`, `(x, y, sample_weight)` or a stream.
+                They are read once, in bounded memory, and refused if they are other rows. `"nonrobust"` does not need
+                them, but compares them with the fit if they are given.
+            groups: a label for each row of `data`, `(n,)`, or an iterable of batches of labels; for `"cluster"`.
+            maxlags: integer, for `"HAC"`.
+
+        Raises:
+            ValueError: the model is not fitted, or the data are not those of the fit; with `data`, it is penalised, or
+                no degrees of freedom are left.
+        """
+        level = check_level(level)
+        sandwich.check(cov_type, data, groups, maxlags)
+        batches = None if data is None else self._rows_of_fit(data)
+        return self._fitted_or_refuse().report(level, cov_type, batches, groups, maxlags)
+
+    def diagnose(self, data: Data, k: int = 10) -> Diagnostics:
+        """Return the diagnostics of the fit: residuals, tests of its assumptions, influential rows.
+
+        Args:
+            data: the data of the fit, as in `report`: read once, in bounded memory.
+            k: how many of the most influential rows to name.
+
+        Raises:
+            ValueError: the model is not fitted or is penalised, no degrees of freedom are left, or the data are not
+                those of the fit.
+        """
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise ValueError(f"`k` must be a positive integer. Received: k={k!r}.")
+        return self._fitted_or_refuse().diagnose(self._rows_of_fit(data), int(k))
+
+    def predict_interval(self, x: Data, level: float = 0.95) -> dict[str, np.ndarray]:
+        """Return predictions with their standard errors and limits, in float64, for every `x` that `predict` takes.
+
+        Args:
+            x: as in `predict`.
+            level: the coverage, between 0 and 1.
+
+        Returns:
+            A dict of arrays `(n,)`, of several outputs `(n, units)`: `mean`, `mean_se` (its standard error),
+            `mean_ci_lower` and `mean_ci_upper` (confidence limits of the mean), `obs_ci_lower` and `obs_ci_upper`
+            (prediction limits of an observation of weight 1); and `leverage`, always `(n,)`. If in a row the columns
+            do not depend on each other as they do in the data of the fit, all but the mean are NaN, with a warning.
+
+        Raises:
+            ValueError: the model is not fitted or is penalised, or no degrees of freedom are left.
+        """
+        level, fitted = check_level(level), self._fitted_or_refuse()
+        fitted.estimate_with_errors()
+        data = self._prepare(x, targets=False)
+        with divergence.naming_bad_batches(data):
+            return fitted.intervals(dense_batches(data), level)
+
+    def export(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
+        """Write the fitted model for serving, with its intervals, as described for `LinearRegression.export`."""
+        self._check_fitted("exported")
+        super().export(filepath, *args, **kwargs)
+
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Set kernel and bias; if they change, the moments are dropped, for the weights are not their solution."""
+        before = self.get_weights()
+        super().set_weights(weights)
+        if not all(np.array_equal(old, new) for old, new in zip(before, self.get_weights(), strict=True)):
+            self._set_untracked("_fitted", None)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write kernel, bias and moments to a file of weights."""
+        super().save_own_variables(store)
+        if self.moments is not None:
+            for key, array in self.moments.to_arrays().items():
+                store[MOMENTS + key] = array
+
+    def load_own_variables(self, store: Any) -> None:
+        """Set kernel, bias and moments from a file of weights; the file of a LinearRegression has no moments."""
+        arrays = {key.removeprefix(MOMENTS): store[key] for key in list(store.keys()) if key.startswith(MOMENTS)}
+        moments = Moments.from_arrays(arrays) if arrays else None
+        super().load_own_variables(store)
+        self._set_untracked("_fitted", None if moments is None else self.solve_moments(moments))
+
+    def _moments_and_estimate(self) -> tuple[Moments | None, Estimate | None]:
+        if self._fitted is None:
+            return None, None
+        return self._fitted.moments, self._fitted.estimate if self._fitted.has_errors else None
+
+    def _fitted_or_refuse(self) -> FittedMoments:
+        if self._fitted is None:
+            raise ValueError("The model must be fitted before it can estimate its errors: call `fit` first.")
+        return self._fitted
+
+    def _rows_of_fit(self, data: Data) -> Iterator[Batch]:
+        """Yield the batches of the data of the fit, which the user gives once more."""
+        prepared = self._reader().prepare_packed(data, "data")
+        with divergence.naming_bad_batches(prepared):
+            yield from dense_batches(prepared)
+
+    def _check_fitted(self, action: str) -> None:
+        """Refuse an action on a model that is not fitted; weights that were set count as a fit."""
+        if self._fitted is None and not any(weight.numpy().any() for weight in self.weights):
+            raise ValueError(f"The model must be fitted before it is {action}: call `fit` first.")

@@ -1,0 +1,315 @@
+"""OnePassModel: Keras's fit, evaluate and predict of a model that reads the data once, and solves."""
+
+import contextlib
+import dataclasses
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_linreg.data import Prepared, as_dataset, is_stream, split
+from keras_linreg.losses import SquaredError
+from keras_linreg.models.exact_checks import (
+    STRATEGIES,
+    USE_DESCENT,
+    check_callbacks,
+    check_compile,
+    check_strategy,
+)
+from keras_linreg.models.moments_model import MomentsModel
+from keras_linreg.models.one_pass import OnePass, batch_rows
+from keras_linreg.moments.checks import check_memory
+from keras_linreg.solvers import Penalty
+from keras_linreg.training import divergence
+from keras_linreg.utils import keras_compat
+from keras_linreg.utils.types import Data
+
+
+class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
+    """A model of moments, whose `fit` makes them in one pass over the data.
+
+    Abstract: a subclass says with which penalty the moments are solved.
+
+    Args:
+        penalty, dependent, **kwargs: as for `MomentsModel`.
+    """
+
+    def __init__(self, penalty: Penalty, dependent: str, **kwargs: Any):
+        super().__init__(penalty, dependent, **kwargs)
+        self._set_untracked("_pass", None)
+        self._set_untracked("_has_built_metrics", False)
+
+    def compile(
+        self,
+        optimizer: None = None,
+        loss: Any = None,
+        loss_weights: None = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Choose metrics. There is nothing else to choose, and no need to call this at all.
+
+        Args:
+            optimizer: must be `None`.
+            loss: `None` or a mean squared error.
+            loss_weights: must be `None`.
+            metrics, weighted_metrics, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as in
+                `keras.Model.compile`.
+
+        Raises:
+            ValueError: an optimizer or another loss is given: least squares has neither.
+        """
+        check_compile(optimizer, loss, loss_weights)
+        keras.Model.compile(
+            self,
+            optimizer=None,
+            loss=SquaredError(),
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
+        self._set_untracked("_has_built_metrics", False)
+
+    def fit(
+        self,
+        x: Data = None,
+        y: Data = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Data = None,
+        shuffle: Any = True,
+        class_weight: None = None,
+        sample_weight: Data = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
+    ) -> keras.callbacks.History:
+        """Read the data once, and set the weights to the least-squares solution.
+
+        The first epoch reads the data (with `steps_per_epoch`, its first batches); later epochs change nothing.
+        The loss in the logs is the mean squared error, without the penalty, of the solution of the rows so far.
+        Metrics of the first epoch are computed batch by batch with the solution so far, as Keras does with the weights so
+        far; `evaluate` computes them with the final solution.
+
+        Args:
+            x: array `(n, p)` or `(n,)`, tensor, sparse tensor or matrix, frame, Series, dict of columns; or a
+                `tf.data.Dataset`, `PyDataset` or generator of `(x, y)` or `(x, y, sample_weight)` batches. float64 is
+                kept; other dtypes are accumulated in float64.
+            y: array, Series or frame of shape `(n,)`, `(n, 1)` or `(n, units)`; `None` for a stream.
+            batch_size: rows that callbacks see at a time; the answer does not depend on it. `None` takes large batches.
+            validation_data: as `x`, or a tuple `(x, y)` or `(x, y, sample_weight)` of arrays.
+            sample_weight: array `(n,)`, finite, not negative, not all zero. Weight 0 is the row left out.
+            class_weight: must be `None`.
+            shuffle: makes no difference.
+            epochs, verbose, callbacks, validation_split, initial_epoch, steps_per_epoch, validation_steps,
+                validation_batch_size, validation_freq: as in `keras.Model.fit`.
+
+        Returns:
+            The `keras.callbacks.History` of losses and metrics.
+
+        Raises:
+            ValueError: on data that cannot be fitted (names, shapes, types, NaN, infinity).
+            MemoryError: the columns are too many for their cross-products.
+
+        If an error or Ctrl-C ends the fit early, the model is as it was before.
+        """
+        if self._pass is not None:
+            raise RuntimeError("`fit` is running: it cannot be called from its own callbacks.")
+        if not self.compiled:
+            self.compile()
+        check_strategy(self.distribute_strategy)
+        check_callbacks(callbacks)
+        if class_weight is not None:
+            raise ValueError("`class_weight` must be None: a regression has no classes. Give `sample_weight`.")
+        before = self._state_of_fit()
+        reader = self._reader(fitting=True)
+        data = reader.prepare(x, y, sample_weight, fitting=True)
+        held_out: Prepared | None = None
+        validation = None
+        if validation_split and validation_data is None:
+            data, held_out = split(data, validation_split)
+        elif validation_data is not None:
+            held_out = reader.prepare_packed(validation_data)
+        if reader.schema is not None:
+            check_memory(len(reader.schema.feature_names) + self.units)
+        try:
+            self.adopt_schema(reader.schema)
+            one_pass = OnePass(self, data, y, batch_size, callbacks, verbose)
+            self._set_untracked("_pass", one_pass)
+            if held_out is not None:
+                validation = self._batched(held_out, validation_batch_size or batch_size).x
+            self._build_metrics()
+            with divergence.naming_bad_batches(data), warnings.catch_warnings():
+                if steps_per_epoch is None:  # the end of a generator is the end of the data
+                    warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
+                history = keras.Model.fit(
+                    self,
+                    one_pass.batches(),
+                    epochs=epochs,
+                    verbose=verbose,
+                    callbacks=callbacks,
+                    validation_data=validation,
+                    shuffle=False,
+                    initial_epoch=initial_epoch,
+                    steps_per_epoch=steps_per_epoch,
+                    validation_steps=validation_steps,
+                    validation_freq=validation_freq,
+                )
+        except BaseException:
+            self._restore(before)
+            raise
+        finally:
+            self._set_untracked("_pass", None)
+            keras_compat.forget_initial_epoch(self)
+        if not one_pass.is_finished:  # there were no epochs
+            self._restore(before)
+        return history
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Let the pass take the batches that Keras's loop draws; a graph would gain nothing."""
+        self.train_function = self._train_on_batches
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Return the mean squared error, in float64; Keras's own way casts any loss to floatx."""
+        return SquaredError()(y, y_pred, sample_weight)
+
+    @property
+    def has_built_metrics(self) -> bool:
+        """Whether loss and metrics are built."""
+        return self.built and self._has_built_metrics
+
+    def _build_metrics(self) -> None:
+        """Build loss and metrics on zeros: Keras would build them on the numbers of the batches."""
+        if not self._has_built_metrics and (len(self.metrics) > 1 or isinstance(self.distribute_strategy, STRATEGIES)):
+            zeros = np.zeros((1, self.units))
+            with self._pass.lending_metrics():
+                super().compute_loss(None, zeros, zeros, None)
+                self.compute_metrics(None, zeros, zeros, None)
+            self.reset_metrics()
+            self._set_untracked("_has_built_metrics", True)
+
+    def _train_on_batches(self, iterator: Iterator[Any]) -> dict[str, Any]:
+        for count in range(self.steps_per_execution):
+            try:
+                batch = next(iterator)
+            except (StopIteration, tf.errors.OutOfRangeError):
+                if count == 0:
+                    raise
+                break
+            self._pass.take(batch)
+        return self._pass.logs()
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return loss and metrics; Keras asks for them at the end of an epoch: then the pass ends, and is solved."""
+        if self._pass is None or self._pass.metrics_are_lent:
+            return super().get_metrics_result()
+        self._pass.finish()
+        return {**super().get_metrics_result(), "loss": self._pass.loss}
+
+    def evaluate(
+        self,
+        x: Data = None,
+        y: Data = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Data = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Return the mean squared error, without the penalty, and metrics, as `keras.Model.evaluate`, in float64."""
+        options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
+        if not keras_compat.is_call_of_fit(kwargs):
+            self._check_fitted("evaluated")
+        self._average_losses_in_float64()
+        with contextlib.nullcontext() if self._pass is None else self._pass.lending_metrics():
+            return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
+
+    def predict_on_batch(self, x: Data) -> np.ndarray:
+        """Return the predictions for one batch, a float64 array of shape `(n, units)`."""
+        self._check_fitted("asked for predictions")
+        return super().predict_on_batch(x)
+
+    def test_on_batch(self, x: Data, y: Data = None, sample_weight: Data = None, return_dict: bool = False) -> Any:
+        """Return loss and metrics of one batch, as `keras.Model.test_on_batch` does."""
+        self._check_fitted("evaluated")
+        self._average_losses_in_float64()
+        return super().test_on_batch(x, y, sample_weight, return_dict)
+
+    def predict(
+        self,
+        x: Data,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> np.ndarray:
+        """Return the predictions, a float64 array of shape `(n, units)`, for every kind of `x` that `fit` takes."""
+        self._check_fitted("asked for predictions")
+        return super().predict(x, batch_size, verbose, steps, callbacks)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: one batch is not the data.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"{type(self).__name__} has no train_on_batch: its weights are the solution for all the data at once. Give "
+            f"`fit` all batches, add up `Moments` of each, or: {USE_DESCENT}."
+        )
+
+    def load_own_variables(self, store: Any) -> None:
+        """Set kernel, bias and moments from a file of weights; a callback may do so while a fit begins."""
+        super().load_own_variables(store)
+        if self._pass is not None:
+            self._pass.was_restored = self.moments is not None
+
+    def _batched(self, data: Prepared, batch_size: int | None) -> Prepared:
+        if is_stream(data.x):
+            return data
+        return dataclasses.replace(
+            data, x=as_dataset(data, batch_rows(data, batch_size), "float64"), y=None, sample_weight=None
+        )
+
+    def _average_losses_in_float64(self) -> None:
+        """Have `evaluate` average the losses of its batches in float64; `fit` does not need it."""
+        if not self.compiled:
+            self.compile()
+        keras_compat.average_losses_in_float64(self)
+
+    def _state_of_fit(self) -> tuple[Any, ...]:
+        """Return all that a fit changes."""
+        return self.built, self._schema, self._fitted, self.get_weights() if self.built else []
+
+    def _restore(self, state: tuple[Any, ...]) -> None:
+        """Undo what a fit that failed has changed."""
+        was_built, schema, fitted, weights = state
+        if was_built:
+            self.set_weights(weights)
+        elif self.built:
+            del self.kernel
+            if self.use_bias:
+                del self.bias
+                self.bias = None
+            keras_compat.unbuild(self)
+        self.set_schema(schema)
+        self._set_untracked("_fitted", fitted)
