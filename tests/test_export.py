@@ -15,10 +15,10 @@ from scipy import stats
 from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_linreg as klr
-from keras_linreg.export import safe_names
-from keras_linreg.export.intervals import t_quantile
-from keras_linreg.export.warmup import example
-from keras_linreg.inference.covariance import KEYS
+from keras_linreg.export.inputs import argument_names
+from keras_linreg.export.t_quantile import t_quantile
+from keras_linreg.export.warmup_requests import to_example
+from keras_linreg.inference.intervals import KEYS
 
 RNG = np.random.default_rng(8)
 N = 60
@@ -146,7 +146,7 @@ def request_of(model, x, door="float32"):
 
 def as_examples(request):
     rows = [{name: values[i] for name, values in request.items()} for i in range(len(next(iter(request.values()))))]
-    return np.array([example(row).SerializeToString() for row in rows], object)
+    return np.array([to_example(row).SerializeToString() for row in rows], object)
 
 
 def of_rows(request, rows):
@@ -803,7 +803,7 @@ def test_the_t_quantile_of_one_and_two_degrees_of_freedom_is_the_formula():
     "names", [("a", "b"), tuple(AWKWARD), ("column_0", "größe"), ("COLUMN_1", "é", "ü"), ("x", "X")]
 )
 def test_safe_names_are_what_tensorflow_takes_and_stay_apart(names):
-    safe = safe_names(names)
+    safe = argument_names(names)
     assert list(safe) == list(names)
     folded = [name.lower() for name in safe.values()]
     assert len(set(folded)) == len(names)

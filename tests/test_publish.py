@@ -77,10 +77,10 @@ def test_the_json_of_a_version_holds_its_number_and_a_hash_of_its_files(models, 
     facts = json.loads((path / "keras_linreg.json").read_text())
     assert facts["version"] == 1
     assert [c["name"] for c in facts["columns"]] == list(FRAME.columns)
-    assert facts["hash"] == manifest.digest(path)
+    assert facts["hash"] == manifest.hash_files(path)
     with (path / "saved_model.pb").open("ab") as file:
         file.write(b" ")
-    assert facts["hash"] != manifest.digest(path)
+    assert facts["hash"] != manifest.hash_files(path)
 
 
 def test_a_version_can_be_read_by_whoever_may_read_its_folder(models, tmp_path):
@@ -127,7 +127,7 @@ def test_old_versions_stay_where_publishing_fails(models, folder, tmp_path):
 
 
 def test_an_exported_folder_stays_as_it_is_and_what_was_added_comes_along(folder, tmp_path):
-    before = manifest.digest(folder)
+    before = manifest.hash_files(folder)
     extra = folder / "assets.extra"
     extra.mkdir()
     try:
@@ -137,7 +137,7 @@ def test_an_exported_folder_stays_as_it_is_and_what_was_added_comes_along(folder
         (extra / "note").unlink()
         extra.rmdir()
     assert (path / "assets.extra" / "note").read_text() == "validated"
-    assert manifest.digest(folder) == before == manifest.digest(path)
+    assert manifest.hash_files(folder) == before == manifest.hash_files(path)
     assert "version" not in json.loads((folder / "keras_linreg.json").read_text())
 
 
@@ -170,7 +170,7 @@ def records_of(path):
 def test_each_signature_is_warmed_up_by_one_row_and_by_all(models, rows, tmp_path, kind):
     model, x = models[kind], rows[kind]
     path = klr.publish(model, tmp_path / "house", warmup=x)
-    signatures = saved_model.signatures(path)
+    signatures = saved_model.signature_defs(path)
     requests, sizes = [], []
     for record in records_of(path):
         is_regress = record.WhichOneof("log_type") == "regress_log"
@@ -353,7 +353,7 @@ def test_a_folder_that_was_changed_since_its_export_is_refused(models, tmp_path)
 def test_a_damaged_json_is_named_and_no_base_is_made(models, tmp_path, text):
     models["matrix"].export(tmp_path / "model", verbose=False)
     (tmp_path / "model" / manifest.FILE).write_bytes(text)
-    with pytest.raises(ValueError, match="keras_linreg.json must be as `export` wrote it, of format 1"):
+    with pytest.raises(ValueError, match="keras_linreg.json must be a file that `export` wrote, of format 1"):
         klr.publish(tmp_path / "model", tmp_path / "base")
     assert not (tmp_path / "base").exists()
 

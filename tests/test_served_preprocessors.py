@@ -16,7 +16,7 @@ IDS = 2**24 + np.arange(4)
 
 def served(model, folder, inputs, **options):
     model.export(folder, verbose=False, **options)
-    with saved_model.session(folder) as run:
+    with saved_model.open_session(folder) as run:
         return run("serving_default", inputs)["predictions"]
 
 
@@ -82,7 +82,7 @@ def test_export_warns_where_float32_would_spoil_what_a_float64_preprocessor_take
     if not warns:
         model.export(tmp_path / "model", verbose=False)
         return
-    with pytest.warns(UserWarning, match="the preprocessor reckons in float64.*input_dtype='float64'"):
+    with pytest.warns(UserWarning, match="the preprocessor computes in float64.*input_dtype='float64'"):
         model.export(tmp_path / "model", verbose=False)
     with pytest.warns(UserWarning, match="tf.Example holds float32 alone"):
         found = served(model, tmp_path / "wide", {"features": x[:5]}, input_dtype="float64")

@@ -1,130 +1,150 @@
-"""Intervals inside a graph: the formulas of `inference.intervals` as TensorFlow operations."""
+"""Predictions with intervals inside a graph: the formulas of `inference.intervals` in TensorFlow."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.polynomial import chebyshev
-from scipy import special
 
-from keras_linreg.inference.covariance import KEYS, two_sided
+from keras_linreg.export.float32 import MAX_ERROR_GROWTH, is_within_float32
+from keras_linreg.export.t_quantile import t_quantile
+from keras_linreg.inference.distributions import two_sided_quantile
 from keras_linreg.inference.estimate import Coordinates, Estimate
-from keras_linreg.solvers.least_squares import TOLERANCES
+from keras_linreg.inference.intervals import KEYS
+from keras_linreg.solvers import TOLERANCES
+from keras_linreg.utils.types import Array
 
-FARTHEST = float(-special.ndtri(2.0**-54))  # the normal quantile of the largest level below 1 that float64 holds
-DEGREE = 40
-SMALLEST, LARGEST = 1e-30, 1e30
-AMPLIFICATION = 8.0  # of rounding errors, up to which float32 does
-FAINT = 2.0**-30  # its square is nothing beside 1
-SMALL = 2**14  # numbers
+FAINT = 2.0**-30  # its square is less than a rounding error of 1
+LARGEST_CONSTANT = 2**14  # numbers
+LARGEST_EXPONENT = 900
+
+Tensors = dict[str, tf.Tensor]
 
 
 class Intervals(tf.Module):
-    """Means, standard errors, limits and leverage of rows of a design; products in float64, the answers float32.
+    """Means, standard errors, limits and leverage of the rows of a design: computed in float64, returned in float32.
 
-    One product gives all that is linear in a row: coordinates `z`, with as many rows as the design has columns, and
-    means, a column for each row of the design (numbers that lie together are reckoned with several times as fast).
-    To add something to all of them, or to part them, would take as long as the product. So the square is completed
-    for the intercept, which is added to a single coordinate, the `lead`, of rows that are not centred; and what stands
-    in the product beside `z` is smaller by `FAINT`: the norm of the whole does not see it.
+    With the coordinates `z0 = x @ inverse - offset` and `level = 1 / sqrt(sum(weights))`, the leverage of a row is
+    `level**2 + sum(z0**2)`. One matrix product computes everything that is linear in a row, and one norm sums the
+    squares. A shift of all rows, or a norm of only some columns of the product, would take as long as the product
+    itself. Two rearrangements avoid both.
+
+    First, the square is completed. Only the coordinate along `unit = offset / norm(offset)` is shifted. With
+    `t = x @ inverse @ unit` and `size = hypot(level, norm(offset))`,
 
     ```python
-    offset = centre @ inverse                      # 0 where rows are centred
-    size = hypot(level, norm(offset))
+    level**2 + (t - norm(offset))**2 == (size - t * norm(offset) / size)**2 + (level / size * t)**2
+    ```
+
+    so a single number of each row, the `lead`, is shifted, and the coordinate along `unit` shrinks:
+
+    ```python
+    offset = centre @ inverse                      # 0 if rows are centred
     lead = size - x @ inverse @ offset / size
-    unit = offset / norm(offset)
     z = x @ inverse - (1 - level / size) * (x @ inverse @ unit) * unit
-    leverage = square(lead) + sum(square(z))       # = square(level) + sum(square(x @ inverse - offset))
+    leverage = square(lead) + sum(square(z))
     mean_se = deviation * sqrt(leverage)
     ```
 
+    Second, the lead and the means are computed in the same product as `z`, but smaller by the factor `FAINT`: so
+    their squares do not change the norm of the whole.
+
     Args:
-        found: the estimate, with coordinates and degrees of freedom.
-        input_dtype: in which the rows came, before they were float64: what is left of a column that depends on
-            others cannot be smaller than its rounding.
-        stacked: whether the design is the transpose of stacked columns.
-        single: whether float32 is enough for the predictions; so it is for the leverage, then, if the columns are
-            neither nearly dependent nor far from 0.
+        estimate: the estimate of the fit, with coordinates and degrees of freedom.
+        input_dtype: the dtype of numbers in a request. Its rounding errors limit how well a row can show that its
+            columns depend on each other.
+        is_transposed: whether the design is the transpose of stacked columns.
+        predict_in_float32: whether float32 suffices for the predictions. Then it suffices for the leverage too, if the
+            columns are neither nearly dependent nor far from 0.
     """
 
-    def __init__(self, found: Estimate, input_dtype: str, stacked: bool, single: bool = False):
+    def __init__(self, estimate: Estimate, input_dtype: str, is_transposed: bool, predict_in_float32: bool = False):
         super().__init__()
-        self._stacked = stacked
-        coordinates = found.coordinates
+        self._is_transposed = is_transposed
+        coordinates = estimate.coordinates
         assert coordinates is not None
-        self._units, self._df = len(found.ssr), found.df_resid
+        self._units, self._df = len(estimate.ssr), estimate.df_resid
         self._tolerance = 100 * max(coordinates.tolerance, TOLERANCES[input_dtype])
         self._kept, self._dropped = np.flatnonzero(coordinates.kept), np.flatnonzero(~coordinates.kept)
         centre, inverse, level = coordinates.centre.sum(0), coordinates.inverse, coordinates.level or 0.0
-        bias, kernel = np.split(found.params, [int(found.has_intercept)])
-        powers = _powers(kernel, coordinates)
-        single = single and not len(self._dropped) and float32_holds(inverse, centre @ inverse, kernel / powers, powers)
-        single = single and found.scaled_condition_number <= AMPLIFICATION and _are_near_zero(coordinates)
-        self.dtype = np.dtype(np.float32 if single else np.float64)
+        bias, kernel = np.split(estimate.params, [int(estimate.has_intercept)])
+        scales = _mean_scales(kernel, coordinates)
+        in_float32 = (
+            predict_in_float32
+            and not len(self._dropped)
+            and is_within_float32(inverse, centre @ inverse, kernel / scales, scales)
+            and estimate.scaled_condition_number <= MAX_ERROR_GROWTH
+            and _is_near_zero(coordinates)
+        )
+        self.dtype = np.dtype(np.float32 if in_float32 else np.float64)
 
-        z, lead, size = _completed(inverse, centre @ inverse if single else np.zeros(len(inverse)), level)
+        # Rows near 0 need no centring, which is one operation less.
+        offset = centre @ inverse if in_float32 else np.zeros(len(inverse))
+        z, lead, size = _complete_square(inverse, offset, level)
         weights = np.zeros((len(z) + 1 + self._units, len(centre)))
         weights[: len(z), self._kept], weights[len(z), self._kept] = z, FAINT * lead
-        weights[len(z) + 1 :] = (kernel / powers).T
-        self._lead, self._size, self._powers = len(z), self.dtype.type(size), powers.astype(self.dtype)
-        self._mean = (bias.sum(0) + (0.0 if single else centre @ kernel)).astype(self.dtype)  # of a row of zeros
-        # A constant takes no operation to read, but is written once for each signature.
-        hold = tf.constant if weights.size <= SMALL else tf.Variable
-        self._weights, self._centre = hold(weights.astype(self.dtype)), tf.Variable(centre)
+        weights[len(z) + 1 :] = (kernel / scales).T
+        self._lead, self._size, self._scales = len(z), self.dtype.type(size), scales.astype(self.dtype)
+        mean_of_zeros = bias.sum(0) + (0.0 if in_float32 else centre @ kernel)
+        self._mean_of_zeros = mean_of_zeros.astype(self.dtype)
+        # Reading a constant takes no operation, but the graph of each signature has a copy of it.
+        store = tf.constant if weights.size <= LARGEST_CONSTANT else tf.Variable
+        self._weights, self._centre = store(weights.astype(self.dtype)), tf.Variable(centre)
         self._shares, self._sizes = tf.Variable(coordinates.shares), tf.Variable(coordinates.size)
-        deviation = np.sqrt(found.scale).astype(np.float32)
+        deviation = np.sqrt(estimate.scale).astype(np.float32)
         self._deviation = deviation[0] if self._units == 1 else deviation
 
-    def at(self, level: float) -> Callable:
-        """Return the function `design -> dict` for one level; design `(n, p)`, the answer as `KEYS`."""
-        quantile = np.float32(two_sided(level, self._df))
-        return lambda design: self._limits(design, quantile)
+    def at_level(self, level: float) -> Callable[[tf.Tensor], Tensors]:
+        """Return the function `design -> dict` for one level: the design is `(n, p)`, the keys are `KEYS`."""
+        quantile = np.float32(two_sided_quantile(level, self._df))
+        return lambda design: self._answer(design, quantile)
 
-    def at_any(self) -> Callable:
-        """Return the function `(design, level) -> dict` for a level `(n,)` in each row."""
-        quantile = t_quantile(self._df)
+    def at_levels(self) -> Callable[[tf.Tensor, tf.Tensor], Tensors]:
+        """Return the function `(design, level) -> dict` for a level of each row, `(n,)`."""
+        quantile_of = t_quantile(self._df)
 
-        def limits(design, level):
-            reach = tf.cast(quantile(level), tf.float32)
-            return self._limits(design, reach if self._units == 1 else reach[:, None])
+        def answer(design: tf.Tensor, level: tf.Tensor) -> Tensors:
+            quantile = tf.cast(quantile_of(level), tf.float32)
+            return self._answer(design, quantile if self._units == 1 else quantile[:, None])
 
-        return limits
+        return answer
 
-    def _limits(self, design, quantile):
-        moved = design if self.dtype == np.float32 else self._centred(design)
-        product = tf.matmul(self._weights, moved, transpose_b=True)
+    def _answer(self, design: tf.Tensor, quantile: Any) -> Tensors:
+        """Return the outputs of a signature for a design and the quantile of t."""
+        rows = design if self.dtype == np.float32 else self._centred(design)
+        product = tf.matmul(self._weights, rows, transpose_b=True)
         norm = tf.raw_ops.EuclideanNorm(input=product, axis=0)
-        leverage = tf.square(norm) + tf.math.squared_difference(
-            product[self._lead] * self.dtype.type(1 / FAINT), -self._size
-        )
+        lead = product[self._lead] * self.dtype.type(1 / FAINT)
+        leverage = tf.square(norm) + tf.math.squared_difference(lead, -self._size)
         if len(self._dropped):
-            leverage = tf.where(self._are_determined(moved), leverage, np.nan)
+            leverage = tf.where(self._are_determined(rows), leverage, np.nan)
         if self._units == 1:
-            mean = product[self._lead + 1] * self._powers[0] + self._mean[0]
+            mean = product[self._lead + 1] * self._scales[0] + self._mean_of_zeros[0]
         else:
-            mean = tf.transpose(product[self._lead + 1 :]) * self._powers + self._mean
-        # What is left to do loses nothing in the dtype of the answers.
-        roots, leverage, mean = (tf.cast(part, tf.float32) for part in (tf.sqrt(leverage), leverage, mean))
-        roots, lever = (roots, leverage) if self._units == 1 else (roots[:, None], leverage[:, None])
-        mean_se = self._deviation * roots
-        reach, obs_reach = quantile * mean_se, quantile * self._deviation * tf.sqrt(1 + lever)
-        values = (mean, mean_se, mean - reach, mean + reach, mean - obs_reach, mean + obs_reach, leverage)
-        return dict(zip(KEYS, values, strict=True))
+            mean = tf.transpose(product[self._lead + 1 :]) * self._scales + self._mean_of_zeros
+        # The rest loses nothing in the dtype of the answer.
+        root, leverage, mean = (tf.cast(part, tf.float32) for part in (tf.sqrt(leverage), leverage, mean))
+        column, leverage_column = (root, leverage) if self._units == 1 else (root[:, None], leverage[:, None])
+        mean_se = self._deviation * column
+        mean_reach, obs_reach = quantile * mean_se, quantile * self._deviation * tf.sqrt(1 + leverage_column)
+        limits = (mean - mean_reach, mean + mean_reach, mean - obs_reach, mean + obs_reach)
+        return dict(zip(KEYS, (mean, mean_se, *limits, leverage), strict=True))
 
-    def _centred(self, design):
-        if self._stacked:  # transposes cancel, or are part of the product: no number is moved
+    def _centred(self, design: tf.Tensor) -> tf.Tensor:
+        if self._is_transposed:  # two transposes cancel, and the product takes the third: none of them moves a number
             return tf.transpose(tf.transpose(design) - self._centre[:, None])
         return design - self._centre
 
-    def _are_determined(self, moved):
-        kept = tf.gather(moved, self._kept, axis=1)
-        rest = tf.abs(tf.gather(moved, self._dropped, axis=1) - tf.matmul(kept, self._shares))
-        reach = tf.matmul(tf.abs(kept), tf.abs(self._shares)) + self._sizes
-        return tf.reduce_all(rest <= self._tolerance * reach, axis=1)
+    def _are_determined(self, rows: tf.Tensor) -> tf.Tensor:
+        """Return the mask of centred rows whose columns depend on each other as in the training data."""
+        kept = tf.gather(rows, self._kept, axis=1)
+        rest = tf.abs(tf.gather(rows, self._dropped, axis=1) - tf.matmul(kept, self._shares))
+        size = tf.matmul(tf.abs(kept), tf.abs(self._shares)) + self._sizes
+        return tf.reduce_all(rest <= self._tolerance * size, axis=1)
 
 
-def _completed(inverse: np.ndarray, offset: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the rows `(r, r)` of `z` and `(r,)` of the lead, to be multiplied by rows of a design, and its size."""
+def _complete_square(inverse: Array, offset: Array, level: float) -> tuple[Array, Array, float]:
+    """Return the matrices `(r, r)` of `z` and `(r,)` of the lead, to multiply with rows of a design, and the size."""
     squared = float(offset @ offset)
     size = float(np.sqrt(level**2 + squared))
     if not squared:
@@ -133,46 +153,16 @@ def _completed(inverse: np.ndarray, offset: np.ndarray, level: float) -> tuple[n
     return inverse.T - (1 - level / size) / squared * np.outer(offset, along), -along / size, size
 
 
-def _powers(kernel: np.ndarray, coordinates: Coordinates) -> np.ndarray:
-    """Return powers of 2 `(units,)` by which to divide a kernel, so that means are faint beside coordinates."""
+def _mean_scales(kernel: Array, coordinates: Coordinates) -> Array:
+    """Return powers of 2 `(units,)`: divided by them, means are smaller than the coordinates by the factor `FAINT`."""
     kept = coordinates.kept
     of_kept = kernel[kept] + coordinates.shares @ kernel[~kept]
     of_coordinates = np.linalg.solve(coordinates.inverse, of_kept)
-    return np.ldexp(1 / FAINT, np.minimum(np.frexp(np.abs(of_coordinates).max(axis=0, initial=0.0))[1], 900))
+    exponents = np.frexp(np.abs(of_coordinates).max(axis=0, initial=0.0))[1]
+    return np.ldexp(1 / FAINT, np.minimum(exponents, LARGEST_EXPONENT))
 
 
-def _are_near_zero(coordinates: Coordinates) -> bool:
-    """Return whether rows that are not centred are no farther from 0 than their coordinates can tell in float32."""
+def _is_near_zero(coordinates: Coordinates) -> bool:
+    """Return whether the training data are so close to 0 that float32 coordinates need no centred rows."""
     offsets = np.abs(coordinates.centre.sum(0)[coordinates.kept]) @ np.abs(coordinates.inverse)
-    return bool((offsets <= AMPLIFICATION * (coordinates.level or 0.0)).all())
-
-
-def float32_holds(*parts) -> bool:
-    """Return whether numbers, and their products, are far from where float32 ends."""
-    sizes = np.concatenate([np.abs(np.ravel(part)) for part in parts])
-    sizes = sizes[sizes > 0]
-    return bool(((sizes > SMALLEST) & (sizes < LARGEST)).all())
-
-
-def t_quantile(df: int) -> Callable:
-    """Return the TensorFlow function `level -> t`: what t exceeds in size by `1 - level`; float64 `(n,)`.
-
-    ```python
-    z = -ndtri((1 - level) / 2)
-    t = z * exp(polynomial_of_df(z))
-    ```
-
-    `log(t / z)` is smooth in z, whatever the degrees of freedom: a polynomial through its values at the Chebyshev
-    points, which are reckoned here and now, leaves no more than 1e-8 of it for any df from 1 up and any level.
-    """
-    order = np.arange(DEGREE + 1)
-    points = np.cos(np.pi * (order + 0.5) / (DEGREE + 1))
-    z = (points + 1) / 2 * FARTHEST
-    coefficients = chebyshev.chebfit(points, np.log(-special.stdtrit(df, special.ndtr(-z)) / z), DEGREE)
-
-    def quantile(level):
-        z = -tf.math.ndtri((1 - level) / 2)
-        angle = tf.acos(tf.clip_by_value(2 / FARTHEST * z - 1, -1.0, 1.0))
-        return z * tf.exp(tf.linalg.matvec(tf.cos(angle[:, None] * order), coefficients))
-
-    return quantile
+    return bool((offsets <= MAX_ERROR_GROWTH * (coordinates.level or 0.0)).all())

@@ -1,134 +1,131 @@
-"""Write a SavedModel: every signature, all of it or none."""
+"""Write a SavedModel with all its signatures, or nothing."""
 
 import os
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_linreg.data import Reader, preprocessing
 from keras_linreg.export import manifest, saved_model
+from keras_linreg.export.float32 import Float32Model, predictions_fit_float32, warn_of_float32
+from keras_linreg.export.inputs import INPUT_DTYPES, LEVEL, ServedInputs, build_preprocessor
 from keras_linreg.export.intervals import Intervals
-from keras_linreg.export.signatures import INPUT_DTYPES, LEVEL, Door, Single, check_preprocessor, endpoints, spread
-from keras_linreg.inference.covariance import KEYS
+from keras_linreg.export.model_interface import ServableModel
+from keras_linreg.export.signatures import Signature, interval_signatures, prediction_signatures
 from keras_linreg.inference.estimate import Estimate
+from keras_linreg.inference.intervals import KEYS
 from keras_linreg.moments.moments import Moments
 from keras_linreg.utils.files import replace_folder
+from keras_linreg.utils.types import PathLike
 from keras_linreg.utils.warnings import warn_user
 
 
-def write(
-    model,
+def write_saved_model(
+    model: ServableModel,
     reader: Reader,
-    filepath,
+    filepath: PathLike,
     moments: Moments | None = None,
-    found: Estimate | None = None,
+    estimate: Estimate | None = None,
     *,
     input_dtype: str = "float32",
     level: float = 0.95,
     verbose: bool = True,
 ) -> None:
-    """Write a built linear model to the folder `filepath` as a SavedModel.
+    """Write a built linear model to a folder, as a SavedModel with a manifest beside it.
 
     Args:
-        model: the model; its schema says which columns the signatures take, its preprocessor is part of the graph.
-        reader: of the model.
-        filepath: the folder, made or overwritten once everything is ready.
-        moments: what the model was fitted on, `None` where that is not known.
-        found: the estimate, `None` where the fit has no intervals.
-        input_dtype: in which numbers are taken, `"float32"` or `"float64"`.
-        level: of the intervals of `predict_interval`.
-        verbose: whether to print what the signatures take and return.
+        model: the model. Its schema gives the inputs of the signatures; its preprocessor becomes part of the graph.
+        reader: a reader of the model, for this export alone.
+        filepath: the folder. It is made, or replaced once all files are written.
+        moments: the moments of the training data, or None if they are unknown.
+        estimate: the estimate of the fit, or None if it has no intervals.
+        input_dtype: the dtype of numbers in a request, `"float32"` or `"float64"`.
+        level: the coverage of `predict_interval`.
+        verbose: whether to print the inputs and outputs of the signatures.
+
+    Raises:
+        ValueError: `filepath` is no path or a file, or the preprocessor has not been adapted.
     """
-    if not isinstance(filepath, str | os.PathLike) or not os.fspath(filepath):
-        raise ValueError(f"`filepath` must be the path of the folder to write. Received: {filepath!r}.")
-    filepath = os.path.expanduser(os.fspath(filepath))
-    if os.path.exists(filepath) and not os.path.isdir(filepath):
-        raise ValueError(f"`filepath` must be a folder. Received: {filepath}, which is a file.")
-    single = Single(model) if Single.is_enough(model, input_dtype, moments) else None
-    if single is not None:
-        reader.dtype = "float32"  # of columns that are put together
-    door = Door(reader, model.schema, input_dtype)
-    _warn_of_coarse(model, moments, input_dtype)
-    if found is not None and LEVEL in door.safe:
+    folder = _check_folder(filepath)
+    assert model.schema is not None  # a built model has one
+    float32_model = Float32Model(model) if predictions_fit_float32(model, input_dtype, moments) else None
+    if float32_model is not None:
+        reader.dtype = "float32"
+    inputs = ServedInputs(reader, model.schema, input_dtype)
+    warn_of_float32(model, moments, input_dtype)
+    if estimate is not None and LEVEL in inputs.argument_names:
         warn_user(
             f"predict_interval_at is left out: its input {LEVEL!r} would collide with the column of that name. Rename "
-            "the column to have it."
+            "the column to have this signature."
         )
-    stacked = door.named and model.preprocessor is None
-    intervals = None if found is None else Intervals(found, input_dtype, stacked, single is not None)
-    check_preprocessor(model, door)
+    signatures = prediction_signatures(float32_model or model, inputs, model.units)
+    intervals = None
+    if estimate is not None:
+        is_transposed = inputs.named and model.preprocessor is None
+        intervals = Intervals(estimate, input_dtype, is_transposed, predict_in_float32=float32_model is not None)
+        signatures |= interval_signatures(intervals, inputs, level)
+    build_preprocessor(model.preprocessor, inputs)
     with (
-        replace_folder(filepath, saved_model.FILE, [manifest.EXTRA]) as staged,
+        replace_folder(folder, last=saved_model.FILE, obsolete=[manifest.EXTRA_FOLDER]) as unfinished,
         preprocessing.graph_names(model.preprocessor),
     ):
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        if model.preprocessor is not None:
-            archive.track(model.preprocessor)
-        for part in filter(None, (intervals, single)):
-            archive.track(part)
-        for key, endpoint in endpoints(model, door, intervals, level, single).items():
-            archive.add_endpoint(key, endpoint.function, endpoint.specs)
-        archive.write_out(staged, verbose=False)
-        saved_model.finish(staged, {safe: name for name, safe in door.safe.items()})
-        manifest.write(staged, manifest.describe(model, door, moments, found, None if found is None else level))
+        _write_graph(unfinished, signatures, filter(None, (model, model.preprocessor, intervals, float32_model)))
+        saved_model.restore_names(unfinished, {argument: name for name, argument in inputs.argument_names.items()})
+        description = manifest.describe(model, inputs, moments, estimate, None if estimate is None else level)
+        manifest.write(unfinished, description)
     if verbose:
-        print(f"Saved {filepath}\n{_described(filepath, tuple(door.safe), level)}")
+        print(f"Saved {folder}\n{_describe_signatures(folder, inputs, level)}")
 
 
-def check_input_dtype(input_dtype) -> None:
-    """Refuse what is no dtype of the door."""
+def check_input_dtype(input_dtype: object) -> None:
+    """Raise a ValueError unless a request can hold numbers in this dtype."""
     if not isinstance(input_dtype, str) or input_dtype not in INPUT_DTYPES:
         raise ValueError(f"`input_dtype` must be 'float32' or 'float64'. Received: input_dtype={input_dtype!r}.")
 
 
-def _warn_of_coarse(model, moments: Moments | None, input_dtype: str) -> None:
-    """Warn where float32 would spoil what the signatures take."""
-    if model.preprocessor is not None:  # what it takes is not what the moments are of
-        listed = "the columns that the preprocessor takes" * preprocessing.may_keep_float64(model.preprocessor)
-    elif moments is None or moments.dtype != "float64":
-        return
-    else:
-        names = moments.feature_names
-        coarse = preprocessing.float32_spoils(*(values[: len(names)] for values in spread(moments)))
-        listed = ", ".join(name for name, is_coarse in zip(names, coarse, strict=True) if is_coarse)
-    if not listed:
-        return
-    if input_dtype == "float32":
-        warn_user(
-            f"The signatures take float32, in which the numbers of {listed} lie more than {preprocessing.COARSE:g} of "
-            "their standard deviation apart: predictions would be off. Export with input_dtype='float64', or subtract "
-            "a constant."
-            if model.preprocessor is None
-            else "The signatures take float32, and the preprocessor reckons in float64: digits that it needs may be "
-            "lost, and predictions be off. Export with input_dtype='float64'."
-        )
-    else:
-        warn_user(
-            f"A tf.Example holds float32 alone, which spoils {listed}: predictions of `examples` and `regress` would "
-            "be off, those of the other signatures are not."
-        )
+def _check_folder(filepath: object) -> str:
+    """Return the path of the folder to write."""
+    if not isinstance(filepath, str | os.PathLike) or not os.fspath(filepath):
+        raise ValueError(f"`filepath` must be the path of the folder to write. Received: {filepath!r}.")
+    folder = os.path.expanduser(os.fspath(filepath))
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise ValueError(f"`filepath` must be a folder. Received: {folder}, which is a file.")
+    return folder
 
 
-def _described(folder: str, columns: tuple[str, ...], level: float) -> str:
-    """Return a line for each signature: what it takes and returns."""
-    found = saved_model.signatures(folder)
+def _write_graph(folder: str, signatures: Mapping[str, Signature], resources: Iterable[Any]) -> None:
+    """Write the graph of the signatures, and the variables of the resources (layers and modules) that they use."""
+    archive = keras.export.ExportArchive()
+    for resource in resources:
+        archive.track(resource)
+    for key, signature in signatures.items():
+        archive.add_endpoint(key, signature.function, signature.specs)
+    archive.write_out(folder, verbose=False)
+
+
+def _describe_signatures(folder: str, inputs: ServedInputs, level: float) -> str:
+    """Return a line for each signature: its inputs and outputs."""
+    definitions = saved_model.signature_defs(folder)
     lines = []
     for key in ("serving_default", "predict_interval", "predict_interval_at", "examples", "regress"):
-        if key not in found:
+        if key not in definitions:
             continue
-        takes, gives = found[key].inputs, found[key].outputs
-        named = [f"{name}: {_shaped(takes[name])}" for name in (*columns, LEVEL, "examples", "inputs") if name in takes]
+        arguments, outputs = definitions[key].inputs, definitions[key].outputs
+        names = [name for name in (*inputs.argument_names, LEVEL, "examples", "inputs") if name in arguments]
+        listed = [f"{name}: {_describe_tensor(arguments[name])}" for name in names]
         if key.startswith("predict_interval"):
-            named = ["as serving_default", *named[len(columns) :]]
-            returned = f"{', '.join(KEYS)}: {_shaped(gives[KEYS[0]])}"
+            listed = ["as serving_default", *listed[len(inputs.argument_names) :]]
+            returned = f"{', '.join(KEYS)}: {_describe_tensor(outputs[KEYS[0]])}"
             returned += f", at level {level:g}" if key == "predict_interval" else ""
         else:
-            returned = ", ".join(f"{name}: {_shaped(info)}" for name, info in gives.items())
-        lines.append(f"  {key}({', '.join(named)}) -> {returned}")
+            returned = ", ".join(f"{name}: {_describe_tensor(info)}" for name, info in outputs.items())
+        lines.append(f"  {key}({', '.join(listed)}) -> {returned}")
     return "\n".join(lines)
 
 
-def _shaped(info) -> str:
+def _describe_tensor(info: Any) -> str:
+    """Return the dtype and shape of a `TensorInfo`: "float32 [batch, 1]"."""
     sizes = ["batch" if dim.size < 0 else str(dim.size) for dim in info.tensor_shape.dim]
     return f"{tf.as_dtype(info.dtype).name} [{', '.join(sizes)}]"

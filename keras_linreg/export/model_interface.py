@@ -1,0 +1,43 @@
+"""The interface of a model that can be exported."""
+
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from keras_linreg.data import Schema
+
+
+class ServableModel(Protocol):
+    """A built linear model: the attributes that its SavedModel is made of."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def units(self) -> int:
+        """The number of outputs."""
+
+    @property
+    def kernel(self) -> Any:
+        """The variable of the coefficients, `(p, units)`."""
+
+    @property
+    def bias(self) -> Any:
+        """The variable of the intercepts, `(units,)`, or None."""
+
+    @property
+    def schema(self) -> Schema | None:
+        """The columns of the training data."""
+
+    @property
+    def feature_names(self) -> list[str] | None:
+        """The names of the design's columns."""
+
+    @property
+    def preprocessor(self) -> keras.Layer | None:
+        """The layer from the columns to the design, or None."""
+
+    def __call__(self, design: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Return the predictions `(n, units)` of a design `(n, p)`."""
