@@ -5,6 +5,7 @@ from scipy import stats
 
 import keras_linreg as klr
 from keras_linreg import plots
+from keras_linreg.inference import residual_statistics
 
 RNG = np.random.default_rng(0)
 
@@ -175,7 +176,7 @@ def test_a_picture_ends_a_notebooks_cell_and_opens_no_window(stackloss):
 
 def test_diagnostics_draw_the_panels_and_name_the_most_influential_rows(stackloss, monkeypatch):
     model, x, y = stackloss
-    monkeypatch.setattr(klr.readings, "SAMPLE_ROWS", 12)
+    monkeypatch.setattr(residual_statistics, "SAMPLE_ROWS", 12)
     found = model.diagnose((x, y), k=4)
     four = found.plot().axes
     points = four[3].collections[0].get_offsets()

@@ -1,14 +1,20 @@
 """Pictures of a regression: functions of arrays and a Matplotlib Axes.
 
-They draw on the Axes they are given and return it, keep no state and never touch `pyplot`, so they need no
-display and leave no figure open. Each sets only what it knows (labels, scale, grid); size, title and saving
-are the caller's. `figure` makes a Figure to draw on where the caller has none.
+Each function draws on an Axes and returns it. It keeps no state and never touches `pyplot`, so it needs no display and
+leaves no figure open. It sets labels, scale and grid; the caller sets size and title, and saves the picture. `figure`
+makes a Figure to draw on.
 """
 
-from keras_linreg.plots.canvas import figure, padded_range, save_gif, title
+from keras_linreg.plots.diagnostic_panels import (
+    diagnostics,
+    normal_qq,
+    residuals_vs_fitted,
+    residuals_vs_leverage,
+    scale_location,
+)
+from keras_linreg.plots.figures import figure, padded_range, save_gif, title
 from keras_linreg.plots.fit import actual_vs_predicted, fitted_line, loss_curve
 from keras_linreg.plots.intervals import bands, coefficients
-from keras_linreg.plots.panels import diagnostics, normal_qq, residuals_vs_fitted, residuals_vs_leverage, scale_location
 from keras_linreg.plots.style import COLOURS
 
 __all__ = [
