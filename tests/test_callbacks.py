@@ -211,13 +211,13 @@ def frames_of(path):
 
 def test_the_gif_moves_from_before_training_to_the_last_epoch_on_axes_that_hold_still(tmp_path, monkeypatch):
     drawn = []
-    paint = drawing.paint
+    draw_frame = drawing.draw_frame
 
-    def spy(axes, sample, frame, history):
+    def spy(axes, sample, frame, losses):
         drawn.append((frame.epoch, axes[0], frame.predicted))
-        paint(axes, sample, frame, history)
+        draw_frame(axes, sample, frame, losses)
 
-    monkeypatch.setattr(drawing, "paint", spy)
+    monkeypatch.setattr(drawing, "draw_frame", spy)
     limits = []
     from keras_linreg import plots
 
@@ -252,7 +252,7 @@ def test_ten_thousand_epochs_neither_grow_nor_ask_for_more_than_they_draw(tmp_pa
     assert len(model.asked) < 80
     assert sizes[1] < 1.3 * sizes[0] < 200_000
     frames = []
-    monkeypatch.setattr(fit_plot, "animate", lambda file, *drawn: frames.extend(drawn[1]) or file.touch())
+    monkeypatch.setattr(fit_plot, "save_animation", lambda file, *drawn: frames.extend(drawn[1]) or file.touch())
     watch.on_train_end()
     right = watch.figure().axes[1]
     for line in right.lines:
