@@ -1,11 +1,11 @@
-"""HyperLinearRegression: learning rate, optimizer, batch size and penalty as KerasTuner's search space."""
+"""HyperLinearRegression: a search space of KerasTuner for learning rate, optimizer, batch size and penalty."""
 
 import contextlib
-import functools
 import logging
 import math
 import os
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import keras_tuner
@@ -13,13 +13,16 @@ import keras_tuner
 from keras_linreg.data.streams import is_stream
 from keras_linreg.losses import SquaredError
 from keras_linreg.models.gradient import LinearRegression
+from keras_linreg.utils.keras_compat import Search, current_search, objective_parts, replace_infinite_scores
+
+LOGGER = logging.getLogger(__name__)
 
 
 class HyperLinearRegression(keras_tuner.HyperModel):
     """The search space of `keras_linreg.LinearRegression` for every tuner of KerasTuner.
 
-    Each of the first five arguments takes `None`, the default search; a value, which is then not searched; or
-    a function that takes KerasTuner's `hp` and returns a value. The default search is
+    Each of the first five arguments takes `None`, for the default search; a value, which is then not searched; or a
+    function that takes KerasTuner's `hp` and returns a value. The default search is
 
     ```python
     optimizer = hp.Choice("optimizer", ["sgd", "adam"])
@@ -29,27 +32,27 @@ class HyperLinearRegression(keras_tuner.HyperModel):
     batch_size = hp.Choice("batch_size", [8, 32, 128], default=32)
     ```
 
-    A trial that diverges is scored infinitely bad, its `message` says why, and the search goes on. As long as
-    all have diverged, a line in the log says so; `get_best_models` may find no checkpoint then, and raises
+    A trial that diverges gets the worst possible score, its `message` tells the reason, and the search goes on. While
+    all trials have diverged, the log says so; then `get_best_models` may find no checkpoint and raise a
     FileNotFoundError. Bad data end the search.
 
-    The objective `"val_loss"` counts the penalty itself, as everywhere in Keras, and so favours none. To
-    choose an `l2`, take `"val_mean_squared_error"`.
+    The objective `"val_loss"` includes the penalty, as everywhere in Keras, so it favours a penalty of 0. To choose an
+    `l2`, use `"val_mean_squared_error"`.
 
     Args:
         learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`, not negative.
         momentum: float in [0, 1), for `"sgd"`.
-        optimizer: name of a Keras optimizer; or an optimizer, copied for each trial, which has its own
-            learning rate and momentum.
-        batch_size: positive int. Neither used nor searched where `tuner.search` is given a `batch_size`, or
-            data that come in batches: a `tf.data.Dataset`, `PyDataset`.
-        l2: float, not negative: the weight of the sum of the kernel's squares in the loss. Neither used nor
-            searched where there is a `kernel_regularizer`.
-        metrics: what `compile` takes, copied for each trial; `None` is `["mean_squared_error"]`.
-        **kwargs: for `LinearRegression`: `units`, `feature_names`, `preprocessor`, `dtype`, ...
+        optimizer: the name of a Keras optimizer; or an optimizer with its own learning rate and momentum, which is
+            copied for each trial.
+        batch_size: positive int. It is neither used nor searched if `tuner.search` has a `batch_size`, or data in
+            batches: a `tf.data.Dataset`, `PyDataset`.
+        l2: float, not negative: the weight of the sum of the kernel's squares in the loss. It is neither used nor
+            searched if there is a `kernel_regularizer`.
+        metrics: the metrics of `compile`, copied for each trial; `None`: `["mean_squared_error"]`.
+        **kwargs: arguments of `LinearRegression`: `units`, `feature_names`, `preprocessor`, `dtype`, ...
 
     Raises:
-        ValueError: on arguments that exclude each other.
+        ValueError: two arguments exclude each other.
 
     Example:
     >>> import keras_tuner, numpy as np, tempfile
@@ -66,26 +69,26 @@ class HyperLinearRegression(keras_tuner.HyperModel):
 
     def __init__(
         self,
-        learning_rate=None,
-        momentum=None,
-        optimizer=None,
-        batch_size=None,
-        l2=None,
-        metrics=None,
-        **kwargs,
-    ):
+        learning_rate: Any = None,
+        momentum: Any = None,
+        optimizer: Any = None,
+        batch_size: Any = None,
+        l2: Any = None,
+        metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__()
-        own = isinstance(optimizer, keras.optimizers.Optimizer)
-        if own and not (learning_rate is None and momentum is None):
+        has_settings = isinstance(optimizer, keras.optimizers.Optimizer)
+        if has_settings and not (learning_rate is None and momentum is None):
             raise ValueError(
-                "`learning_rate` and `momentum` must be left out where `optimizer` has its own. "
+                "`learning_rate` and `momentum` must be left out if `optimizer` has its own. "
                 f"Received: learning_rate={learning_rate!r}, momentum={momentum!r}, optimizer={optimizer!r}."
             )
         if momentum is not None and isinstance(optimizer, str) and optimizer.lower() != "sgd":
-            raise ValueError(f"`momentum` must be left out where `optimizer` is not 'sgd'. Received: {optimizer!r}.")
+            raise ValueError(f"`momentum` must be left out unless `optimizer` is 'sgd'. Received: {optimizer!r}.")
         if l2 is not None and kwargs.get("kernel_regularizer") is not None:
             raise ValueError(
-                "`l2` and `kernel_regularizer` exclude each other. "
+                "`l2` and `kernel_regularizer` must not be given together. "
                 f"Received: l2={l2!r}, kernel_regularizer={kwargs['kernel_regularizer']!r}."
             )
         self.learning_rate = learning_rate
@@ -96,20 +99,20 @@ class HyperLinearRegression(keras_tuner.HyperModel):
         self.metrics = ["mean_squared_error"] if metrics is None else metrics
         self.kwargs = kwargs
 
-    def build(self, hp):
+    def build(self, hp: keras_tuner.HyperParameters) -> LinearRegression:
         """Return a new compiled `LinearRegression` with the values of `hp`."""
-        # GridSearch varies first what is asked last: the batch size in `fit`, and then the learning rate.
-        optimizer = _ask(hp, self.optimizer, lambda: hp.Choice("optimizer", ["sgd", "adam"]))
+        # GridSearch first varies the parameter that is defined last: the batch size in `fit`, then the learning rate.
+        optimizer = _value(hp, self.optimizer, lambda: hp.Choice("optimizer", ["sgd", "adam"]))
         settings = {}
         if isinstance(optimizer, str) and optimizer.lower() == "sgd":
-            with _only_for(hp, optimizer):
-                settings["momentum"] = _ask(hp, self.momentum, lambda: hp.Choice("momentum", [0.0, 0.9, 0.99]))
+            with _momentum_scope(hp, optimizer):
+                settings["momentum"] = _value(hp, self.momentum, lambda: hp.Choice("momentum", [0.0, 0.9, 0.99]))
         kwargs = dict(self.kwargs)
         if kwargs.get("kernel_regularizer") is None:
-            l2 = _ask(hp, self.l2, lambda: hp.Choice("l2", [0.0, 1e-4, 1e-2]))
+            l2 = _value(hp, self.l2, lambda: hp.Choice("l2", [0.0, 1e-4, 1e-2]))
             kwargs["kernel_regularizer"] = keras.regularizers.L2(l2) if l2 else None
         if isinstance(optimizer, str):
-            settings["learning_rate"] = _ask(
+            settings["learning_rate"] = _value(
                 hp,
                 self.learning_rate,
                 lambda: hp.Float("learning_rate", 1e-3, 10.0, sampling="log", default=0.01),
@@ -118,120 +121,87 @@ class HyperLinearRegression(keras_tuner.HyperModel):
 
         model = LinearRegression(**kwargs)
         model.compile(
-            optimizer=_copy(optimizer),
+            optimizer=_new_like(optimizer),
             loss=SquaredError(),
-            metrics=keras.tree.map_structure(_copy, self.metrics),
+            metrics=keras.tree.map_structure(_new_like, self.metrics),
         )
         return model
 
-    def fit(self, hp, model, *args, **kwargs):
-        """Train `model` and return its History; where it diverged in a search, the objective's worst value.
+    def fit(self, hp: keras_tuner.HyperParameters, model: LinearRegression, *args: Any, **kwargs: Any) -> Any:
+        """Train the model.
+
+        Args:
+            hp: the values of the trial.
+            model: the model that `build` has returned.
+            *args: arguments of `LinearRegression.fit`.
+            **kwargs: arguments of `LinearRegression.fit`.
+
+        Returns:
+            The History; or, if the training of a trial diverged, a dict with the objective's worst value.
 
         Raises:
-            keras_tuner.errors.FatalValueError: bad data, or arguments that `LinearRegression.fit` refuses: no
-                other trial would fare better.
-            FloatingPointError: the training diverged, outside a search.
+            keras_tuner.errors.FatalValueError: bad data or arguments, which `LinearRegression.fit` would refuse in
+                every trial.
+            FloatingPointError: the training diverged, outside of a search.
         """
         x = args[0] if args else kwargs.get("x")
         if len(args) < 3 and kwargs.get("batch_size") is None and not is_stream(x):
-            kwargs["batch_size"] = _ask(hp, self.batch_size, lambda: hp.Choice("batch_size", [8, 32, 128], default=32))
-        search = _Search.of(kwargs.get("callbacks"))
+            kwargs["batch_size"] = _value(
+                hp, self.batch_size, lambda: hp.Choice("batch_size", [8, 32, 128], default=32)
+            )
+        search = current_search(kwargs.get("callbacks"))
         if search is None:
             return model.fit(*args, **kwargs)
-        _hide_infinity(search.tuner.oracle)
+        replace_infinite_scores(search.tuner.oracle)
         try:
             history = model.fit(*args, **kwargs)
         except FloatingPointError as error:
-            return self._diverged(hp, model, search, str(error))
+            return self._score_divergence(hp, model, search, str(error))
         except (TypeError, ValueError) as error:
             raise keras_tuner.errors.FatalValueError(str(error)) from error
-        first = {name: values[0] for name, values in history.history.items()}
+        first_epoch = {name: values[0] for name, values in history.history.items()}
         objective = search.tuner.oracle.objective
-        if objective.has_value(first) and not math.isfinite(objective.get_value(first)):
-            return self._diverged(hp, model, search, f"Training diverged: the first epoch ended with {first}.")
+        if objective.has_value(first_epoch) and not math.isfinite(objective.get_value(first_epoch)):
+            message = f"Training diverged: the first epoch ended with {first_epoch}."
+            return self._score_divergence(hp, model, search, message)
         return history
 
-    def _diverged(self, hp, model, search, why):
-        """Tell the user why the trial diverged, and return the worst result that its objective knows."""
-        search.trial.message = why
+    def _score_divergence(
+        self, hp: keras_tuner.HyperParameters, model: LinearRegression, search: Search, message: str
+    ) -> dict[str, float]:
+        """Leave the message with the trial, and return the worst value of each objective."""
+        search.trial.message = message
         best = search.tuner.oracle.get_best_trials()
         if not any(trial.score is not None and math.isfinite(trial.score) for trial in best):
-            # Not a warning: where warnings are errors, that would end the search.
-            logging.getLogger(__name__).warning("Every trial of this search has diverged so far. %s", why)
+            # A Python warning would end the search of a user who turns warnings into errors.
+            LOGGER.warning("Every trial of this search has diverged so far. %s", message)
         if "tuner/epochs" in hp.values and not os.path.exists(search.checkpoint):
-            # Hyperband goes on from the best of a round, however bad, and gives up without their checkpoints.
+            # Hyperband continues the best trials of a round, even diverged ones, and fails without their checkpoints.
             untrained = self.build(hp)
             untrained.build_from_config(model.get_build_config())
             untrained.save_weights(search.checkpoint)
-        objective = search.tuner.oracle.objective
-        return {
-            part.name: math.inf if part.direction == "min" else -math.inf
-            for part in [objective, *getattr(objective, "objectives", [])]
-        }
+        objectives = objective_parts(search.tuner.oracle.objective)
+        return {one.name: math.inf if one.direction == "min" else -math.inf for one in objectives}
 
 
-class _Search(NamedTuple):
-    """What a tuner tells `fit` about itself, by the callbacks that it adds."""
-
-    tuner: Any
-    trial: Any
-    checkpoint: str
-
-    @classmethod
-    def of(cls, callbacks) -> "_Search | None":
-        for owner in callbacks or ():
-            if hasattr(owner, "tuner") and hasattr(owner, "trial"):
-                saver = next(other for other in callbacks if hasattr(other, "objective") and hasattr(other, "filepath"))
-                return cls(owner.tuner, owner.trial, saver.filepath)
-        return None
-
-
-def _hide_infinity(oracle):
-    """Let KerasTuner's Gaussian process see the worst finite score in the place of an infinite one.
-
-    It takes infinity for 0, which is the best of all losses. The user still finds infinity in `trial.score`:
-    the scores are changed for the length of a call. The chief of a distributed search is out of reach.
-    """
-    if not isinstance(oracle, keras_tuner.oracles.BayesianOptimizationOracle) or hasattr(
-        oracle.populate_space, "__wrapped__"
-    ):
-        return
-    populate_space = oracle.populate_space
-
-    @functools.wraps(populate_space)
-    def with_finite_scores(trial_id):
-        scores = {trial: trial.score for trial in oracle.trials.values() if trial.score is not None}
-        finite = [score for score in scores.values() if math.isfinite(score)]
-        worst = max if oracle.objective.direction == "min" else min
-        for trial, score in scores.items():
-            trial.score = score if math.isfinite(score) else worst(finite, default=0.0)
-        try:
-            return populate_space(trial_id)
-        finally:
-            for trial, score in scores.items():
-                trial.score = score
-
-    oracle.populate_space = with_finite_scores
-
-
-def _ask(hp, given, search):
-    """Return what the user has given, a value or a function of `hp`, or the value of the default search."""
-    if given is None:
+def _value(hp: keras_tuner.HyperParameters, setting: Any, search: Callable[[], Any]) -> Any:
+    """Return the user's setting, the result of the user's function of `hp`, or the result of the default search."""
+    if setting is None:
         return search()
-    schedule = isinstance(given, keras.optimizers.schedules.LearningRateSchedule)
-    return given(hp) if callable(given) and not schedule else given
+    is_schedule = isinstance(setting, keras.optimizers.schedules.LearningRateSchedule)
+    return setting(hp) if callable(setting) and not is_schedule else setting
 
 
-def _only_for(hp, optimizer):
-    """Return the scope of the momentum of `optimizer`, where that is searched and the user has not set it."""
+def _momentum_scope(hp: keras_tuner.HyperParameters, optimizer: str) -> contextlib.AbstractContextManager[Any]:
+    """Return the scope that searches the momentum for this optimizer alone, if the search has several optimizers."""
     names = {parameter.name for parameter in hp.space if not parameter.conditions}
     if "optimizer" in names and "momentum" not in names:
         return hp.conditional_scope("optimizer", [optimizer])
     return contextlib.nullcontext()
 
 
-def _copy(setting):
-    """Return an optimizer or metric of the same settings and no state, so that trials share none."""
+def _new_like(setting: Any) -> Any:
+    """Return a new optimizer or metric with the same settings: trials must share no state."""
     if isinstance(setting, (keras.optimizers.Optimizer, keras.metrics.Metric)):
         return type(setting).from_config(setting.get_config())
     return setting

@@ -328,7 +328,7 @@ def test_a_preprocessor_serves_every_trial(tuner, diabetes):
             "`learning_rate` and `momentum` must be",
         ),
         ({"optimizer": "adam", "momentum": 0.9}, "`momentum` must be left out"),
-        ({"l2": 0.1, "kernel_regularizer": "l1"}, "`l2` and `kernel_regularizer` exclude"),
+        ({"l2": 0.1, "kernel_regularizer": "l1"}, "`l2` and `kernel_regularizer` must not"),
     ],
 )
 def test_arguments_that_exclude_each_other_are_refused(arguments, message):
