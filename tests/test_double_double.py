@@ -39,9 +39,9 @@ OPERANDS = {
 @pytest.mark.parametrize(("a", "b"), OPERANDS.values(), ids=OPERANDS)
 def test_an_operation_has_30_digits(operation, a, b):
     function = getattr(operator, operation)
-    found, expected = value(function(a, b)), function(value(a), value(b))
+    actual, expected = value(function(a, b)), function(value(a), value(b))
     scale = abs(value(a)) + abs(value(b)) if operation in ("add", "sub") else abs(expected)
-    assert (abs(found - expected) <= LIMIT * scale).all()
+    assert (abs(actual - expected) <= LIMIT * scale).all()
 
 
 @pytest.mark.parametrize("a", [a for a, _ in OPERANDS.values()], ids=OPERANDS)
@@ -69,9 +69,9 @@ def test_a_sum_of_any_length_has_30_digits_of_its_terms(length):
     a = numbers(2 * length)
     a = DoubleDouble(a.hi.reshape(2, length), a.lo.reshape(2, length))
     for axis, terms in ((-1, a), (1, a), (0, a.T)):
-        found, expected = value(terms.sum(axis)), value(a).sum(axis=1)
-        assert found.shape == (2,)
-        assert (abs(found - expected) <= 10 * LIMIT * abs(value(a)).sum(axis=1)).all()
+        actual, expected = value(terms.sum(axis)), value(a).sum(axis=1)
+        assert actual.shape == (2,)
+        assert (abs(actual - expected) <= 10 * LIMIT * abs(value(a)).sum(axis=1)).all()
 
 
 def test_a_sum_that_cancels_is_exact_where_float64_has_no_digit():

@@ -1,25 +1,46 @@
-"""Numbers of twice float64's precision: each the exact sum of two float64s, `hi + lo`."""
+"""Numbers of twice float64's precision: each is the exact sum of two float64s, `hi + lo`.
 
-from typing import Any
+Everything here follows from two facts about float64 arithmetic that rounds to nearest.
+
+**The error of a sum is a float64.** Let `total` be `a + b` rounded. The error `a + b - total` is a multiple of the last
+bit of the smaller number. It is also no larger than that number, because `total` is the float64 nearest to `a + b`, and
+the larger number is a candidate. So the error has at most 53 bits. `two_sum` computes it: `total - a` is the part of b
+that arrived in the total, and `total` less this part is the part of a that arrived. Each number less its part is what
+rounding has cut off. Knuth proves that the sum of the two is the error, exactly, whichever number is larger.
+
+**The error of a product is a float64**, if nothing overflows or underflows. The product of two numbers of 53 bits has
+at most 106 bits, and the rounded product holds the upper 53. To compute the rest, `split` cuts each number into halves
+of at most 26 bits. A product of two halves has at most 52 bits, so float64 holds it exactly. `two_product` starts from
+the largest of the four products of halves, subtracts the rounded product, and adds the other three. No step rounds.
+
+Double-double arithmetic uses these errors: it computes with `hi`, and adds to `lo` what each operation has lost.
+
+References:
+    Knuth, The Art of Computer Programming, volume 2, section 4.2.2, theorem B (two_sum); Dekker, "A floating-point
+    technique for extending the available precision" (1971) (fast_two_sum, split, two_product, division); Ogita, Rump,
+    Oishi, "Accurate sum and dot product" (2005), algorithms 3.1 to 3.3.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-SPLIT = 134217729.0  # 2**27 + 1 halves the 53 bits of a float64, so that the products of halves are exact
-UNIT_ROUNDOFF = 2.0**-104  # of one product or sum, a bound
+from keras_linreg.utils.types import Array
+
+SPLIT = 134217729.0  # 2**27 + 1: see `split`
+UNIT_ROUNDOFF = 2.0**-104  # a bound of the relative error of one product or sum
 
 
 class DoubleDouble:
     """An array of double-doubles: `+ - * /`, sums and roots with about 31 digits.
 
-    Numbers beyond about 1e290 in size overflow in a product; whoever may meet them scales by powers of two first.
+    Numbers beyond about 1e290 in size overflow in a product. A caller that may meet such numbers scales them first by
+    powers of two, which is exact.
 
     Args:
-        hi: float64 array of any shape, the values rounded to float64.
-        lo: what they exceed `hi` by, at most half a unit in its last place; 0 where omitted.
-
-    References:
-        Dekker, "A floating-point technique for extending the available precision" (1971); Ogita, Rump, Oishi,
-        "Accurate sum and dot product" (2005), algorithms 3.1 to 3.3.
+        hi: float64 array of any shape: the values, rounded to float64.
+        lo: the values less `hi`, at most half a unit in the last place of `hi`. None: zeros.
 
     Example:
     >>> from keras_linreg.linalg.double_double import DoubleDouble
@@ -29,11 +50,11 @@ class DoubleDouble:
     """
 
     __slots__ = ("hi", "lo")
-    __array_ufunc__ = None  # an array on the left leaves the operation to us
+    __array_ufunc__ = None  # NumPy must not treat a DoubleDouble as an object array
 
-    def __init__(self, hi, lo=None):
-        self.hi = np.asarray(hi, np.float64)
-        self.lo = np.zeros_like(self.hi) if lo is None else np.asarray(lo, np.float64)
+    def __init__(self, hi: Any, lo: Any = None):
+        self.hi: Array = np.asarray(hi, np.float64)
+        self.lo: Array = np.zeros_like(self.hi) if lo is None else np.asarray(lo, np.float64)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,46 +69,49 @@ class DoubleDouble:
     def __len__(self) -> int:
         return len(self.hi)
 
-    def __getitem__(self, key) -> "DoubleDouble":
+    def __getitem__(self, key: Any) -> "DoubleDouble":
         return DoubleDouble(self.hi[key], self.lo[key])
 
-    def __setitem__(self, key, value) -> None:
+    def __setitem__(self, key: Any, value: "Operand") -> None:
         value = as_doubledouble(value)
         self.hi[key], self.lo[key] = value.hi, value.lo
 
     def __neg__(self) -> "DoubleDouble":
         return DoubleDouble(-self.hi, -self.lo)
 
-    def __add__(self, other) -> "DoubleDouble":
+    def __add__(self, other: "Operand") -> "DoubleDouble":
+        """Return the sum: the high parts and the low parts are added, and both errors join the low part."""
         other = as_doubledouble(other)
         high, error = two_sum(self.hi, other.hi)
-        low, rest = two_sum(self.lo, other.lo)
+        low, error_of_low = two_sum(self.lo, other.lo)
         high, error = fast_two_sum(high, error + low)
-        return DoubleDouble(*fast_two_sum(high, error + rest))
+        return DoubleDouble(*fast_two_sum(high, error + error_of_low))
 
-    def __sub__(self, other) -> "DoubleDouble":
+    def __sub__(self, other: "Operand") -> "DoubleDouble":
         return self + -as_doubledouble(other)
 
-    def __mul__(self, other) -> "DoubleDouble":
+    def __mul__(self, other: "Operand") -> "DoubleDouble":
+        """Return the product; the product of the two low parts is below the last digit and is left out."""
         other = as_doubledouble(other)
         product, error = two_product(self.hi, other.hi)
         error += self.hi * other.lo + self.lo * other.hi
         return DoubleDouble(*fast_two_sum(product, error))
 
-    def __truediv__(self, other) -> "DoubleDouble":
+    def __truediv__(self, other: "Operand") -> "DoubleDouble":
+        """Return the quotient by long division: each step divides the remainder, and yields 53 more bits."""
         other = as_doubledouble(other)
         first = DoubleDouble(self.hi / other.hi)
-        rest = self - other * first
-        second = DoubleDouble(rest.hi / other.hi)
-        rest = rest - other * second
-        return first + second + DoubleDouble(rest.hi / other.hi)
+        remainder = self - other * first
+        second = DoubleDouble(remainder.hi / other.hi)
+        remainder = remainder - other * second
+        return first + second + DoubleDouble(remainder.hi / other.hi)
 
-    def times(self, other) -> "DoubleDouble":
-        """Return the product with float64 numbers."""
+    def times(self, other: Array) -> "DoubleDouble":
+        """Return the product with float64 numbers, which costs less than with double-doubles."""
         product, error = two_product(self.hi, other)
         return DoubleDouble(*fast_two_sum(product, error + self.lo * other))
 
-    def scaled(self, exponent) -> "DoubleDouble":
+    def scaled(self, exponent: Array | int) -> "DoubleDouble":
         """Return the numbers times `2**exponent`, exactly."""
         return DoubleDouble(np.ldexp(self.hi, exponent), np.ldexp(self.lo, exponent))
 
@@ -96,52 +120,64 @@ class DoubleDouble:
         return DoubleDouble(self.hi.copy(), self.lo.copy())
 
     def sum(self, axis: int = -1) -> "DoubleDouble":
-        """Return the sum along an axis, added up pairwise."""
+        """Return the sum along an axis, added up in pairs: errors grow with the logarithm of its length only."""
         terms = DoubleDouble(np.moveaxis(self.hi, axis, -1), np.moveaxis(self.lo, axis, -1))
         if terms.shape[-1] == 0:
             return DoubleDouble(np.zeros(terms.shape[:-1]))
         while (length := terms.shape[-1]) > 1:
             half = length // 2
-            folded = terms[..., :half] + terms[..., half : 2 * half]
-            terms = folded if length % 2 == 0 else concatenate([folded, terms[..., -1:]], axis=-1)
+            pairs = terms[..., :half] + terms[..., half : 2 * half]
+            terms = pairs if length % 2 == 0 else as_doubledouble(concatenate([pairs, terms[..., -1:]], axis=-1))
         return terms[..., 0]
 
 
-def as_doubledouble(value) -> DoubleDouble:
+Operand: TypeAlias = DoubleDouble | Array | float
+Numbers = TypeVar("Numbers", Array, DoubleDouble)
+
+
+def as_doubledouble(value: Any) -> DoubleDouble:
     """Return `value` as double-doubles; a float64 is one exactly."""
     return value if isinstance(value, DoubleDouble) else DoubleDouble(value)
 
 
-def two_sum(a, b) -> tuple[Any, Any]:
-    """Return `a + b` rounded, and the rounding error, exactly."""
+def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return `a + b` rounded, and its error, exactly."""
     total = a + b
-    shadow = total - a
-    return total, (a - (total - shadow)) + (b - shadow)
+    b_in_total = total - a
+    a_in_total = total - b_in_total
+    return total, (a - a_in_total) + (b - b_in_total)
 
 
-def fast_two_sum(a, b) -> tuple[Any, Any]:
-    """Return `a + b` rounded, and the error, exactly where `|a| >= |b|`."""
+def fast_two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return `a + b` rounded, and its error, exactly if `|a| >= |b|`: then all of a arrives in the total."""
     total = a + b
     return total, b - (total - a)
 
 
-def two_product(a, b) -> tuple[Any, Any]:
-    """Return `a * b` rounded, and the rounding error, exactly."""
+def two_product(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return `a * b` rounded, and its error, exactly."""
     product = a * b
     a_hi, a_lo = split(a)
     b_hi, b_lo = split(b)
     return product, ((a_hi * b_hi - product) + a_hi * b_lo + a_lo * b_hi) + a_lo * b_lo
 
 
-def split(a) -> tuple[Any, Any]:
-    """Return the upper and the lower half of the bits of `a`."""
+def split(a: Array) -> tuple[Array, Array]:
+    """Return the upper and the lower half of the bits of `a`.
+
+    The last bit of `shifted` is worth `2**27` times the last bit of a. So `shifted - (shifted - a)` is a, rounded to
+    its upper 26 bits. The lower half needs 26 bits more, because its sign stands for the 53rd.
+    """
     shifted = SPLIT * a
     upper = shifted - (shifted - a)
     return upper, a - upper
 
 
-def sqrt(a):
-    """Return the square root of an array of float64 or of double-doubles, of numbers that are not negative."""
+def sqrt(a: Numbers) -> Numbers:
+    """Return the square root of float64s or of double-doubles that are not negative.
+
+    One step of Newton's method, from the root r of the high part, doubles the digits: `r + (a - r**2) / (2 * r)`.
+    """
     if not isinstance(a, DoubleDouble):
         return np.sqrt(a)
     root = np.sqrt(a.hi)
@@ -150,17 +186,18 @@ def sqrt(a):
     return DoubleDouble(*fast_two_sum(root, np.where(root > 0, correction, 0.0)))
 
 
-def matmul(a, b) -> DoubleDouble:
-    """Return the matrix product of double-doubles, column by column of `b`."""
+def matmul(a: DoubleDouble, b: Operand) -> DoubleDouble:
+    """Return the matrix product `(n, m) @ (m, k)`, column by column of `b` to save memory."""
+    b = as_doubledouble(b)
     product = DoubleDouble(np.zeros((a.shape[0], b.shape[1])))
     for j in range(b.shape[1]):
         product[:, j] = (a * b.T[j][None]).sum(-1)
     return product
 
 
-def concatenate(parts, axis: int = 0):
-    """Return arrays of one kind, float64 or double-double, one after the other."""
+def concatenate(parts: Sequence[DoubleDouble | Array], axis: int = 0) -> DoubleDouble | Array:
+    """Return arrays one after the other: double-doubles if one of them is, else float64."""
     if not any(isinstance(part, DoubleDouble) for part in parts):
-        return np.concatenate(parts, axis)
-    parts = [as_doubledouble(part) for part in parts]
-    return DoubleDouble(np.concatenate([p.hi for p in parts], axis), np.concatenate([p.lo for p in parts], axis))
+        return np.concatenate(parts, axis)  # type: ignore[arg-type]
+    pairs = [as_doubledouble(part) for part in parts]
+    return DoubleDouble(np.concatenate([p.hi for p in pairs], axis), np.concatenate([p.lo for p in pairs], axis))

@@ -1,87 +1,137 @@
-"""Triangular factors: from rows to R, in float64 by LAPACK or in double-double, and back to coefficients.
+"""Triangular factors: from rows to R, in float64 by LAPACK or in double-double, and from R to coefficients.
 
-Throughout, R is square and upper triangular over the columns of `[x y]`, and `R.T @ R` is their cross-product.
+R is the square, upper triangular factor of the columns `[x y]`: `R.T @ R` is their cross-product. It holds all that
+least squares needs of the rows, and has only the root of the cross-product's condition number.
 """
+
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import scipy.linalg
 from scipy.linalg import lapack
 
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, concatenate, sqrt
+from keras_linreg.utils.types import Array
 
-Factor = DoubleDouble | np.ndarray
+Factor: TypeAlias = DoubleDouble | Array
 
 
-def triangularise(rows):
-    """Return the square R of `rows`, an array `(n, q)` of float64 (Householder, LAPACK) or of double-doubles."""
+@overload
+def triangularise(rows: Array) -> Array: ...
+@overload
+def triangularise(rows: DoubleDouble) -> DoubleDouble: ...
+def triangularise(rows: Factor) -> Factor:
+    """Return the square R of rows `(n, q)`, by Householder in float64 and by Gram-Schmidt in double-double."""
     if isinstance(rows, DoubleDouble):
         return gram_schmidt(rows.T)[0]
     return householder(np.array(rows, order="F"))
 
 
-def householder(rows: np.ndarray) -> np.ndarray:
-    """Return the square R of an `(n, q)` array in Fortran order, which is overwritten; a column of zeros has no row."""
+def householder(rows: Array) -> Array:
+    """Return the square R of `(n, q)` rows in Fortran order, which are overwritten; a zero column has a zero row in R.
+
+    Reflection j turns the rest of column j into a multiple of the unit vector e_j. A column of zeros needs no turn:
+    LAPACK leaves e_j as it is, and row j of R is a row of the other columns, whatever it holds. The cross-products
+    would still be right, but a solver that leaves column j out, with its row, would lose this part of the columns after
+    it. So zero columns take no part, and their rows are zero.
+    """
     width = rows.shape[1]
-    there = rows.any(axis=0)
-    if not there.all():
-        # LAPACK would leave in that row what belongs to the columns after it.
-        factor = np.zeros((width, width))
-        factor[np.ix_(there, there)] = householder(np.asfortranarray(rows[:, there]))
+    is_nonzero = rows.any(axis=0)
+    factor = np.zeros((width, width))
+    if not is_nonzero.all():
+        factor[np.ix_(is_nonzero, is_nonzero)] = householder(np.asfortranarray(rows[:, is_nonzero]))
         return factor
     reduced = lapack.dgeqrf(rows, overwrite_a=1)[0]
-    factor = np.zeros((width, width))
     height = min(width, rows.shape[0])
     factor[:height] = np.triu(reduced[:height])
     return factor
 
 
-def gram_schmidt(columns, tolerance=None, candidates: int = 0):
-    """Return R, which columns were kept, and the orthonormal directions of those, by modified Gram-Schmidt.
+@overload
+def gram_schmidt(columns: Array, tolerance: float | None = None, candidates: int = 0) -> tuple[Array, Array, Array]: ...
+@overload
+def gram_schmidt(
+    columns: DoubleDouble, tolerance: float | None = None, candidates: int = 0
+) -> tuple[DoubleDouble, Array, DoubleDouble]: ...
+def gram_schmidt(columns: Factor, tolerance: float | None = None, candidates: int = 0) -> tuple[Factor, Array, Factor]:
+    """Return R, the mask of kept columns, and their orthonormal directions, by modified Gram-Schmidt.
 
-    Its R is as good as Householder's, also for the columns that are only there to be projected (Björck 1967).
+    Step j divides what is left of column j by its norm, which gives direction j, and subtracts that direction from all
+    columns after it at once:
+
+    ```python
+    factor[j, j] = norm(columns[j])
+    direction = columns[j] / factor[j, j]
+    factor[j, j + 1 :] = columns[j + 1 :] @ direction
+    columns[j + 1 :] -= outer(factor[j, j + 1 :], direction)
+    ```
+
+    The directions lose their right angles by rounding where columns nearly depend on each other, but R does not suffer:
+    in exact arithmetic and in rounded arithmetic alike, the steps are those of Householder's method on the same columns
+    with a square of zeros above. So R is as accurate as Householder's. The same holds for the columns of y, if they are
+    the last columns here: their part of R is as good as the reflected y.
+
+    A column that depends on those before it leaves nothing but rounding errors. Divided by their norm, these would be a
+    direction without meaning, and a part of the columns after it would be counted in that direction. So such a column
+    is
+    dropped: its row of R is zero, and nothing is subtracted from the columns after it. Its own column of R stays and
+    tells how it depends on the kept ones.
 
     Args:
-        columns: `(q, n)`, float64 or double-double: the columns as rows.
-        tolerance: a column of which no more than this part of its norm is left is passed over: no direction of it is
-            taken from the columns after it. `None` keeps all.
-        candidates: how many columns, the first ones, the tolerance applies to.
+        columns: `(q, n)`, float64 or double-double: each row is a column of the matrix.
+        tolerance: a column is dropped if no more than this part of its norm is left of it. None keeps all columns.
+        candidates: the tolerance applies to so many columns, the first ones.
 
     Returns:
-        R, `(q, q)`, with a row of zeros for a column passed over; a mask `(q,)`; the directions, `(q, n)`.
+        R, `(q, q)`; the mask `(q,)` of kept columns; the directions `(q, n)`, zero for a dropped column.
+
+    References:
+        Björck, "Solving linear least squares problems by Gram-Schmidt orthogonalization" (1967); Björck, Paige, "Loss
+        and recapture of orthogonality in the modified Gram-Schmidt algorithm" (1992), for the columns of zeros.
     """
-    exact = isinstance(columns, DoubleDouble)
+    exponents = np.frexp(_largest(columns))[1]  # so that squares neither overflow nor underflow
+    # DoubleDouble and float64 arrays have the same operations, but no type in common: hence Any.
+    remaining: Any = scaled(columns, -exponents[:, None])
     width = len(columns)
-    size = np.abs(columns.hi if exact else columns).max(axis=1, initial=0.0)
-    exponents = np.frexp(np.where(size > 0, size, 1.0))[1]  # a square must neither overflow nor vanish
-    columns = scaled(columns, -exponents[:, None])
-    whole = sqrt((columns * columns).sum(-1))
-    whole = whole.hi if exact else whole
-    factor = DoubleDouble(np.zeros((width, width))) if exact else np.zeros((width, width))
+    original_norms = as_doubledouble(_norms(remaining)).hi
+    factor: Any = _zeros((width, width), like=columns)
+    directions: Any = _zeros(columns.shape, like=columns)
     kept = np.ones(width, bool)
-    directions = columns.copy()
-    columns = columns.copy()
     for j in range(width):
-        left = sqrt((columns[j] * columns[j]).sum(-1))
-        size = left.hi if exact else left
-        directions[j] = columns[j] * 0.0
-        if tolerance is not None and j < candidates and size <= tolerance * whole[j]:
+        norm = _norms(remaining[j])
+        size = float(as_doubledouble(norm).hi)
+        if tolerance is not None and j < candidates and size <= tolerance * original_norms[j]:
             kept[j] = False
             continue
         if size == 0:
             continue
-        factor[j, j] = left
-        directions[j] = columns[j] / left
+        factor[j, j] = norm
+        directions[j] = remaining[j] / norm
         if j + 1 < width:
-            shares = (columns[j + 1 :] * directions[j]).sum(-1)
+            shares = (remaining[j + 1 :] * directions[j]).sum(-1)
             factor[j, j + 1 :] = shares
-            columns[j + 1 :] = columns[j + 1 :] - shares[:, None] * directions[j]
+            remaining[j + 1 :] = remaining[j + 1 :] - shares[:, None] * directions[j]
     return scaled(factor, exponents), kept, directions
 
 
-def back_substitute(factor, right, transposed: bool = False):
-    """Return the solution of `factor @ solution = right`: `(r, r)` upper triangular, `(r, k)`.
+def back_substitute(factor: Factor, right: Factor, transposed: bool = False) -> Factor:
+    """Return the solution of `factor @ solution = right`.
 
-    In float64 also of the `transposed` factor.
+    The last equation has one unknown. Each equation above it has one unknown more, so the last row comes first:
+
+    ```python
+    solution[i] = (right[i] - factor[i, i + 1 :] @ solution[i + 1 :]) / factor[i, i]
+    ```
+
+    The result is the exact solution for a factor that differs by at most r roundings in each element.
+
+    Args:
+        factor: `(r, r)`, upper triangular, without zeros on its diagonal.
+        right: `(r, k)`.
+        transposed: whether to solve `factor.T @ solution = right`; in float64 only.
+
+    References:
+        Higham, Accuracy and Stability of Numerical Algorithms (2002), theorem 8.5.
     """
     if not isinstance(factor, DoubleDouble):
         return scipy.linalg.solve_triangular(factor, right, trans="T" if transposed else "N", check_finite=False)
@@ -93,49 +143,84 @@ def back_substitute(factor, right, transposed: bool = False):
     return solution
 
 
-def smallest(factor, right):
-    """Return the solution of smallest norm of `factor @ solution = right`: `(r, p)` of full rank r <= p, `(r, k)`."""
-    if not isinstance(factor, DoubleDouble):
-        basis, upper = np.linalg.qr(factor.T)
-        return basis @ scipy.linalg.solve_triangular(upper, right, trans="T", check_finite=False)
-    upper, _, directions = gram_schmidt(factor)
-    solution = DoubleDouble(np.zeros(right.shape))
-    for i in range(len(upper)):
-        known = (upper[:i, i][:, None] * solution[:i]).sum(0)
-        solution[i] = (right[i] - known) / upper[i, i]
-    return (directions.T[:, :, None] * solution[None]).sum(1)
+def min_norm_solution(factor: Factor, right: Factor) -> Factor:
+    """Return the solution of smallest norm of `factor @ solution = right`.
 
+    With orthonormal `Q` and `factor.T = Q @ U`, every solution has the same part in the span of Q, namely `Q @ z` with
+    `U.T @ z = right`. A part at right angles to Q only makes it longer, so `Q @ z` is the shortest. U.T is lower
+    triangular: its first equation has one unknown, and forward substitution gives z.
 
-def inverse_norms(factor: np.ndarray) -> np.ndarray:
-    """Return for each column of a triangular `(r, r)` factor the norm of its row of the inverse, times its own norm.
+    Args:
+        factor: `(r, p)`, with r <= p independent rows.
+        right: `(r, k)`.
 
-    That is the square root of the column's variance inflation factor: 1 where it is orthogonal to all others.
+    References:
+        Golub, Van Loan, Matrix Computations (2013), section 5.6.2.
     """
-    norms = column_norms(factor)
-    inverse, failed = lapack.dtrtri(factor / norms)
-    return np.full(len(factor), np.inf) if failed else np.sqrt((inverse**2).sum(axis=1))
+    if not isinstance(factor, DoubleDouble):
+        basis, triangle = np.linalg.qr(factor.T)
+        return basis @ scipy.linalg.solve_triangular(triangle, right, trans="T", check_finite=False)
+    upper, _, directions = gram_schmidt(factor)
+    right = as_doubledouble(right)
+    z = DoubleDouble(np.zeros(right.shape))
+    for i in range(len(upper)):
+        known = (upper[:i, i][:, None] * z[:i]).sum(0)
+        z[i] = (right[i] - known) / upper[i, i]
+    return (directions.T[:, :, None] * z[None]).sum(1)
 
 
-def condition_number(factor: np.ndarray) -> float:
-    """Return the condition number of a full-rank triangular factor with its columns scaled to norm 1."""
+def inflation_factors(factor: Array) -> Array:
+    """Return the variance inflation factors `(r,)` of the columns of a triangular `(r, r)` factor.
+
+    ```python
+    norm(inv(factor)[j]) ** 2 * norm(factor[:, j]) ** 2
+    ```
+
+    It is 1 if column j is orthogonal to all others, and infinite if the factor is singular.
+    """
+    inverse, is_singular = lapack.dtrtri(factor / column_norms(factor))
+    return np.full(len(factor), np.inf) if is_singular else (inverse**2).sum(axis=1)
+
+
+def scaled_condition_number(factor: Array) -> float:
+    """Return the condition number of a full-rank factor, its columns scaled to norm 1."""
     if not len(factor):
         return 1.0
     singular = scipy.linalg.svdvals(factor / column_norms(factor), check_finite=False)
     return float(singular[0] / singular[-1]) if singular[-1] > 0 else np.inf
 
 
-def column_norms(factor: np.ndarray) -> np.ndarray:
+def column_norms(factor: Array) -> Array:
     """Return the norms of the columns, without overflow."""
-    size = np.abs(factor).max(axis=0, initial=0.0)
-    size = np.where(size > 0, size, 1.0)
+    size = _largest(factor.T)
     return size * np.sqrt(((factor / size) ** 2).sum(axis=0))
 
 
-def stacked(*parts):
+def stacked(*parts: Factor) -> Factor:
     """Return the R of several factors, or of rows, one below the other."""
     return triangularise(concatenate(parts))
 
 
-def scaled(values: Factor, exponents) -> Factor:
+@overload
+def scaled(values: Array, exponents: Array) -> Array: ...
+@overload
+def scaled(values: DoubleDouble, exponents: Array) -> DoubleDouble: ...
+def scaled(values: Factor, exponents: Array) -> Factor:
     """Return the numbers times `2**exponents`, exactly."""
     return values.scaled(exponents) if isinstance(values, DoubleDouble) else np.ldexp(values, exponents)
+
+
+def _norms(rows: Factor) -> Factor:
+    """Return the norm of each row, or of one row."""
+    squares: Any = rows * rows
+    return sqrt(squares.sum(-1))
+
+
+def _largest(rows: Factor) -> Array:
+    """Return the largest size in each row `(q, n)`; 1 for a row of zeros."""
+    size = np.abs(rows.hi if isinstance(rows, DoubleDouble) else rows).max(axis=1, initial=0.0)
+    return np.where(size > 0, size, 1.0)
+
+
+def _zeros(shape: tuple[int, ...], like: Factor) -> Factor:
+    return DoubleDouble(np.zeros(shape)) if isinstance(like, DoubleDouble) else np.zeros(shape)

@@ -145,7 +145,7 @@ def _cholesky(products: np.ndarray, used: np.ndarray, features: int) -> np.ndarr
         r = np.linalg.cholesky(products[np.ix_(where, where)] / np.outer(scale, scale)).T
     except np.linalg.LinAlgError:
         return None
-    if count and (triangular.inverse_norms(r[:count, :count]) ** 2 > LARGEST_INFLATION).any():
+    if count and (triangular.inflation_factors(r[:count, :count]) > LARGEST_INFLATION).any():
         return None
     if (np.diag(r)[count:] ** 2 < SMALLEST_UNEXPLAINED).any():
         return None
