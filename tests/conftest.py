@@ -1,25 +1,34 @@
 """Two logical devices on one CPU for the strategies, and the data that many tests share."""
 
+import dataclasses
 import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import hypothesis
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn.datasets
 import tensorflow as tf
+from exported_models import ExportedModels
 
+from keras_linreg.models.linear_model import LinearModel
 from keras_linreg.moments import accumulator
-from keras_linreg.training.loop import planning, rows, stream
+from keras_linreg.training.loop.array_loop import ArrayLoop
+from keras_linreg.training.loop.stream_loop import StreamLoop
 
 # Only possible before TensorFlow has touched the device, so it is done for every test.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+# The first call of a TensorFlow function takes long, and a stored failure would differ from one machine to the next.
+hypothesis.settings.register_profile("tests", deadline=None, database=None)
+hypothesis.settings.load_profile("tests")
 
 
 def spare():
@@ -91,6 +100,12 @@ def penguin_space(penguins):
     return space
 
 
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory, penguins, penguin_space):
+    """One exported model of each kind, made when it is first asked for."""
+    return ExportedModels(tmp_path_factory.mktemp("exported"), penguins, penguin_space)
+
+
 @pytest.fixture
 def only_float64(monkeypatch):
     """No data are small enough for double-double arithmetic."""
@@ -99,32 +114,42 @@ def only_float64(monkeypatch):
 
 
 @pytest.fixture
-def always(monkeypatch):
-    """Take the loop however short the fit is."""
-    monkeypatch.setattr(planning, "WORTH", 0.0)
+def loop_settings(monkeypatch):
+    """A function that changes the loop settings of all models: `loop_settings(chunk_numbers=30)`."""
+
+    def change(**settings):
+        monkeypatch.setattr(LinearModel, "loop_settings", dataclasses.replace(LinearModel.loop_settings, **settings))
+
+    return change
+
+
+@pytest.fixture
+def always_loop(loop_settings):
+    """Run the steps in blocks, however short the fit is."""
+    loop_settings(compile_after_seconds=0.0)
 
 
 @pytest.fixture
 def blocks(monkeypatch):
-    """The blocks that loops have taken, by the kind of their steps: their first steps and sizes."""
-    found = {"train_step": [], "test_step": []}
-    for kind in (rows.Rows, stream.Stream):
+    """The blocks that loops have run, by their method, "train_step" or "test_step": first step and number of steps."""
+    recorded = {"train_step": [], "test_step": []}
+    for loop_class in (ArrayLoop, StreamLoop):
 
-        def take(self, first, count, real=kind._take):
-            found[self.functions.step].append((first, count))
-            return real(self, first, count)
+        def run_steps(self, first, count, original=loop_class.run_steps):
+            recorded[self.functions.method].append((first, count))
+            return original(self, first, count)
 
-        monkeypatch.setattr(kind, "_take", take)
-    return found
+        monkeypatch.setattr(loop_class, "run_steps", run_steps)
+    return recorded
 
 
 @pytest.fixture
-def taken(blocks):
-    """The blocks of train steps."""
+def trained_blocks(blocks):
+    """The blocks of train steps that loops have run."""
     return blocks["train_step"]
 
 
 @pytest.fixture
-def evaluated(blocks):
-    """The blocks of test steps."""
+def evaluated_blocks(blocks):
+    """The blocks of test steps that loops have run."""
     return blocks["test_step"]

@@ -1,13 +1,11 @@
 """Run a SavedModel as TF Serving does: the wheel's own C++ loader through ctypes, no TensorFlow in Python.
 
-A graph that works only while `keras_linreg`, Keras or a Python function is in the process fails here, as it
-would on a server.
+A graph that needs `keras_linreg`, Keras or a Python function in its process fails here, as it would on a server.
 
     python tests/cpp_loader.py MODEL_DIR    # the signatures, as JSON
 
-Numbers keep the dtype they come with: float64 is refused where the signature says float32. Strings come back
-as object arrays of bytes. NumPy's dtype 'S' drops trailing zero bytes, and a serialized tf.Example may well
-end in one: hand those over as a list of bytes or as an object array.
+Numbers keep their dtype: a signature of float32 refuses float64. Strings come back as object arrays of bytes. NumPy's
+dtype 'S' drops trailing zero bytes, and a serialized tf.Example may end in one: use a list of bytes or an object array.
 """
 
 import argparse
@@ -17,10 +15,7 @@ import importlib.util
 import json
 import os
 import pickle
-import re
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -31,7 +26,7 @@ STRING_BYTES = 24  # sizeof(TF_TString)
 DTYPES = {1: "float32", 2: "float64", 3: "int32", STRING: "string", 9: "int64", 10: "bool"}
 LIBRARIES = "libtensorflow_framework.so.2", "libtensorflow_cc.so.2"
 
-# name:result and arguments. Left to itself, ctypes cuts pointers and sizes down to an int.
+# name:result and arguments. By default, ctypes cuts pointers and sizes down to an int.
 PROTOTYPES = """
     NewStatus:p GetCode:ip Message:sp NewBuffer:B NewSessionOptions:p NewGraph:p DeleteSession:vpp
     LoadSessionFromSavedModel:pppspipBp GraphOperationByName:pps SessionRun:vppppippipipp AllocateTensor:pipin
@@ -49,7 +44,7 @@ class Code(enum.IntEnum):
 
 
 class ServingError(Exception):
-    """What a client would be answered: `code` (`error.code == 3`, `error.code.name`) and `message`."""
+    """The error that a client would get: `code` (`error.code == 3`, `error.code.name`) and `message`."""
 
     def __init__(self, code, message):
         self.code, self.message = Code(code), message
@@ -66,18 +61,18 @@ class _Output(ctypes.Structure):
 
 def _load_library():
     spec = importlib.util.find_spec("tensorflow")  # finds the folder without running tensorflow/__init__.py
-    places = [Path(place) for place in spec.submodule_search_locations] if spec else []
-    home = next((p for p in places if all((p / name).is_file() for name in LIBRARIES)), None)
-    if home is None:
-        where = ", ".join(map(str, places)) or "no tensorflow is installed"
-        raise RuntimeError(f"The loader needs {LIBRARIES} of a Linux TensorFlow wheel. Looked in: {where}")
+    folders = [Path(folder) for folder in spec.submodule_search_locations] if spec else []
+    folder = next((f for f in folders if all((f / name).is_file() for name in LIBRARIES)), None)
+    if folder is None:
+        searched = ", ".join(map(str, folders)) or "no tensorflow is installed"
+        raise RuntimeError(f"The loader needs {LIBRARIES} of a Linux TensorFlow wheel. Searched: {searched}")
     for name in LIBRARIES:
-        library = ctypes.CDLL(str(home / name), mode=ctypes.RTLD_GLOBAL)
+        library = ctypes.CDLL(str(folder / name), mode=ctypes.RTLD_GLOBAL)
     letters = {"p": ctypes.c_void_p, "s": ctypes.c_char_p, "n": ctypes.c_size_t, "l": ctypes.c_int64}
     letters |= {"i": ctypes.c_int, "v": None, "B": ctypes.POINTER(_Buffer)}
     for prototype in PROTOTYPES.split():
         name, types = prototype.split(":")
-        function = getattr(library, f"TF_{name}")  # cc links to framework, so its handle finds both's symbols
+        function = getattr(library, f"TF_{name}")  # cc links to framework: its handle finds all symbols
         function.restype, *function.argtypes = (letters[t] for t in types)
     return library
 
@@ -85,8 +80,8 @@ def _load_library():
 def _fields(message):
     """Yield (field number, value) of a serialized proto.
 
-    TensorFlow's own meta_graph_pb2 would run tensorflow/__init__.py; all we want is signature_def, and the
-    wire format never changes.
+    TensorFlow's own meta_graph_pb2 would import TensorFlow. We need nothing but signature_def, and the wire format
+    never changes.
     """
     at = 0
 
@@ -143,8 +138,8 @@ def _as_array(value):
 class SavedModel:
     """A SavedModel in a C++ session.
 
-    `signatures`: key -> {"inputs", "outputs": {key: {"name", "dtype", "shape"}}, "method_name"}. A size of -1
-    is unknown; a shape of None is of unknown rank.
+    `signatures`: key -> {"inputs", "outputs": {key: {"name", "dtype", "shape"}}, "method_name"}. A size of -1 is
+    unknown; a shape of None has an unknown rank.
     """
 
     def __init__(self, model_dir, tag="serve"):
@@ -163,47 +158,47 @@ class SavedModel:
         self._c.TF_DeleteSession(self._session, self._status)
 
     def run(self, signature, inputs):
-        """Run one signature on a dict of arrays; return a dict of arrays, or raise what a server would."""
+        """Run one signature on a dict of arrays; return a dict of arrays, or raise the server's error."""
         if signature not in self.signatures:
             raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{signature}" not found.')
-        takes, gives = self.signatures[signature]["inputs"], self.signatures[signature]["outputs"]
-        if takes.keys() != inputs.keys():
-            extra, missing = sorted(inputs.keys() - takes.keys()), sorted(takes.keys() - inputs.keys())
+        arguments, outputs = self.signatures[signature]["inputs"], self.signatures[signature]["outputs"]
+        if arguments.keys() != inputs.keys():
+            extra, missing = sorted(inputs.keys() - arguments.keys()), sorted(arguments.keys() - inputs.keys())
             message = f"inputs do not match signature. Sent extra: {extra}. Missing but required: {missing}."
             raise ServingError(Code.INVALID_ARGUMENT, message)
-        feeds = (_Output * len(takes))(*(self._endpoint(info["name"]) for info in takes.values()))
-        fetches = (_Output * len(gives))(*(self._endpoint(info["name"]) for info in gives.values()))
-        fed, fetched = (ctypes.c_void_p * len(takes))(), (ctypes.c_void_p * len(gives))()
+        feeds = (_Output * len(arguments))(*(self._endpoint(info["name"]) for info in arguments.values()))
+        fetches = (_Output * len(outputs))(*(self._endpoint(info["name"]) for info in outputs.values()))
+        fed, fetched = (ctypes.c_void_p * len(arguments))(), (ctypes.c_void_p * len(outputs))()
         try:
-            for i, key in enumerate(takes):
+            for i, key in enumerate(arguments):
                 fed[i] = self._to_tensor(key, _as_array(inputs[key]))
             ends = feeds, fed, len(fed), fetches, fetched, len(fetched)
             self._c.TF_SessionRun(self._session, None, *ends, None, 0, None, self._status)
             self._check()
-            return {key: self._to_array(key, tensor) for key, tensor in zip(gives, fetched, strict=True)}
+            return {key: self._to_array(key, tensor) for key, tensor in zip(outputs, fetched, strict=True)}
         finally:
             for tensor in filter(None, (*fed, *fetched)):
                 self._c.TF_DeleteTensor(tensor)
 
     def seconds(self, signature, inputs, runs):
-        """Return how long each of so many runs of one signature took, tensors in and out left aside."""
-        takes, gives = self.signatures[signature]["inputs"], self.signatures[signature]["outputs"]
-        feeds = (_Output * len(takes))(*(self._endpoint(info["name"]) for info in takes.values()))
-        fetches = (_Output * len(gives))(*(self._endpoint(info["name"]) for info in gives.values()))
-        fed = (ctypes.c_void_p * len(takes))(*(self._to_tensor(key, _as_array(inputs[key])) for key in takes))
-        fetched = (ctypes.c_void_p * len(gives))()
+        """Return the seconds of each run of one signature, without the conversion of tensors."""
+        arguments, outputs = self.signatures[signature]["inputs"], self.signatures[signature]["outputs"]
+        feeds = (_Output * len(arguments))(*(self._endpoint(info["name"]) for info in arguments.values()))
+        fetches = (_Output * len(outputs))(*(self._endpoint(info["name"]) for info in outputs.values()))
+        fed = (ctypes.c_void_p * len(arguments))(*(self._to_tensor(key, _as_array(inputs[key])) for key in arguments))
+        fetched = (ctypes.c_void_p * len(outputs))()
         ends = feeds, fed, len(fed), fetches, fetched, len(fetched)
-        taken = []
+        durations = []
         for _ in range(runs):
             start = time.perf_counter()
             self._c.TF_SessionRun(self._session, None, *ends, None, 0, None, self._status)
-            taken.append(time.perf_counter() - start)
+            durations.append(time.perf_counter() - start)
             self._check()
             for tensor in fetched:
                 self._c.TF_DeleteTensor(tensor)
         for tensor in fed:
             self._c.TF_DeleteTensor(tensor)
-        return taken
+        return durations
 
     def _check(self):
         if code := self._c.TF_GetCode(self._status):
@@ -250,72 +245,59 @@ class SavedModel:
         return array
 
 
-def _run_self(*arguments):
-    command = [sys.executable, __file__, *map(os.fspath, arguments)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=300)
-    if done.returncode:
-        if refusal := re.search(r"^[A-Z_]+ \((\d+)\): (.*)", done.stderr, re.MULTILINE | re.DOTALL):
-            raise ServingError(int(refusal[1]), refusal[2].strip())
-        raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stderr}")
-    return done.stdout
+def _answer_requests(stdin, stdout):
+    """Answer pickled requests until there are no more."""
+    models = {}
+
+    def load(folder):
+        graph = Path(folder, "saved_model.pb")
+        version = graph.stat().st_mtime_ns if graph.exists() else None  # the folder may hold another model by now
+        if (folder, version) not in models:
+            models[folder, version] = SavedModel(folder)
+        return models[folder, version]
+
+    while True:
+        try:
+            request = pickle.load(stdin)
+        except EOFError:
+            return
+        try:
+            if isinstance(request, str):
+                answer = load(request).signatures
+            else:
+                folder, signature, inputs = request
+                answer = load(folder).run(signature, inputs)
+        except ServingError as error:
+            answer = int(error.code), error.message
+        _check_it_stands_alone()
+        pickle.dump(answer, stdout)
+        stdout.flush()
 
 
-def ask(requests):
-    """Run `(model_dir, signature, inputs)` requests, all in one fresh process.
-
-    Returns for each a dict of arrays, or the ServingError that a client would be answered.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        questions, answers = Path(folder, "questions"), Path(folder, "answers")
-        questions.write_bytes(pickle.dumps([(os.fspath(place), *rest) for place, *rest in requests]))
-        _run_self("--questions", questions, "--answers", answers)
-        found = pickle.loads(answers.read_bytes())
-    return [ServingError(*answer) if isinstance(answer, tuple) else answer for answer in found]
-
-
-def serve(model_dir, signature, inputs):
-    """Run one signature in a fresh process; return its outputs as a dict of arrays, or raise ServingError."""
-    (answer,) = ask([(model_dir, signature, inputs)])
-    if isinstance(answer, ServingError):
-        raise answer
-    return answer
-
-
-def describe(model_dir):
-    """`SavedModel(model_dir).signatures`, read in a fresh process."""
-    return json.loads(_run_self(model_dir))
-
-
-def _answer(models, model_dir, signature, inputs):
-    try:
-        if model_dir not in models:
-            models[model_dir] = SavedModel(model_dir)
-        return models[model_dir].run(signature, inputs)
-    except ServingError as error:
-        return int(error.code), error.message
+def _check_it_stands_alone():
+    imported = {"tensorflow", "keras", "keras_linreg"} & sys.modules.keys()
+    assert not imported, f"the loader must stand alone, but these modules are imported: {imported}"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model_dir", nargs="?")
-    parser.add_argument("--questions", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--answers", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    # Little on stderr but the error (what logs while the library loads cannot be silenced), and one answer
-    # whether there is a GPU or not.
+    parser.add_argument("--requests", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    # Few messages on stderr but the error (those from loading the library cannot be silenced), and the same answer with
+    # and without a GPU.
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    if arguments.requests:
+        # Whatever prints to stdout must not get among the answers.
+        stdout = os.fdopen(os.dup(1), "wb")
+        os.dup2(2, 1)
+        _answer_requests(sys.stdin.buffer, stdout)
+        return
     try:
-        if given.questions:
-            models = {}
-            questions = pickle.loads(given.questions.read_bytes())
-            given.answers.write_bytes(pickle.dumps([_answer(models, *question) for question in questions]))
-        else:
-            print(json.dumps(SavedModel(given.model_dir).signatures, indent=2))
+        print(json.dumps(SavedModel(arguments.model_dir).signatures, indent=2))
     except ServingError as error:
         sys.exit(str(error))
-    finally:
-        intruders = {"tensorflow", "keras", "keras_linreg"} & sys.modules.keys()
-        assert not intruders, f"the loader must stand alone, yet these were imported: {intruders}"
+    _check_it_stands_alone()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Kill publishers at random moments, let several publish at once, and look at what a server could see.
+"""Kill publishers at random moments, let several publish at once, and check the versions that a server would see.
 
     python tests/publishers.py --kills 200 --publishers 8 --each 5
 
-While they work, every version that appears is compared with the hash in its JSON. Ends with 1 where a version is
+While they work, each version that appears is compared with the hash in its JSON. The exit code is 1 if a version is
 incomplete, lost or overwritten.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
-def prepare(folder: Path, count: int) -> None:
+def export_models(folder: Path, count: int) -> None:
     import numpy as np
 
     import keras_linreg as klr
@@ -53,34 +53,48 @@ def publish_some(source: Path, base: Path, each: int, results) -> None:
 
 
 class Watcher(threading.Thread):
-    """A server's eyes: looks at every version as soon as it is there."""
+    """Does what a server does: reads each version as soon as it appears."""
 
     def __init__(self, base: Path):
         super().__init__(daemon=True)
-        self.base, self.ends, self.seen, self.broken = base, False, set(), []
+        self.base, self.stopped, self.complete, self.broken = base, False, set(), []
 
     def run(self):
-        while not self.ends:
-            self.look()
+        while not self.stopped:
+            self.check_versions()
 
-    def look(self):
+    def stop(self):
+        """Stop after a last check of all versions."""
+        self.stopped = True
+        self.join()
+        self.check_versions()
+
+    def check_versions(self):
         from keras_linreg.export import manifest
 
         for name in sorted(n for n in os.listdir(self.base) if n.isdecimal()):
-            if name in self.seen:
+            if name in self.complete:
                 continue
             try:
-                facts = manifest.read(self.base / name)
-                assert facts["version"] == int(name)
-                self.seen.add(name)
+                assert manifest.read(self.base / name)["version"] == int(name)
+                self.complete.add(name)
             except Exception as error:
-                if (self.base / name).exists():  # else it was pruned meanwhile
+                if (self.base / name).exists():  # else it has been removed meanwhile
                     self.broken.append(f"{name}: {error}")
 
 
-def kill(context, folder: Path, kills: int) -> bool:
+def publish_in_process(context, folder: Path, base: Path) -> None:
+    results = context.Queue()
+    process = context.Process(target=publish_some, args=(folder / "model0", base, 1, results))
+    process.start()
+    process.join()
+
+
+def check_kills(context, folder: Path, kills: int) -> bool:
+    """Kill publishers one after the other; return whether all versions were complete, and none was lost."""
     base = folder / "killed"
     base.mkdir()
+    publish_in_process(context, folder, base)
     watcher = Watcher(base)
     watcher.start()
     for i in range(kills):
@@ -91,24 +105,20 @@ def kill(context, folder: Path, kills: int) -> bool:
         time.sleep(random.uniform(0, 1.5))
         os.kill(child.pid, signal.SIGKILL)
         child.join()
-    watcher.ends = True
-    watcher.join()
-    watcher.look()
-    left = [name for name in os.listdir(base) if not name.isdecimal()]
+    watcher.stop()
+    unfinished = [name for name in os.listdir(base) if not name.isdecimal()]
     versions = sorted(int(name) for name in os.listdir(base) if name.isdecimal())
-    print(f"{kills} kills: {versions[-1]} versions, {len(watcher.seen)} seen, {len(watcher.broken)} incomplete")
-    print(f"  versions kept {versions}; unfinished folders that the next publisher sweeps up: {len(left)}")
-    results = context.Queue()
-    process = context.Process(target=publish_some, args=(folder / "model0", base, 1, results))
-    process.start()
-    process.join()
-    swept = [name for name in os.listdir(base) if not name.isdecimal()]
-    print(f"  after one more: {len(swept)}")
+    print(f"{kills} kills: {versions[-1]} versions, {len(watcher.complete)} seen, {len(watcher.broken)} incomplete")
+    print(f"  versions kept {versions}; unfinished folders that the next publisher removes: {len(unfinished)}")
+    publish_in_process(context, folder, base)
+    unfinished = [name for name in os.listdir(base) if not name.isdecimal()]
+    print(f"  after one more publisher: {len(unfinished)}")
     shutil.rmtree(base)
-    return not watcher.broken and not swept and versions == list(range(versions[0], versions[-1] + 1))
+    return not watcher.broken and not unfinished and versions == list(range(versions[0], versions[-1] + 1))
 
 
-def at_once(context, folder: Path, publishers: int, each: int) -> bool:
+def check_publishers_at_once(context, folder: Path, publishers: int, each: int) -> bool:
+    """Let publishers work at once; return whether each version is complete, and that of its publisher."""
     base = folder / "at once"
     base.mkdir()
     watcher = Watcher(base)
@@ -120,14 +130,12 @@ def at_once(context, folder: Path, publishers: int, each: int) -> bool:
     ]
     for job in jobs:
         job.start()
-    told = [pair for _ in jobs for pair in results.get(timeout=300)]
+    reported = [pair for _ in jobs for pair in results.get(timeout=300)]
     for job in jobs:
         job.join()
-    watcher.ends = True
-    watcher.join()
-    watcher.look()
+    watcher.stop()
     names = {path.name: json.loads((path / "keras_linreg.json").read_text())["name"] for path in base.iterdir()}
-    good = {version: name for name, version in told} == names and len(names) == publishers * each
+    good = {version: name for name, version in reported} == names and len(names) == publishers * each
     print(f"{publishers} publishers at once, {each} versions each: {len(names)} versions, each its publisher's: {good}")
     print(f"  {len(watcher.broken)} incomplete")
     return good and not watcher.broken
@@ -138,14 +146,17 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--publishers", type=int, default=8)
     parser.add_argument("--each", type=int, default=5)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["keras_linreg"])
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        prepare(folder, given.publishers)
-        good = [kill(context, folder, given.kills), at_once(context, folder, given.publishers, given.each)]
-    sys.exit(0 if all(good) else 1)
+    with tempfile.TemporaryDirectory() as path:
+        folder = Path(path)
+        exporter = context.Process(target=export_models, args=(folder, arguments.publishers))
+        exporter.start()
+        exporter.join()
+        good = check_kills(context, folder, arguments.kills)
+        good &= check_publishers_at_once(context, folder, arguments.publishers, arguments.each)
+    sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":

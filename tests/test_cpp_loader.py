@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from cpp_loader import Code, ServingError, describe, serve
+from cpp_loader import Code, ServingError
+from loader_process import describe, serve
 
 # More bytes than letters, more bytes than a TF_TString holds inside itself, a last byte dtype 'S' would drop.
 CITIES = ["Łódź", "Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch", "Oslo\0"]

@@ -1,4 +1,4 @@
-"""What is served behind a preprocessor, or a subclass's own `call`, is what `predict` predicts."""
+"""A served model with a preprocessor, or with a subclass's own `call`, predicts what `predict` predicts."""
 
 import keras
 import numpy as np
@@ -20,14 +20,14 @@ def served(model, folder, inputs, **options):
         return run("serving_default", inputs)["predictions"]
 
 
-def trained(x, y, preprocessor, rate=0.01):
+def train(x, y, preprocessor, rate=0.01):
     model = klr.LinearRegression(preprocessor=preprocessor)
     model.compile(optimizer=keras.optimizers.SGD(rate))
     model.fit(x, y, epochs=5, verbose=0)
     return model
 
 
-def adapted(frame, features, **options):
+def adapt(frame, features, **options):
     space = SPACE(features, **options)
     space.adapt(tf.data.Dataset.from_tensor_slices({name: frame[name].to_numpy() for name in frame}))
     return space
@@ -38,7 +38,7 @@ def test_codes_that_float32_does_not_hold_are_served_as_integers(named, tmp_path
     known = IDS[RNG.integers(0, 4, 60)]
     x = pd.DataFrame({"shop": known}) if named else known[:, None]
     lookup = keras.layers.IntegerLookup(vocabulary=IDS.tolist(), output_mode="one_hot")
-    model = trained(x, (known - IDS[0]) * 10.0, lookup, rate=0.3)
+    model = train(x, (known - IDS[0]) * 10.0, lookup, rate=0.3)
     asked = pd.DataFrame({"shop": IDS}) if named else IDS[:, None]
     expected = model.predict(asked, verbose=0)
     assert len(np.unique(expected)) == 4
@@ -59,7 +59,7 @@ def test_codes_that_float32_does_not_hold_are_served_as_integers(named, tmp_path
     ids=["sparse tensor", "nullable", "uint8"],
 )
 def test_integers_of_every_kind_pass_a_layer_of_numbers(x):
-    model = trained(x, np.arange(20.0), keras.layers.Dense(1, kernel_initializer="ones"), rate=1e-3)
+    model = train(x, np.arange(20.0), keras.layers.Dense(1, kernel_initializer="ones"), rate=1e-3)
     assert [column.dtype for column in model.schema.inputs] == ["float32"]
 
 
@@ -67,7 +67,7 @@ def test_small_integers_before_a_layer_of_numbers_are_served_as_numbers(tmp_path
     scale = keras.layers.Normalization()
     x = np.arange(20)[:, None]
     scale.adapt(x.astype("float32"))
-    model = trained(x, np.arange(20.0), scale)
+    model = train(x, np.arange(20.0), scale)
     inputs = {"features": np.array([[1.5]], "float32")}
     np.testing.assert_allclose(served(model, tmp_path / "model", inputs), model.predict([[1.5]], verbose=0), rtol=1e-5)
 
@@ -85,8 +85,8 @@ def test_export_warns_where_float32_would_spoil_what_a_float64_preprocessor_take
     with pytest.warns(UserWarning, match="the preprocessor computes in float64.*input_dtype='float64'"):
         model.export(tmp_path / "model", verbose=False)
     with pytest.warns(UserWarning, match="tf.Example holds float32 alone"):
-        found = served(model, tmp_path / "wide", {"features": x[:5]}, input_dtype="float64")
-    np.testing.assert_allclose(found, model.predict(x[:5], verbose=0), rtol=1e-6)
+        predictions = served(model, tmp_path / "wide", {"features": x[:5]}, input_dtype="float64")
+    np.testing.assert_allclose(predictions, model.predict(x[:5], verbose=0), rtol=1e-6)
 
 
 def test_a_subclass_with_a_call_of_its_own_is_served_as_it_predicts(tmp_path):
@@ -107,7 +107,7 @@ def test_crossed_features_are_served(tmp_path):
     frame = pd.DataFrame({"city": ["Paris", "Rome"] * 20, "code": [0, 1, 2, 3] * 10})
     cross = SPACE.cross(("city", "code"), crossing_dim=8)
     features = {"city": SPACE.string_hashed(num_bins=8), "code": "integer_categorical"}
-    model = trained(frame, np.arange(40.0), adapted(frame, features, crosses=[cross]))
+    model = train(frame, np.arange(40.0), adapt(frame, features, crosses=[cross]))
     inputs = {"city": np.array(["Paris", "Rome"], object), "code": np.array([0, 3])}
     expected = model.predict(frame.iloc[[0, 3]], verbose=0)
     np.testing.assert_allclose(served(model, tmp_path / "model", inputs), expected, rtol=1e-5)
@@ -116,9 +116,9 @@ def test_crossed_features_are_served(tmp_path):
 
 def test_names_that_no_graph_takes_are_served_by_a_feature_space(tmp_path):
     frame = pd.DataFrame({"größe": np.arange(40.0), "big size": np.arange(40.0) % 7})
-    space = adapted(frame, dict.fromkeys(frame, "float_normalized"))
+    space = adapt(frame, dict.fromkeys(frame, "float_normalized"))
     before = [layer.name for layer in space.preprocessors.values()]
-    model = trained(frame, frame["größe"], space)
+    model = train(frame, frame["größe"], space)
     inputs = {name: frame[name].to_numpy("float32")[:3] for name in frame}
     expected = model.predict(frame[:3], verbose=0)
     np.testing.assert_allclose(served(model, tmp_path / "model", inputs), expected, rtol=1e-5)
@@ -128,12 +128,12 @@ def test_names_that_no_graph_takes_are_served_by_a_feature_space(tmp_path):
 @pytest.mark.parametrize("how", ["served", "predict", "dataset"])
 def test_nan_before_a_preprocessor_that_would_hide_it_is_nan_in_its_row(how, tmp_path):
     frame = pd.DataFrame({"age": RNG.normal(40, 10, 60)})
-    model = trained(frame, frame["age"], adapted(frame, {"age": SPACE.float_discretized(num_bins=4)}))
+    model = train(frame, frame["age"], adapt(frame, {"age": SPACE.float_discretized(num_bins=4)}))
     ages = np.array([np.nan, np.inf, 30.0], "float32")
     if how == "served":
-        found = served(model, tmp_path / "model", {"age": ages})
+        predictions = served(model, tmp_path / "model", {"age": ages})
     elif how == "predict":
-        found = model.predict(pd.DataFrame({"age": ages}), verbose=0)
+        predictions = model.predict(pd.DataFrame({"age": ages}), verbose=0)
     else:
-        found = model.predict(tf.data.Dataset.from_tensor_slices({"age": ages}).batch(2), verbose=0)
-    np.testing.assert_array_equal(np.isnan(found[:, 0]), [True, False, False])
+        predictions = model.predict(tf.data.Dataset.from_tensor_slices({"age": ages}).batch(2), verbose=0)
+    np.testing.assert_array_equal(np.isnan(predictions[:, 0]), [True, False, False])
