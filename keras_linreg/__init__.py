@@ -1,37 +1,39 @@
 """Linear regression for Keras 3 on TensorFlow: fit it like any Keras model, plot it, tune it, save it, serve it.
 
-Data walk one way through its modules, each of which imports those above it and none below:
+Data flow one way through the rooms, and each imports only rooms above it:
 
-- `alerts`, `files`, `threads`, `given`, `ours`, `permodel`: small things that the others need.
-- `data`: from what the user has to rows of a design; names, dtypes, preprocessors, streams.
-- `doubledouble`, `factor`, `reduction`, `accumulate`, `moments`: from rows to `Moments`.
-- `solvers`, `polish`: from moments to coefficients.
-- `estimate`, `inference`, `restrictions`, `hypotheses`, `caveats`, `tables`, `records`, `report`: how sure they are.
-- `quantiles`, `residuals`, `readings`, `robust`, `diagnostics`: a second pass over the rows.
-- `fitted`: moments, their solution, and all that is said of it.
-- `losses`, `divergence`, `loop`: the loss, the watch over it, and blocks of train steps in one compiled call.
+- `utils`: warnings, files, threads; `keras_compat` holds every private hook of Keras, KerasTuner and TensorFlow.
+- `linalg`: double-double numbers and triangular factors.
+- `plots`: pictures, as functions of arrays and a Matplotlib Axes.
+- `losses`: `SquaredError`.
+- `data`: from the user's data to rows of a design; names, dtypes, preprocessors, streams.
+- `sufficient_statistics`: all that least squares needs to know of some rows, and how two of them merge.
+- `solvers`: from statistics to coefficients, one solver a file.
+- `moments`: from rows to `Moments`, which add up, are saved, and are solved.
+- `inference`: estimates, covariances, tests, intervals, diagnostics, the report.
+- `training`: blocks of train steps in one compiled call, and the watch over a loss that diverges.
 - `export`: the served graph, its signatures, its versions.
-- `base`, `model`, `exact`: the Keras models.
-- `plots`, `callbacks`, `tuner`: what stands beside them.
+- `models`: the Keras models.
+- `callbacks`, `tuner`: `FitPlot`; `HyperLinearRegression`.
+
+A name is imported when it is first used: `keras_linreg.Moments` brings no TensorFlow.
 """
 
 import importlib
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
-import keras
+from keras_linreg.utils import import_hook
 
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        "keras_linreg needs Keras's TensorFlow backend: set KERAS_BACKEND=tensorflow before keras is imported. "
-        f"Received: backend={keras.backend.backend()!r}."
-    )
-
-from keras_linreg.export import publish
-from keras_linreg.inference.report import RegressionReport
-from keras_linreg.losses import SquaredError
-from keras_linreg.models.exact import ExactLinearRegression
-from keras_linreg.models.gradient import LinearRegression
-from keras_linreg.moments.moments import Moments
+if TYPE_CHECKING:
+    from keras_linreg import callbacks, plots
+    from keras_linreg.export import publish
+    from keras_linreg.inference.report import RegressionReport
+    from keras_linreg.losses import SquaredError
+    from keras_linreg.models.exact import ExactLinearRegression
+    from keras_linreg.models.gradient import LinearRegression
+    from keras_linreg.moments.moments import Moments
+    from keras_linreg.tuner import HyperLinearRegression
 
 __version__ = "0.1.0"
 
@@ -47,15 +49,40 @@ __all__ = [
     "publish",
 ]
 
+_MODULES = {
+    "ExactLinearRegression": "models.exact",
+    "HyperLinearRegression": "tuner",
+    "LinearRegression": "models.gradient",
+    "Moments": "moments.moments",
+    "RegressionReport": "inference.report",
+    "SquaredError": "losses",
+    "publish": "export",
+}
+_NEED_NO_KERAS = ("Moments", "RegressionReport", "plots")
+_SERIALIZABLE = ("losses", "models.gradient", "models.exact")
+
+
+def _register_classes() -> None:
+    """Register the classes that Keras loads from files, unless Keras has another backend."""
+    if sys.modules["keras"].backend.backend() == "tensorflow":
+        for module in _SERIALIZABLE:
+            importlib.import_module(f"keras_linreg.{module}")
+
 
 def __getattr__(name: str) -> Any:
-    """Import matplotlib and keras_tuner only when what needs them is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module 'keras_linreg' has no attribute {name!r}")
+    if name not in _NEED_NO_KERAS:
+        importlib.import_module("keras_linreg.utils.keras_compat").check_backend()
     if name in ("callbacks", "plots"):
         return importlib.import_module(f"keras_linreg.{name}")
-    if name == "HyperLinearRegression":
-        return importlib.import_module("keras_linreg.tuner").HyperLinearRegression
-    raise AttributeError(f"module 'keras_linreg' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"keras_linreg.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+import_hook.call_when_imported("keras", _register_classes)

@@ -1,4 +1,4 @@
-import cpp_loader
+import loader_process
 import keras
 import numpy as np
 import pandas as pd
@@ -680,7 +680,7 @@ def test_a_model_of_moments_has_the_inputs_that_a_fitted_one_has(penguins, pengu
     np.testing.assert_array_equal(loaded.predict(frame, verbose=0), fit.predict(frame, verbose=0))
     for name, model in (("made", made), ("fit", fit)):
         model.export(tmp_path / name, verbose=False)
-    signatures = [cpp_loader.describe(tmp_path / name) for name in ("made", "fit")]
+    signatures = [loader_process.describe(tmp_path / name) for name in ("made", "fit")]
     assert signatures[0] == signatures[1]
 
 
@@ -689,7 +689,7 @@ def test_the_exported_graph_gives_the_predictions(table, tmp_path):
     model = fitted(frame, table[1])
     model.export(tmp_path / "served", verbose=False)
     inputs = {name: frame[name].to_numpy("float32") for name in frame}
-    served = cpp_loader.serve(tmp_path / "served", "serving_default", inputs)
+    served = loader_process.serve(tmp_path / "served", "serving_default", inputs)
     np.testing.assert_allclose(served["predictions"], model.predict(frame, verbose=0), rtol=1e-4)
 
 

@@ -6,8 +6,10 @@ import importlib
 import importlib.metadata
 import os
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,21 +28,61 @@ def run(code, **environment):
     )
 
 
-def test_import_brings_neither_matplotlib_nor_keras_tuner_nor_scikit_learn():
+MOMENTS_ALONE = """
+import resource, sys, time
+began = time.perf_counter()
+import keras_linreg
+keras_linreg.Moments
+seconds = time.perf_counter() - began
+import numpy as np
+x = np.random.default_rng(0).normal(size=(200, 3))
+def batches():
+    for _ in range(3):
+        yield x, x[:, 0], np.ones(200)
+moments = keras_linreg.Moments.from_data(x, x[:, 0]) + keras_linreg.Moments.from_data(batches())
+moments.solve(warn=False)
+keras_linreg.Moments.from_data({"a": x[:, 0], "b": [1.0, 2.0] * 100}, x[:, 2]).select(["a"]).solve()
+str(keras_linreg.RegressionReport.from_moments(moments))
+slow = [name for name in ("tensorflow", "keras", "pandas", "matplotlib", "sklearn") if name in sys.modules]
+print(slow, round(seconds, 2), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_moments_and_their_report_need_neither_tensorflow_nor_keras_nor_pandas():
+    result = run(MOMENTS_ALONE)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("[] "), result.stdout
+    assert int(result.stdout.split()[-1]) < 150, "MB of memory"  # some 60; with TensorFlow 700
+
+
+def test_models_bring_neither_matplotlib_nor_keras_tuner_nor_scikit_learn():
     code = (
-        "import keras, sys; before = set(sys.modules); import keras_linreg;"
-        "new = set(sys.modules) - before;"
+        "import keras, sys; before = set(sys.modules); import keras_linreg; keras_linreg.LinearRegression;"
+        "keras_linreg.ExactLinearRegression; new = set(sys.modules) - before;"
         "print([m for m in ('matplotlib', 'keras_tuner', 'sklearn', 'tensorboard') if m in new])"
     )
     assert run(code).stdout.strip() == "[]"
 
 
-def test_a_backend_other_than_tensorflow_is_an_error_at_import():
-    result = run("import keras_linreg", KERAS_BACKEND="jax")
-    if "No module named 'jax'" in result.stderr:
-        result = run("import keras_linreg", KERAS_BACKEND="numpy")
-    assert result.returncode != 0
-    assert "keras_linreg needs Keras's TensorFlow backend" in result.stderr
+@pytest.mark.parametrize("imports", ["import keras_linreg, keras", "import keras, keras_linreg"])
+def test_keras_loads_a_model_after_import_of_the_package_alone_in_either_order(imports):
+    path = Path(__file__).parent / "reference" / "files_of_0_1_0" / "exact.keras"
+    code = f"{imports}; print(type(keras.models.load_model({str(path)!r})).__name__)"
+    result = run(code)
+    assert result.stdout.strip() == "ExactLinearRegression", result.stderr
+
+
+def test_another_backend_is_refused_when_a_model_is_asked_for_and_does_not_break_keras():
+    code = (
+        "import keras_linreg, keras\n"
+        "assert keras_linreg.Moments\n"
+        "try:\n    keras_linreg.LinearRegression\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    result = run(code, KERAS_BACKEND="numpy")
+    assert result.returncode == 0, result.stderr
+    assert "keras_linreg needs Keras's TensorFlow backend" in result.stdout
+    assert "Received: backend='numpy'" in result.stdout
 
 
 def test_every_public_name_is_there():
@@ -55,29 +97,135 @@ def test_the_version_is_the_packages_own():
     assert klr.__version__ == importlib.metadata.version("keras_linreg")
 
 
-def test_data_walk_one_way_through_the_modules():
-    rooms = {}
-    for path in Path(klr.__file__).parent.rglob("*.py"):
-        room = path.relative_to(Path(klr.__file__).parent).parts[0].removesuffix(".py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras_linreg"):
-                rest = node.module.split(".")[1:]
-                rooms.setdefault(room, set()).update(rest[:1] or [name.name for name in node.names])
-    found = {room: needed - {room} for room, needed in rooms.items()}
-    while found:
-        free = [room for room, needed in found.items() if not needed & found.keys()]
-        assert free, f"These import each other: {sorted(found)}"
-        found = {room: needed for room, needed in found.items() if room not in free}
-
-
+PACKAGE = Path(klr.__file__).parent
+ROOMS = [
+    "utils",
+    "linalg",
+    "plots",
+    "losses",
+    "data",
+    "sufficient_statistics",
+    "solvers",
+    "moments",
+    "inference",
+    "training",
+    "export",
+    "models",
+    "callbacks",
+    "tuner",
+]
 MODULES = ["keras_linreg", *(m.name for m in pkgutil.walk_packages(klr.__path__, "keras_linreg."))]
+SOURCES = {path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_the_examples_in_docstrings_run(name, tmp_path, monkeypatch):
+def imported_modules(tree):
+    """The modules of the package that a file imports, in full: `from keras_linreg.data import arrays` is of arrays."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "keras_linreg":
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else node.module
+
+
+def test_each_room_imports_only_rooms_above_it():
+    for name, tree in TREES.items():
+        room = name.split("/")[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        above = ROOMS[: ROOMS.index(room) + 1]
+        needed = {module.split(".")[1] for module in imported_modules(tree)}
+        assert needed <= set(above), f"{name} imports {sorted(needed - set(above))}, which stand below {room}"
+
+
+def test_no_file_imports_itself_through_others():
+    def key(name):
+        return "keras_linreg." + name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+    needed = {}
+    for name, tree in TREES.items():
+        if name != "__init__.py":
+            runtime = ast.Module([n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)], [])
+            checks = [n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)]
+            for_types = {id(inner) for check in checks for inner in ast.walk(check)}
+            runtime.body = [node for node in runtime.body if id(node) not in for_types]
+            needed[key(name)] = set(imported_modules(runtime)) - {key(name)}
+    while needed:
+        free = [name for name, others in needed.items() if not others & needed.keys()]
+        assert free, f"These import each other: {sorted(needed)}"
+        needed = {name: others for name, others in needed.items() if name not in free}
+
+
+@pytest.mark.parametrize(
+    "private", [r"keras\.src", r"tensorflow\.python", r"\b(keras|tf|tensorflow|keras_tuner)\.[\w.]*\._"]
+)
+def test_private_modules_of_others_are_touched_in_keras_compat_alone(private):
+    for name, source in SOURCES.items():
+        if name != "utils/keras_compat.py":
+            assert not re.search(private, source), name
+
+
+KERAS_PRIVATE = [
+    "_tracker",
+    "_loss_tracker",
+    "_initial_epoch",
+    "_maybe_symbolic_build",
+    "_assert_compile_called",
+    "_use_cached_eval_dataset",
+    "_save_freq",
+    "_should_trace",
+    "_DefaultDistributionStrategy",
+    "_handle_name",
+    "_compile_loss",
+    "_compile_metrics",
+]
+
+
+OF_KERAS = """
+    _tracker _loss_tracker _initial_epoch _maybe_symbolic_build _assert_compile_called _use_cached_eval_dataset
+    _save_freq _should_trace _DefaultDistributionStrategy _handle_name _compile_loss _compile_metrics
+"""
+OF_NAMEDTUPLE = {"_make", "_replace", "_fields", "_asdict"}
+
+
+def test_private_names_of_keras_are_touched_in_keras_compat_alone():
+    private = re.compile(r"keras\.src|tensorflow\.python|(?<!\w)(" + "|".join(OF_KERAS.split()) + r")\b")
+    touched = [name for name, source in SOURCES.items() if private.search(source)]
+    assert touched == ["utils/keras_compat.py"]
+
+
+def test_no_object_reaches_into_the_private_attributes_of_another():
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if name == "utils/keras_compat.py" or not isinstance(node, ast.Attribute):
+                continue
+            is_private = node.attr.startswith("_") and not node.attr.startswith("__") and node.attr not in OF_NAMEDTUPLE
+            owner = ast.unparse(node.value)
+            assert not is_private or owner in ("self", "cls", "super()"), f"{name}:{node.lineno}: {owner}.{node.attr}"
+
+
+def test_every_parameter_has_a_type():
+    for name, tree in TREES.items():
+        for function in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)):
+            arguments = function.args
+            each = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+            bare = [a.arg for a in each if a is not None and a.annotation is None and a.arg not in ("self", "cls")]
+            assert not bare, f"{name}: {function.name} has {bare}"
+
+
+def with_examples():
+    for module in MODULES:
+        path = module.removeprefix("keras_linreg").lstrip(".").replace(".", "/")
+        source = SOURCES.get(f"{path}.py") or SOURCES[f"{path}/__init__.py".lstrip("/")]
+        if ">>>" in source:
+            examples = doctest.DocTestFinder().find(importlib.import_module(module), module)
+            yield from (example for example in examples if example.examples)
+
+
+@pytest.mark.parametrize("example", list(with_examples()), ids=lambda example: example.name)
+def test_the_examples_in_docstrings_run(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
-    assert result.failed == 0
+    assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example).failed == 0
 
 
 PUBLIC_WITH_EXAMPLES = [
@@ -91,3 +239,23 @@ PUBLIC_WITH_EXAMPLES = [
 @pytest.mark.parametrize("thing", PUBLIC_WITH_EXAMPLES, ids=lambda thing: thing.__name__)
 def test_every_public_class_shows_an_example(thing):
     assert ">>>" in thing.__doc__
+
+
+def test_the_readmes_table_of_versions_is_that_of_the_package_and_of_this_environment():
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| ([\w-]+) \| ([<>=.,\d]+) \|", readme, re.MULTILINE))
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = {need.name: need.specifier for need in map(Requirement, project["dependencies"])}
+    assert SpecifierSet(table.pop("Python")) == SpecifierSet(project["requires-python"])
+    assert set(table) == {"tensorflow", "keras", "keras-tuner"}
+    for name, versions in table.items():
+        assert SpecifierSet(versions) == required[name], name
+        assert importlib.metadata.version(name) in SpecifierSet(versions), name
+    classified = {line.rpartition(" ")[2] for line in project["classifiers"] if "Python :: 3." in line}
+    assert {
+        version for version in classified if f"{version}.0" in SpecifierSet(project["requires-python"])
+    } == classified
+    assert f"{sys.version_info.major}.{sys.version_info.minor}" in classified

@@ -1,22 +1,39 @@
 """Frames, dicts, arrays and tensors in memory: named columns, numbers, targets, weights."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import tensorflow as tf
 
+from keras_linreg.data.kinds import (
+    is_categorical_dtype,
+    is_frame,
+    is_ragged_tensor,
+    is_scipy_sparse,
+    is_series,
+    is_sparse_tensor,
+    is_tensor,
+)
+from keras_linreg.utils.lazy import LazyModule
+from keras_linreg.utils.types import Data
 from keras_linreg.utils.warnings import warn_user
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import tensorflow as tf
+else:
+    tf, pd = LazyModule("tensorflow"), LazyModule("pandas")
 
 FLOAT32_INTEGERS = 2**24  # float32 holds every integer up to here, and not the next
 
 
-def named_columns(x) -> dict[str, Any] | None:
-    """Return the columns of a frame, a dict or a named Series by name, or None where `x` has no names."""
-    if isinstance(x, pd.Series):
+def named_columns(x: Data) -> dict[str, Any] | None:
+    """Return the columns of a frame, a dict or a named Series by name, or None if `x` has no names."""
+    if is_series(x):
         return {x.name: x} if isinstance(x.name, str) else None
-    if isinstance(x, pd.DataFrame):
+    if is_frame(x):
         names = list(x.columns)
         strings = [isinstance(name, str) for name in names]
         if isinstance(x.columns, pd.MultiIndex):
@@ -53,35 +70,37 @@ def match(columns: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: columns[name] for name in names}
 
 
-def to_array(values, what: str, strings: bool = False):
-    """Return `values` as a NumPy array or tensor that Keras takes: numeric, or of strings where those are welcome.
+def to_array(values: Data, description: str, strings: bool = False) -> Any:
+    """Return `values` as a NumPy array or tensor that Keras takes: of numbers, or of strings if they are allowed.
 
     Args:
         values: an array, tensor, sparse tensor or matrix, Series, frame or list.
-        what: what to call the values in an error, "column 'age' of `x`" say.
-        strings: whether a preprocessor is there to take strings.
+        description: of the values, for errors, such as "column 'age' of `x`".
+        strings: whether strings are allowed, because a preprocessor takes them.
     """
-    if isinstance(values, tf.RaggedTensor):
-        raise ValueError(f"{what} must have rows of one length. Received: a ragged tensor.")
+    if is_ragged_tensor(values):
+        raise ValueError(f"{description} must have rows of one length. Received: a ragged tensor.")
     if np.ma.is_masked(values):
-        raise ValueError(f"{what} must have no masked values: fill them in, or leave those rows out. Received: a mask.")
-    if tf.is_tensor(values) or hasattr(values, "tocoo"):  # tensors, tf.sparse and scipy.sparse are Keras's own matter
+        raise ValueError(
+            f"{description} must have no masked values: fill them in, or leave those rows out. Received: a mask."
+        )
+    if is_tensor(values) or is_scipy_sparse(values):  # Keras takes these itself
         values = _by_rows(values)
         if getattr(values, "dtype", None) == tf.string and not strings:
-            raise _not_numeric(values, what)
+            raise _not_numeric(values, description)
         return values
-    if isinstance(values, pd.DataFrame):
+    if is_frame(values):
         dtypes = set(values.dtypes)
         if len(dtypes) == 1 and isinstance(next(iter(dtypes)), np.dtype) and next(iter(dtypes)).kind in "fiub":
             return values.to_numpy()
-        columns = [to_array(values.iloc[:, i], what, strings) for i in range(values.shape[1])]
+        columns = [to_array(values.iloc[:, i], description, strings) for i in range(values.shape[1])]
         return np.stack(columns, axis=1) if columns else np.empty(values.shape, np.float64)
-    if isinstance(values, pd.Series):
+    if is_series(values):
         values = _series_to_array(values)
     try:
         array = np.asarray(values)
     except ValueError:
-        raise ValueError(f"{what} must have rows of one length. Received: {type(values).__name__}.") from None
+        raise ValueError(f"{description} must have rows of one length. Received: {type(values).__name__}.") from None
     if array.dtype.kind in "fiub" or array.dtype.name == "bfloat16":
         return array.astype(np.float64) if array.dtype.itemsize > 8 else array
     if array.dtype.kind in "OUST":
@@ -92,7 +111,8 @@ def to_array(values, what: str, strings: bool = False):
                 return array.astype(object)
         elif strings and any(text):
             raise ValueError(
-                f"{what} holds missing values or numbers beside strings; fill them in first, with 'missing' say. "
+                f"{description} holds missing values or numbers beside strings; fill them in first, for example with "
+                "'missing'. "
                 f"Received: {flat[text.index(False)]!r} in row {text.index(False)}."
             )
         elif not any(text):
@@ -100,20 +120,20 @@ def to_array(values, what: str, strings: bool = False):
                 return array.astype(np.float64)
             except (TypeError, ValueError):
                 pass
-    raise _not_numeric(array, what)
+    raise _not_numeric(array, description)
 
 
-def _by_rows(values):
-    """Return a tensor or sparse matrix; a sparse one row after row, as Keras's adapter takes it for granted."""
-    if isinstance(values, tf.SparseTensor):
+def _by_rows(values: Data) -> Data:
+    """Return a tensor or sparse matrix; a sparse one row after row, as Keras's adapter assumes it to be."""
+    if is_sparse_tensor(values):
         rows = np.asarray(values.indices)[:, 0]
         return values if (rows[1:] >= rows[:-1]).all() else tf.sparse.reorder(values)
     return values.tocsr() if hasattr(values, "tocsr") else values
 
 
 def _series_to_array(series: pd.Series) -> np.ndarray:
-    """Return a Series of any numeric or textual dtype, nullable and categorical ones too; a missing number is NaN."""
-    if isinstance(series.dtype, pd.CategoricalDtype):
+    """Return a Series of numbers or text as an array; nullable and categorical ones, too; a missing number is NaN."""
+    if is_categorical_dtype(series.dtype):
         numbers = pd.api.types.is_numeric_dtype(series.cat.categories.dtype)
         series = series.astype(np.float64 if numbers and series.hasnans else series.cat.categories.dtype)
     if pd.api.types.is_bool_dtype(series.dtype) or pd.api.types.is_numeric_dtype(series.dtype):
@@ -123,11 +143,11 @@ def _series_to_array(series: pd.Series) -> np.ndarray:
     return series.to_numpy(dtype=object) if pd.api.types.is_string_dtype(series.dtype) else series.to_numpy()
 
 
-def _not_numeric(array, what: str) -> ValueError:
+def _not_numeric(array: Data, description: str) -> ValueError:
     example = np.asarray(array).ravel()[:1]
     return ValueError(
-        f"{what} must be numeric: without a preprocessor that takes strings or categories (a keras.utils.FeatureSpace, "
-        f"say), only numbers can be fitted. Received dtype {array.dtype}"
+        f"{description} must be numeric: only numbers can be fitted without a preprocessor that takes strings or "
+        f"categories, such as a keras.utils.FeatureSpace. Received dtype {array.dtype}"
         + (f", {example[0]!r} for example." if example.size else ".")
     )
 
@@ -158,8 +178,8 @@ def stack(columns: Mapping[str, Any], dtype: str) -> np.ndarray:
     return out
 
 
-def warn_of_rounding(array, name: str, dtype: str) -> None:
-    """Warn where integers of `array` do not fit the 24 bits of float32, in which they will be trained."""
+def warn_of_rounding(array: Data, name: str, dtype: str) -> None:
+    """Warn of integers that do not fit the 24 bits of float32, if `dtype` has no more."""
     if (
         dtype in ("float64", "int64")
         or not isinstance(array, np.ndarray)
@@ -174,8 +194,8 @@ def warn_of_rounding(array, name: str, dtype: str) -> None:
         )
 
 
-def targets(y, units: int | None, dtype: str):
-    """Return `y` as a numeric array of shape `(n, units)`; of any width where `units` is `None`."""
+def targets(y: Data, units: int | None, dtype: str) -> Any:
+    """Return `y` as a numeric array of shape `(n, units)`; of any width if `units` is `None`."""
     if isinstance(y, Mapping):
         raise ValueError(f"`y` must be one array, not a dict. Received: keys {list(y)}.")
     y = to_array(y, "`y`")
@@ -185,12 +205,12 @@ def targets(y, units: int | None, dtype: str):
     warn_of_rounding(y, "y", dtype)
     # A loss written by hand would broadcast (n,) against (n, 1) to (n, n).
     if len(y.shape) == 1:
-        y = tf.expand_dims(y, -1) if tf.is_tensor(y) else y.reshape(-1, 1)
+        y = tf.expand_dims(y, -1) if is_tensor(y) else y.reshape(-1, 1)
     return y
 
 
-def check_units(shape: tuple, units: int | None) -> None:
-    """Refuse a `y` whose width is known and is not `units`."""
+def check_units(shape: tuple[int | None, ...], units: int | None) -> None:
+    """Refuse the shape of a `y` whose width is known and is not `units`."""
     width = 1 if len(shape) == 1 else shape[-1]
     units = max(width or 1, 1) if units is None else units
     if len(shape) not in (1, 2) or width not in (units, None):
@@ -200,8 +220,8 @@ def check_units(shape: tuple, units: int | None) -> None:
         )
 
 
-def weights(sample_weight, fitting: bool = False):
-    """Return `sample_weight` as a numeric array: finite, not negative; not all zero where they are a whole fit's."""
+def weights(sample_weight: Data, fitting: bool = False) -> np.ndarray | None:
+    """Return `sample_weight` as a numeric array: finite, not negative, and not all zero if they are those of a fit."""
     if sample_weight is None:
         return None
     array = np.asarray(to_array(sample_weight, "`sample_weight`"))
@@ -216,7 +236,7 @@ def weights(sample_weight, fitting: bool = False):
     return array
 
 
-def check_lengths(x, y, sample_weight, empty: bool = False) -> None:
+def check_lengths(x: Data, y: Data, sample_weight: Data, empty: bool = False) -> None:
     """Refuse arrays of different lengths, and data without rows unless they may be `empty`, as a batch may."""
     lengths = {
         name: int(array.shape[0])

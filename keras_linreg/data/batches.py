@@ -1,41 +1,55 @@
-"""Data that comes in batches, on its way to the design: each batch as a reader takes data in memory, or in a graph."""
+"""Streams on their way to the design: each batch is read as data in memory are, or in a graph."""
+
+from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import keras
-import tensorflow as tf
+from keras_linreg.data import arrays, columns, streams
+from keras_linreg.data.kinds import is_dataset, is_py_dataset
+from keras_linreg.data.packing import pack_batch, unpack_batch
+from keras_linreg.data.prepared import Prepared
+from keras_linreg.utils.lazy import LazyModule
+from keras_linreg.utils.types import Data
 
-from keras_linreg.data import arrays, streams, values
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from keras_linreg.data.reader import Reader
+else:
+    tf = LazyModule("tensorflow")
 
 
-def prepare(reader, x, targets: bool) -> streams.Prepared:
+def prepare_stream(reader: Reader, x: Data, targets: bool) -> Prepared:
     """Return a stream ready for Keras.
 
     Args:
-        reader: a `Reader`, which learns the schema where it can.
+        reader: learns the schema if the stream tells it.
         x: a dataset, PyDataset, generator, or loader that Keras reads itself.
         targets: whether batches must hold `y`.
 
     Raises:
         ValueError: on a stream, or first batch, that cannot be fitted.
     """
-    if isinstance(x, tf.data.Dataset):
+    if is_dataset(x):
         x = _prepare_dataset(reader, x, targets)
-        return streams.Prepared(x, again=lambda: streams.numbered(x))
-    if isinstance(x, keras.utils.PyDataset):
+        return Prepared(x, again=lambda: streams.numbered(x))
+    if is_py_dataset(x):
         if x.num_batches == 0:
             raise ValueError("`x` must hold at least one batch. Received: an empty PyDataset.")
         batch = _batch(reader, x[0], targets, empty=False)
         errors: list[str] = []
-        prepared = streams.PreparedPyDataset(x, lambda batch: _batch(reader, batch, targets), errors)
-        return streams.Prepared(prepared, again=lambda: streams.numbered(prepared), errors=errors, first=batch)
+        from keras_linreg.data.py_dataset import ConvertedPyDataset  # it imports Keras
+
+        prepared = ConvertedPyDataset(x, lambda batch: _batch(reader, batch, targets), errors)
+        return Prepared(prepared, again=lambda: streams.numbered(prepared), errors=errors, first=batch)
     if hasattr(x, "__next__"):
         first, x = streams.peek(x)
         batch = _batch(reader, first, targets, empty=False)
         errors = []
         kept = streams.KeptBatches(x, lambda batch: _batch(reader, batch, targets), errors)
-        return streams.Prepared(kept.generator(), again=kept.again, errors=errors, first=batch)
+        return Prepared(kept.generator(), again=kept.again, errors=errors, first=batch)
     # A loader that Keras reads itself: torch's, grain's, a distributed dataset.
     spec = getattr(x, "element_spec", None)
     by_name = isinstance(spec, Mapping) or (isinstance(spec, tuple) and isinstance(spec[0], Mapping))
@@ -45,28 +59,29 @@ def prepare(reader, x, targets: bool) -> streams.Prepared:
             "itself. Pass the tf.data.Dataset, under the strategy too. "
             f"Received: {'named columns' if by_name else 'a model with a preprocessor'}."
         )
-    return streams.Prepared(x)
+    return Prepared(x)
 
 
-def _batch(reader, batch, targets: bool, empty: bool = True):
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+def _batch(reader: Reader, batch: Any, targets: bool, empty: bool = True) -> Any:
+    """Return a batch as Keras takes it."""
+    x, y, sample_weight = unpack_batch(batch)
     if targets and y is None:
-        raise values.no_targets(type(batch))
+        raise columns.no_targets(type(batch))
     x, y, sample_weight = reader.rows(x, y, sample_weight, empty=empty)
-    return (x,) if y is None else keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    return (x,) if y is None else pack_batch(x, y, sample_weight)
 
 
-def _prepare_dataset(reader, dataset: tf.data.Dataset, targets: bool) -> tf.data.Dataset:
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(dataset.element_spec)
+def _prepare_dataset(reader: Reader, dataset: tf.data.Dataset, targets: bool) -> tf.data.Dataset:
+    x, y, sample_weight = unpack_batch(dataset.element_spec)
     if targets and y is None:
-        raise values.no_targets(type(dataset.element_spec))
+        raise columns.no_targets(type(dataset.element_spec))
     if int(dataset.cardinality()) == 0:
         raise ValueError("`x` must hold at least one batch. Received: an empty dataset.")
     for name, part in x.items() if isinstance(x, Mapping) else [(None, x)]:
         if part.shape.rank is None:
-            what = "`x`" if name is None else f"Column {name!r} of `x`"
+            argument = "`x`" if name is None else f"Column {name!r} of `x`"
             raise ValueError(
-                f"{what} must be of known rank: map the dataset through tf.ensure_shape. "
+                f"{argument} must be of known rank: map the dataset through tf.ensure_shape. "
                 "Received: a dataset of tensors of unknown rank."
             )
     if y is not None and y.shape.rank == 0:
@@ -80,15 +95,17 @@ def _prepare_dataset(reader, dataset: tf.data.Dataset, targets: bool) -> tf.data
         arrays.match(x, reader.names_to_match(schema, x) or tuple(x))
     for name, spec in x.items() if isinstance(x, Mapping) else [(None, x)]:
         if spec.dtype == tf.string and reader.preprocessor is None:
-            what = "`x`" if name is None else f"Column {name!r} of `x`"
-            raise ValueError(f"{what} must be numeric without a preprocessor that takes strings. Received: strings.")
+            argument = "`x`" if name is None else f"Column {name!r} of `x`"
+            raise ValueError(
+                f"{argument} must be numeric without a preprocessor that takes strings. Received: strings."
+            )
     if y is not None and y.dtype == tf.string:
         raise ValueError("`y` must be numeric. Received: strings.")
     if isinstance(x, Mapping) or reader.preprocessor is not None or sample_weight is not None:
         dataset = dataset.map(functools.partial(_graph_batch, reader), num_parallel_calls=tf.data.AUTOTUNE)
-        x = keras.utils.unpack_x_y_sample_weight(dataset.element_spec)[0]
+        x = unpack_batch(dataset.element_spec)[0]
     else:
-        values.check_width(x.shape, schema)
+        columns.check_width(x.shape, schema)
     if x.shape.rank is not None:
         width = 1 if x.shape.rank == 1 else x.shape[-1]
         if width == 0:
@@ -98,8 +115,9 @@ def _prepare_dataset(reader, dataset: tf.data.Dataset, targets: bool) -> tf.data
     return dataset
 
 
-def _graph_batch(reader, *batch):
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+def _graph_batch(reader: Reader, *batch: Any) -> Any:
+    """Return a batch of tensors as Keras takes it, inside a dataset's graph."""
+    x, y, sample_weight = unpack_batch(batch)
     x = reader.graph_design(x)
     if sample_weight is not None:
         sample_weight = sample_weight if sample_weight.dtype.is_floating else tf.cast(sample_weight, reader.dtype)
@@ -107,4 +125,4 @@ def _graph_batch(reader, *batch):
         rule = tf.debugging.Assert(good, ["`sample_weight` must be finite and not negative. Received:", sample_weight])
         with tf.control_dependencies([rule]):
             sample_weight = tf.identity(sample_weight)
-    return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    return pack_batch(x, y, sample_weight)

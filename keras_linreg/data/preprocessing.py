@@ -1,34 +1,41 @@
-"""The `preprocessor` of a model: what it takes, whether it is ready, and how the columns it makes are called."""
+"""The `preprocessor` of a model: its inputs, whether it is adapted, and the names of the columns that it makes."""
+
+from __future__ import annotations
 
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from keras_linreg.data.kinds import is_feature_space, is_layer, is_scipy_sparse, is_sparse_tensor
 from keras_linreg.data.schema import Column, Schema, default_names
+from keras_linreg.utils.lazy import LazyModule
 
-FeatureSpace = keras.utils.FeatureSpace
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+else:
+    keras, tf = LazyModule("keras"), LazyModule("tensorflow")
+
 COARSE = 1e-3  # of a standard deviation
-SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # what TensorFlow takes as the name of one
+SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # the names that TensorFlow takes for operations
 
 
-def check(preprocessor) -> None:
-    """Refuse what is no FeatureSpace, layer or model."""
-    if preprocessor is not None and not isinstance(preprocessor, keras.Layer):
+def check(preprocessor: Any) -> None:
+    """Refuse a preprocessor that is no FeatureSpace, layer or model."""
+    if preprocessor is not None and not is_layer(preprocessor):
         raise ValueError(
             "`preprocessor` must be a keras.utils.FeatureSpace, a Keras layer or a Keras model. "
             f"Received: {preprocessor!r} of type {type(preprocessor).__name__}."
         )
 
 
-def check_adapted(preprocessor) -> None:
+def check_adapted(preprocessor: Any) -> None:
     """Refuse a preprocessor in which a layer still waits for `adapt`: it would pass the data on unchanged, or fail.
 
-    A FeatureSpace that was loaded from a file finishes building here: it cannot inside a graph.
+    A FeatureSpace that was loaded from a file finishes building here, because it cannot do so inside a graph.
     """
     for layer in _with_sublayers(preprocessor):
         if not _is_adapted(layer):
@@ -38,15 +45,15 @@ def check_adapted(preprocessor) -> None:
             )
 
 
-def _with_sublayers(layer) -> Iterator[keras.Layer]:
+def _with_sublayers(layer: Any) -> Iterator[keras.Layer]:
     yield layer
     for sublayer in getattr(layer, "layers", ()):
         yield from _with_sublayers(sublayer)
 
 
-def _is_adapted(layer) -> bool:
+def _is_adapted(layer: Any) -> bool:
     layers = keras.layers
-    if isinstance(layer, FeatureSpace):
+    if is_feature_space(layer):
         try:
             layer.get_inputs()
         except ValueError:
@@ -55,7 +62,7 @@ def _is_adapted(layer) -> bool:
     if isinstance(layer, layers.Normalization):
         if layer.input_mean is not None:
             return True
-        # Built but never adapted, its statistics are the ones that it starts from.
+        # A layer that is built and not adapted has the statistics that it starts with.
         fresh = layer.built and not keras.ops.any(layer.adapt_mean) and keras.ops.all(layer.adapt_variance == 1)
         return layer.built and not fresh
     if isinstance(layer, (layers.StringLookup, layers.IntegerLookup)):
@@ -67,8 +74,10 @@ def _is_adapted(layer) -> bool:
     return True
 
 
-def takes_codes(preprocessor) -> bool:
-    """Return whether a layer takes integers for what they name; a Sequential does as its first layer."""
+def takes_codes(preprocessor: Any) -> bool:
+    """Return whether a layer takes integers as codes of categories; a Sequential does as its first layer."""
+    if preprocessor is None:
+        return False
     first = (
         preprocessor.layers[0] if isinstance(preprocessor, keras.Sequential) and preprocessor.layers else preprocessor
     )
@@ -76,13 +85,14 @@ def takes_codes(preprocessor) -> bool:
     return isinstance(first, layers.IntegerLookup | layers.Hashing | layers.CategoryEncoding | layers.Embedding)
 
 
-def may_keep_float64(preprocessor) -> bool:
-    """Return whether a preprocessor may make something of digits that float32 does not have."""
+def may_keep_float64(preprocessor: Any) -> bool:
+    """Return whether the output of a preprocessor may depend on digits that float32 does not have."""
     for layer in _with_sublayers(preprocessor):
-        if isinstance(layer, keras.Model | keras.layers.InputLayer | FeatureSpace) or layer.compute_dtype != "float64":
+        is_container = isinstance(layer, keras.Model | keras.layers.InputLayer) or is_feature_space(layer)
+        if is_container or layer.compute_dtype != "float64":
             continue
         if not isinstance(layer, keras.layers.Normalization):
-            if keras.config.floatx() != "float64":  # somebody chose it
+            if keras.config.floatx() != "float64":  # the user chose float64
                 return True
             continue
         mean, deviation = (np.ravel(keras.ops.convert_to_numpy(part)) for part in _statistics(layer))
@@ -92,21 +102,23 @@ def may_keep_float64(preprocessor) -> bool:
 
 
 def float32_spoils(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Return the mask of columns whose numbers lie apart, in float32, by more than a share of their deviation."""
+    """Return the mask of columns in which neighbouring float32 numbers differ by more than a share of the deviation."""
     spacing = np.spacing(np.abs(mean).astype(np.float32)).astype(np.float64)
     return (deviation > 0) & (spacing > COARSE * deviation)
 
 
-def _statistics(layer: keras.layers.Normalization) -> tuple:
-    """Return the means and standard deviations of columns."""
-    given = layer.input_mean is not None
-    mean, variance = (layer.input_mean, layer.input_variance) if given else (layer.mean, layer.variance)
+def _statistics(layer: keras.layers.Normalization) -> tuple[Any, Any]:
+    """Return the means and standard deviations of the columns of a Normalization."""
+    is_fixed = layer.input_mean is not None
+    mean, variance = (layer.input_mean, layer.input_variance) if is_fixed else (layer.mean, layer.variance)
     return mean, keras.ops.sqrt(variance)
 
 
-def input_names(preprocessor) -> tuple[str, ...] | None:
-    """Return the names of the columns that the preprocessor asks for, None where it takes a matrix or doesn't say."""
-    if isinstance(preprocessor, FeatureSpace):
+def input_names(preprocessor: Any) -> tuple[str, ...] | None:
+    """Return the names of the columns that the preprocessor takes; None if it takes a matrix, or does not tell."""
+    if preprocessor is None:
+        return None
+    if is_feature_space(preprocessor):
         return tuple(preprocessor.features)
     if isinstance(preprocessor, keras.Sequential) or not isinstance(preprocessor, keras.Model):
         return None
@@ -118,9 +130,11 @@ def input_names(preprocessor) -> tuple[str, ...] | None:
     return None
 
 
-def input_dtypes(preprocessor) -> dict[str, str]:
-    """Return the dtypes that the preprocessor declares for its named columns, as a served graph takes them."""
-    if isinstance(preprocessor, FeatureSpace):
+def input_dtypes(preprocessor: Any) -> dict[str, str]:
+    """Return the dtypes that the preprocessor declares for its named columns, as those of a served graph."""
+    if preprocessor is None:
+        return {}
+    if is_feature_space(preprocessor):
         declared = {name: feature.dtype for name, feature in preprocessor.features.items()}
     elif input_names(preprocessor) is None:
         declared = {}
@@ -131,21 +145,21 @@ def input_dtypes(preprocessor) -> dict[str, str]:
     return {name: served_dtype(dtype) for name, dtype in declared.items()}
 
 
-def served_dtype(dtype) -> str:
-    """Return "string", "int64" or "float32": the dtype in which a served graph takes values of `dtype`."""
+def served_dtype(dtype: Any) -> str:
+    """Return the dtype of a served graph's input for values of `dtype`: "string", "int64" or "float32"."""
     dtype = tf.as_dtype(dtype) if not (isinstance(dtype, str) and dtype == "string") else tf.string
     if dtype == tf.string:
         return "string"
     return "int64" if dtype.is_integer else "float32"
 
 
-def output_names(preprocessor, width: int, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Return what to call the `width` columns of the design, None where the preprocessor doesn't tell.
+def output_names(preprocessor: Any, width: int, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the names of the `width` columns of the design, or None if the preprocessor does not tell.
 
-    A FeatureSpace's are "age" for a number, "color_red" for a category (scikit-learn's way), "age_3" for a bin; layers
-    that work on each column alone keep the columns' names.
+    A FeatureSpace names a number "age", a category "color_red" (as scikit-learn does), a bin "age_3". Layers that work
+    on each column alone keep the columns' names.
     """
-    if isinstance(preprocessor, FeatureSpace):
+    if is_feature_space(preprocessor):
         names = [name for feature in _encoded(preprocessor) for name in feature]
         return tuple(names) if len(names) == width else None
     if isinstance(preprocessor, (keras.layers.Normalization, keras.layers.Rescaling)) and columns:
@@ -167,7 +181,7 @@ def _encoded(space: Any) -> Iterator[list[str]]:
             yield [f"{name}_{i}" for i in range(space.one_hot_encoders[name].num_tokens)]
 
 
-def apply(preprocessor, x):
+def apply(preprocessor: Any, x: Any) -> tf.Tensor:
     """Return the design, a float tensor of shape `(n, p)`, that the preprocessor makes of `x`."""
     if isinstance(preprocessor, keras.layers.Normalization) and preprocessor.built:
         adapted = (preprocessor.get_build_config() or {}).get("input_shape", (None,))[-1]
@@ -189,10 +203,10 @@ def apply(preprocessor, x):
     return _with_nan(design if design.dtype.is_floating else tf.cast(design, keras.config.floatx()), x)
 
 
-def _with_nan(design: tf.Tensor, x) -> tf.Tensor:
-    """Return the design with rows of NaN where `x` had one, which a bin or a code would hide."""
+def _with_nan(design: tf.Tensor, x: Any) -> tf.Tensor:
+    """Return the design with NaN in each row in which `x` has a NaN: a bin or a code would hide it."""
     numbers = [part for part in keras.tree.flatten(x) if tf.as_dtype(part.dtype).is_floating]
-    if not numbers or any(isinstance(part, tf.SparseTensor) or hasattr(part, "tocoo") for part in numbers):
+    if not numbers or any(is_sparse_tensor(part) or is_scipy_sparse(part) for part in numbers):
         return design
     each = [tf.math.is_nan(part) for part in numbers]
     bad = [mask if mask.shape.rank == 1 else tf.reduce_any(mask, axis=range(1, mask.shape.rank)) for mask in each]
@@ -200,19 +214,20 @@ def _with_nan(design: tf.Tensor, x) -> tf.Tensor:
 
 
 @contextlib.contextmanager
-def graph_names(preprocessor) -> Iterator[None]:
-    """Call layers and variables by names that a graph takes, for a while.
+def graph_names(preprocessor: Any) -> Iterator[None]:
+    """Give layers and variables names that a graph takes, for a while.
 
-    A layer that reads a column is called after it: so an error in the graph tells of which column it is.
+    A layer that reads a column gets the column's name, so that an error in the graph names the column.
     """
     layers = list(_with_sublayers(preprocessor)) if preprocessor is not None else []
-    if isinstance(preprocessor, FeatureSpace):
+    if is_feature_space(preprocessor):
         parts = (preprocessor.preprocessors, preprocessor.crossers, preprocessor.one_hot_encoders)
         layers += [layer for part in parts for layer in part.values()]
     columns = {id(layer): name for name, layer in _readers(preprocessor)}
-    # Private: TensorFlow copies a variable into the graph under its name, and has no other way to change that.
+    from keras_linreg.utils.keras_compat import HANDLE_NAME  # it imports Keras
+
     named = [(layer, "name") for layer in layers]
-    named += [(variable.value, "_handle_name") for layer in layers for variable in layer.variables]
+    named += [(variable.value, HANDLE_NAME) for layer in layers for variable in layer.variables]
     before = [getattr(*one) for one in named]
     try:
         for i, (one, attribute) in enumerate(named):
@@ -226,28 +241,28 @@ def graph_names(preprocessor) -> Iterator[None]:
             setattr(one, attribute, name)
 
 
-def _readers(preprocessor) -> Iterator[tuple[str, keras.Layer]]:
+def _readers(preprocessor: Any) -> Iterator[tuple[str, keras.Layer]]:
     """Yield the layers that read a single column, with its name."""
-    if isinstance(preprocessor, FeatureSpace):
+    if is_feature_space(preprocessor):
         yield from preprocessor.preprocessors.items()
         return
     names = input_names(preprocessor) or ()
-    given = preprocessor.input if names else {}
-    columns = {id(given[name] if isinstance(given, dict) else given[i]): name for i, name in enumerate(names)}
+    inputs = preprocessor.input if names else {}
+    columns = {id(inputs[name] if isinstance(inputs, dict) else inputs[i]): name for i, name in enumerate(names)}
     for layer in _with_sublayers(preprocessor) if columns else ():
-        with contextlib.suppress(AttributeError, ValueError):  # it is not called once, or not here
+        with contextlib.suppress(AttributeError, ValueError):  # it is called more than once, or not in this model
             if id(layer.input) in columns and not isinstance(layer, keras.layers.InputLayer):
                 yield columns[id(layer.input)], layer
 
 
 def scope_of(column: str) -> str:
-    """Return the name of a column as far as an operation of a graph can be called by it."""
+    """Return the name of a column, with the characters replaced that an operation's name cannot have."""
     spelled = re.sub(r"[^A-Za-z0-9_.]", "_", column)
     return spelled if SCOPE.fullmatch(spelled) else f"column{spelled}"
 
 
-def declared_schema(preprocessor, names: tuple[str, ...]) -> Schema:
-    """Return the inputs of a model that has seen no data: what a preprocessor declares, or columns with names."""
+def declared_schema(preprocessor: Any, names: tuple[str, ...]) -> Schema:
+    """Return the inputs of a model that has seen no data: those that a preprocessor declares, or named columns."""
     declared = input_names(preprocessor)
     if declared:
         dtypes = input_dtypes(preprocessor)

@@ -1,11 +1,15 @@
-"""Which inputs a model was trained on, and what the columns of its design are called."""
+"""Schema: the inputs that a model was trained on, and the names of the columns of its design."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_linreg.utils.types import Data
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
-    """One input of the model: its name, the dtype a served graph takes it in, the shape of one row of it."""
+    """One input of the model: its name, its dtype in a served graph, the shape of one row of it."""
 
     name: str
     dtype: str
@@ -14,9 +18,12 @@ class Column:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Schema:
-    """The inputs a model was trained on, and the names of the columns of its design.
+    """The inputs that a model was trained on, and the names of the columns of its design.
 
-    `named` inputs are columns, matched by name; otherwise there is one input, the matrix "features".
+    Attributes:
+        inputs: columns, if they are `named`; else one matrix, called "features".
+        named: whether inputs are matched by name.
+        feature_names: the names of the design's columns.
     """
 
     inputs: tuple[Column, ...]
@@ -24,7 +31,7 @@ class Schema:
     feature_names: tuple[str, ...]
 
     @classmethod
-    def of_matrix(cls, width: int, feature_names=None) -> "Schema":
+    def of_matrix(cls, width: int, feature_names: Sequence[str] | None = None) -> "Schema":
         """Return the schema of a matrix of `width` columns."""
         names = tuple(feature_names) if feature_names else default_names(width)
         return cls((Column("features", "float32", (width,)),), False, names)
@@ -34,12 +41,12 @@ class Schema:
         """The names of the inputs, in the order of the design."""
         return tuple(column.name for column in self.inputs)
 
-    def to_config(self) -> dict:
-        """Return this schema as what JSON holds."""
+    def to_config(self) -> dict[str, Any]:
+        """Return this schema as plain objects, for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_config(cls, config: dict) -> "Schema":
+    def from_config(cls, config: Mapping[str, Any]) -> "Schema":
         """Return the schema that `to_config` wrote."""
         inputs = tuple(Column(c["name"], c["dtype"], tuple(c["shape"])) for c in config["inputs"])
         return cls(inputs, config["named"], tuple(config["feature_names"]))
@@ -50,8 +57,12 @@ def default_names(width: int) -> tuple[str, ...]:
     return tuple(f"x{i}" for i in range(width))
 
 
-def checked_names(names) -> tuple[str, ...] | None:
-    """Return the user's `feature_names` as a tuple; refuse what are no distinct names."""
+def checked_names(names: Any) -> tuple[str, ...] | None:
+    """Return the user's `feature_names` as a tuple.
+
+    Raises:
+        ValueError: they are no distinct, non-empty strings.
+    """
     if names is None:
         return None
     if not hasattr(names, "__iter__"):
@@ -62,8 +73,8 @@ def checked_names(names) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def output_names(y, width: int) -> tuple[str, ...]:
-    """Return what the outputs are called: the names of a frame or Series, or y, or y0, y1, ..."""
+def output_names(y: Data, width: int) -> tuple[str, ...]:
+    """Return the names of the outputs: those of a frame or Series, or y, or y0, y1, ..."""
     own = list(y.columns) if hasattr(y, "columns") else [getattr(y, "name", None)]
     if len(own) == width == len(set(own)) and all(isinstance(name, str) and name for name in own):
         return tuple(str(name) for name in own)

@@ -32,7 +32,7 @@ class MomentsModel(LinearModel):
     """
 
     trained_by_gradients = False
-    array_dtype = dense_dtype = "float64"
+    array_dtype = prediction_dtype = "float64"
 
     def __init__(self, penalty: Penalty, dependent: str, **kwargs: Any):
         super().__init__(**kwargs)
@@ -180,7 +180,7 @@ class MomentsModel(LinearModel):
         level, fitted = check_level(level), self._fitted_or_refuse()
         fitted.estimate_with_errors()
         data = self._prepare(x, targets=False)
-        with divergence.naming_bad_batches(data):
+        with divergence.explain_bad_batches(data):
             return fitted.intervals(dense_batches(data), level)
 
     def export(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
@@ -222,7 +222,7 @@ class MomentsModel(LinearModel):
     def _rows_of_fit(self, data: Data) -> Iterator[Batch]:
         """Yield the batches of the data of the fit, which the user gives once more."""
         prepared = self._reader().prepare_packed(data, "data")
-        with divergence.naming_bad_batches(prepared):
+        with divergence.explain_bad_batches(prepared):
             yield from dense_batches(prepared)
 
     def _check_fitted(self, action: str) -> None:

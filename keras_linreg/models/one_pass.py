@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, block_size, dense_batch, is_stream, output_names, parts_of
+from keras_linreg.data import Prepared, block_size, dense_batch, is_stream, output_names, batches_by_number
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns
@@ -83,11 +83,11 @@ class OnePass:
         self.loss = 0.0
         self._output_names = output_names(y, model.units)
         self._rows = None if is_stream(data.x) else batch_rows(data, batch_size)
-        self._part = None if self._rows is None else parts_of(data, self._rows)
+        self._batch_of = None if self._rows is None else batches_by_number(data, self._rows)
         self._accumulator: Accumulator | None = None
         self._fitted: FittedMoments | None = None  # once the data have ended
         self._has_metrics = False
-        self._every_batch = loop.watch_batches(callbacks, kinds=("", "train_"))
+        self._every_batch = loop.watch_single_batches(callbacks, kinds=("", "train_"))
         self._shows_progress = verbose in ("auto", 1, True)
         self._next_progress = 0.0
         self._batches = 0
@@ -113,7 +113,7 @@ class OnePass:
             self._begin()
         self._batches += self._fitted is None
         for part in self._batches_of_replicas(batch):
-            x, y, weight = dense_batch(part) if self._part is None else self._part(int(part))
+            x, y, weight = dense_batch(part) if self._batch_of is None else self._batch_of(int(part))
             if not len(x):
                 continue
             if self._fitted is None:
@@ -145,7 +145,7 @@ class OnePass:
         with naming_columns(self.model.feature_names, self._output_names):
             fitted = self._refined(self._solve(accumulator.result()))
         fitted.solution.warn()
-        is_complete = self._part is not None and accumulator.rows == int(self.data.x.shape[0])
+        is_complete = self._batch_of is not None and accumulator.rows == int(self.data.x.shape[0])
         if self.model.stop_training and not is_complete:
             warn_user(
                 f"A callback stopped the fit in its first epoch: it is the fit of the {accumulator.rows} rows so far."
@@ -179,7 +179,7 @@ class OnePass:
         if self.model.distribute_strategy.num_replicas_in_sync == 1:
             return [batch]
         local = self.model.distribute_strategy.experimental_local_results
-        if self._part is not None:
+        if self._batch_of is not None:
             return [number for replica in local(batch) for number in replica.numpy() if number >= 0]
         return list(zip(*(local(part) for part in batch), strict=True))
 
@@ -206,7 +206,7 @@ class OnePass:
 
     def _refined(self, fitted: FittedMoments) -> FittedMoments:
         """Return the fit with the digits that further looks bring, if the data can be read again and need them."""
-        reads_once = self._part is None and not isinstance(self.data.x, tf.data.Dataset | keras.utils.PyDataset)
+        reads_once = self._batch_of is None and not isinstance(self.data.x, tf.data.Dataset | keras.utils.PyDataset)
         statistics = fitted.moments.statistics
         if reads_once or not fitted.penalty.is_zero or not fitted.use_bias or statistics.is_double_double:
             return fitted
@@ -215,8 +215,8 @@ class OnePass:
 
     def _read_again(self) -> Iterator[Batch]:
         """Yield the batches of the first epoch once more."""
-        if self._part is not None:
-            yield from (self._part(number) for number in range(self._batches))
+        if self._batch_of is not None:
+            yield from (self._batch_of(number) for number in range(self._batches))
         else:
             for _, *batch in itertools.islice(self.data.again(), self._batches):
                 # A PyDataset may return the same array again and again, and blocks are read ahead.

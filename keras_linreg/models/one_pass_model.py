@@ -152,9 +152,9 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
             one_pass = OnePass(self, data, y, batch_size, callbacks, verbose)
             self._set_untracked("_pass", one_pass)
             if held_out is not None:
-                validation = self._batched(held_out, validation_batch_size or batch_size).x
+                validation = self._keras_data(held_out, validation_batch_size or batch_size).x
             self._build_metrics()
-            with divergence.naming_bad_batches(data), warnings.catch_warnings():
+            with divergence.explain_bad_batches(data), warnings.catch_warnings():
                 if steps_per_epoch is None:  # the end of a generator is the end of the data
                     warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
                 history = keras.Model.fit(
@@ -283,7 +283,7 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         if self._pass is not None:
             self._pass.was_restored = self.moments is not None
 
-    def _batched(self, data: Prepared, batch_size: int | None) -> Prepared:
+    def _keras_data(self, data: Prepared, batch_size: int | None) -> Prepared:
         if is_stream(data.x):
             return data
         return dataclasses.replace(

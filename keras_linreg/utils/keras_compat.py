@@ -11,15 +11,32 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+# The attribute of a TensorFlow variable with the name under which it is copied into a graph. Names of columns may not
+# be names of operations, so `export` changes it for a while; TensorFlow has no public way.
+HANDLE_NAME = "_handle_name"
 
-def is_ours(model, method: str) -> bool:
-    """Return whether a method is this package's, and not a subclass's own, of which nothing is known."""
-    owner = next(kind for kind in type(model).__mro__ if method in vars(kind))
+
+def check_backend() -> None:
+    """Refuse a backend of Keras other than TensorFlow.
+
+    Raises:
+        ImportError: Keras has one.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ImportError(
+            "keras_linreg needs Keras's TensorFlow backend: set KERAS_BACKEND=tensorflow before keras is imported. "
+            f"Received: backend={keras.backend.backend()!r}."
+        )
+
+
+def is_package_method(model: keras.Model, method: str) -> bool:
+    """Return whether a method of a model is defined in this package, and not overridden in a user's subclass."""
+    owner = next(owner for owner in type(model).__mro__ if method in vars(owner))
     return owner.__module__.startswith("keras_linreg.")
 
 
-def callback_list(callbacks) -> list:
-    """Return callbacks one by one: of `None`, one, a list of them, nested too, or a `CallbackList`."""
+def callback_list(callbacks: Any) -> list[Any]:
+    """Return the callbacks in a list, from all that `fit` takes: `None`, one, a nested list, or a `CallbackList`."""
     return keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or [])
 
 
