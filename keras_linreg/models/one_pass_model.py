@@ -128,14 +128,7 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
 
         If an error or Ctrl-C ends the fit early, the model is as it was before.
         """
-        if self._pass is not None:
-            raise RuntimeError("`fit` is running: it cannot be called from its own callbacks.")
-        if not self.compiled:
-            self.compile()
-        check_strategy(self.distribute_strategy)
-        check_callbacks(callbacks)
-        if class_weight is not None:
-            raise ValueError("`class_weight` must be None: a regression has no classes. Give `sample_weight`.")
+        self._check_can_fit(callbacks, class_weight)
         before = self._state_of_fit()
         reader = self._reader(fitting=True)
         data = reader.prepare(x, y, sample_weight, fitting=True)
@@ -179,6 +172,17 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         if not one_pass.is_finished:  # there were no epochs
             self._restore(before)
         return history
+
+    def _check_can_fit(self, callbacks: Any, class_weight: Any) -> None:
+        """Refuse arguments of `fit` that an exact fit has no use for; compile the model if the user has not."""
+        if self._pass is not None:
+            raise RuntimeError("`fit` is running: it cannot be called from its own callbacks.")
+        if not self.compiled:
+            self.compile()
+        check_strategy(self.distribute_strategy)
+        check_callbacks(callbacks)
+        if class_weight is not None:
+            raise ValueError("`class_weight` must be None: a regression has no classes. Give `sample_weight`.")
 
     def make_train_function(self, force: bool = False) -> None:
         """Let the pass take the batches that Keras's loop draws; a graph would gain nothing."""
