@@ -1,11 +1,9 @@
+"""FitPlot draws the model's line or its predictions, from data in any form, and grows with neither data nor epochs."""
+
 import copy
 import gc
-import itertools
 import os
 import pickle
-import subprocess
-import sys
-import types
 
 import keras
 import matplotlib.figure
@@ -13,51 +11,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from PIL import Image
+from fit_plot_runs import X1, X3, Y1, Y3, Echo, N, dense, fit, run
 
 import keras_linreg as klr
-from keras_linreg import callbacks
-from keras_linreg.callbacks import FitPlot, drawing, fit_plot
-
-N = 40
-X1 = np.linspace(-1.0, 2.0, N).astype("float32")
-Y1 = 3 * X1 + 1 + 0.1 * np.sin(40 * X1)
-X3 = np.random.default_rng(0).normal(size=(N, 3)).astype("float32")
-Y3 = X3 @ np.float32([1, -2, 3])
+from keras_linreg.callbacks import FitPlot, fit_plot
 
 
-def dense(features=1, units=1):
-    model = keras.Sequential([keras.Input((features,)), keras.layers.Dense(units)])
-    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
-    return model
+@pytest.fixture
+def saved_frames(monkeypatch):
+    """The frames of the animation, which is not drawn."""
+    frames = []
 
+    def save_animation(file, sample, newest, losses):
+        frames.extend(newest)
+        file.touch()
 
-def fit(callback, x=X1, y=Y1, model=None, epochs=2, **kwargs):
-    model = model or dense(1 if x.ndim == 1 else x.shape[1], 1 if np.ndim(y) == 1 else y.shape[1])
-    model.fit(x, y, epochs=epochs, batch_size=N, verbose=0, callbacks=[callback], **kwargs)
-    return model
-
-
-class Echo:
-    """What FitPlot needs of a model, and no more: adds the columns up, notes what it was asked."""
-
-    def __init__(self, outputs=1):
-        self.asked, self.outputs = [], outputs
-
-    def predict(self, x, batch_size=None, verbose=None):
-        self.asked.append(x)
-        columns = x.values() if isinstance(x, dict) else [x]
-        total = sum(np.asarray(c, dtype="float64").reshape(len(c), -1).sum(axis=1) for c in columns)
-        return np.stack([total + len(self.asked) - 1] * self.outputs, axis=1)
-
-
-def run(callback, epochs=3, model=None, logs=lambda epoch: {"loss": 1.0 / (epoch + 1)}):
-    callback.set_model(model or Echo())
-    callback.on_train_begin()
-    for epoch in range(epochs):
-        callback.on_epoch_end(epoch, logs(epoch))
-    callback.on_train_end()
-    return callback
+    monkeypatch.setattr(fit_plot, "save_animation", save_animation)
+    return frames
 
 
 def test_the_line_drawn_is_the_models_and_the_loss_is_the_histories():
@@ -101,8 +71,8 @@ ONE = {
 }
 
 
-def shape(x):
-    return {k: shape(v) for k, v in x.items()} if isinstance(x, dict) else (type(x), x.dtype, x.shape[1:])
+def form(x):
+    return {k: form(v) for k, v in x.items()} if isinstance(x, dict) else (type(x), x.dtype, x.shape[1:])
 
 
 @pytest.mark.parametrize("x, name", ONE.values(), ids=ONE)
@@ -112,13 +82,13 @@ def test_one_feature_is_a_line_and_predict_gets_the_form_that_x_came_in(x, name)
     ax = watch.figure().axes[0]
     assert ax.get_xlabel() == name
     assert len(ax.lines[0].get_xdata()) >= 2
-    given = model.asked[-1]
+    received = model.inputs[-1]
     if isinstance(x, list):
-        assert isinstance(given, np.ndarray)
+        assert isinstance(received, np.ndarray)
     elif isinstance(x, pd.DataFrame):
-        assert list(given.columns) == list(x.columns) and (given.dtypes == x.dtypes).all()
+        assert list(received.columns) == list(x.columns) and (received.dtypes == x.dtypes).all()
     else:
-        assert shape(given) == shape(x)
+        assert form(received) == form(x)
     np.testing.assert_allclose(np.diff(ax.lines[0].get_ydata()), np.diff(ax.lines[0].get_xdata()), atol=1e-5)
 
 
@@ -136,8 +106,8 @@ SEVERAL = {
 def test_other_features_are_predicted_row_by_row_on_a_sample_in_the_form_they_came_in(x, most):
     model = Echo()
     watch = run(FitPlot(x, Y1, path=None, max_points=most), model=model)
-    given = model.asked[-1]
-    assert type(given) is type(x)
+    received = model.inputs[-1]
+    assert type(received) is type(x)
     points = np.asarray(watch.figure().axes[0].collections[0].get_offsets())
     assert len(points) == most
     everything = dict(zip(Y1.tolist(), Echo().predict(x)[:, 0].tolist(), strict=True))
@@ -178,68 +148,12 @@ def test_several_outputs_have_a_legend_with_the_columns_names(x):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["left", "right"]
 
 
-@pytest.mark.parametrize("x, y", [(X1, Y1), (X3, Y3)], ids=["line", "points"])
-def test_fit_leaves_a_png_of_the_expected_size_with_a_picture_in_it(tmp_path, x, y):
-    path = tmp_path / "new" / "folder" / "fit.png"
-    fit(FitPlot(x, y, path=path), x, y)
-    with Image.open(path) as image:
-        assert image.size == (1500, 675)
-        pixels = np.asarray(image.convert("RGB"))
-    assert (pixels.reshape(-1, 3).std(axis=0) > 5).all()
-    assert os.listdir(path.parent) == ["fit.png"]
-    plain = tmp_path / "plain"
-    plain.touch()
-    assert path.stat().st_mode == plain.stat().st_mode
+def test_epochs_are_drawn_ever_more_rarely(saved_frames, tmp_path):
+    run(FitPlot(X1, Y1, path=None, gif=tmp_path / "fit.gif"), epochs=12)
+    assert [frame.epoch for frame in saved_frames] == [0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12]
 
 
-@pytest.mark.parametrize("suffix, start", [(".svg", b"<?xml"), (".pdf", b"%PDF"), (".JPG", b"\xff\xd8")])
-def test_the_extension_chooses_the_format(tmp_path, suffix, start):
-    path = tmp_path / f"fit{suffix}"
-    run(FitPlot(X1, Y1, path=str(path)))
-    assert path.read_bytes().startswith(start)
-
-
-def frames_of(path):
-    with Image.open(path) as gif:
-        frames, durations = [], []
-        for frame in range(gif.n_frames):
-            gif.seek(frame)
-            frames.append(np.asarray(gif.convert("RGB")).astype(int))
-            durations.append(gif.info["duration"])
-    return frames, durations
-
-
-def test_the_gif_moves_from_before_training_to_the_last_epoch_on_axes_that_hold_still(tmp_path, monkeypatch):
-    drawn = []
-    draw_frame = drawing.draw_frame
-
-    def spy(axes, sample, frame, losses):
-        drawn.append((frame.epoch, axes[0], frame.predicted))
-        draw_frame(axes, sample, frame, losses)
-
-    monkeypatch.setattr(drawing, "draw_frame", spy)
-    limits = []
-    from keras_linreg import plots
-
-    save = plots.save_gif
-
-    def watching(path, picture, steps, **kwargs):
-        save(path, picture, (limits.append([ax.axis() for ax in picture.axes]) for _ in steps), **kwargs)
-
-    monkeypatch.setattr(plots, "save_gif", watching)
-    model = dense()
-    before = model.predict(X1, verbose=0)
-    fit(FitPlot(X1, Y1, path=None, gif=tmp_path / "fit.gif"), model=model, epochs=12)
-    assert [epoch for epoch, _, _ in drawn] == [0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12]
-    np.testing.assert_allclose(drawn[0][2][0], before[0], rtol=1e-4, atol=1e-6)
-    assert all(here == limits[0] for here in limits)
-    frames, durations = frames_of(tmp_path / "fit.gif")
-    assert len(frames) == 11
-    assert all((a != b).any() for a, b in itertools.pairwise(frames))
-    assert durations[-1] > 5 * durations[1]
-
-
-def test_ten_thousand_epochs_neither_grow_nor_ask_for_more_than_they_draw(tmp_path, monkeypatch):
+def test_ten_thousand_epochs_use_bounded_memory_and_predict_only_for_pictures(tmp_path, saved_frames):
     model = Echo()
     watch = FitPlot(np.arange(1e5), np.arange(1e5), path=None, gif=tmp_path / "fit.gif", max_points=200)
     watch.set_model(model)
@@ -249,24 +163,22 @@ def test_ten_thousand_epochs_neither_grow_nor_ask_for_more_than_they_draw(tmp_pa
         watch.on_epoch_end(epoch, {"loss": 1 / (epoch + 1), **({"val_loss": 2.0} if epoch % 2 else {})})
         if epoch in (2_000, 9_999):
             sizes.append(len(pickle.dumps(watch)))
-    assert len(model.asked) < 80
+    assert len(model.inputs) < 80
     assert sizes[1] < 1.3 * sizes[0] < 200_000
-    frames = []
-    monkeypatch.setattr(fit_plot, "save_animation", lambda file, *drawn: frames.extend(drawn[1]) or file.touch())
     watch.on_train_end()
     right = watch.figure().axes[1]
     for line in right.lines:
         epochs = line.get_xdata()
         assert 400 < len(epochs) <= 1001 and epochs[-1] == 10_000
-    assert 30 <= len(frames) <= 60
-    assert (frames[0].epoch, frames[-1].epoch) == (0, 10_000)
+    assert 30 <= len(saved_frames) <= 60
+    assert (saved_frames[0].epoch, saved_frames[-1].epoch) == (0, 10_000)
     assert len(pickle.dumps(watch)) < 100_000
 
 
 def test_without_a_gif_or_a_log_it_predicts_once(tmp_path):
     model = Echo()
     run(FitPlot(X1, Y1, path=tmp_path / "fit.png", live=False), epochs=50, model=model)
-    assert len(model.asked) == 1
+    assert len(model.inputs) == 1
 
 
 def test_it_holds_a_bounded_sample_that_is_always_the_same():
@@ -281,21 +193,26 @@ def test_it_holds_a_bounded_sample_that_is_always_the_same():
     assert (np.random.get_state()[1] == state).all()
 
 
-@pytest.mark.parametrize("copier", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))], ids=["copy", "pickle"])
-@pytest.mark.parametrize("when", ["before", "between", "during"])
-def test_a_copy_trains_and_draws_on_its_own(tmp_path, copier, when):
-    watch = FitPlot(ONE["tensor"][0], Y1, path=tmp_path / "fit.png", gif=tmp_path / "fit.gif", log_dir=tmp_path / "log")
+@pytest.mark.parametrize("moment", ["before", "during", "after"])
+def test_a_copy_trains_and_draws_on_its_own(tmp_path, moment):
+    watch = FitPlot(tf.constant(X1), Y1, path=tmp_path / "fit.png", gif=tmp_path / "fit.gif", log_dir=tmp_path / "log")
     copies = []
-    if when == "before":
-        copies.append(copier(watch))
-    grab = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: copies.append(copier(watch)) if when == "during" else None
-    )
-    dense().fit(X1, Y1, epochs=1, verbose=0, callbacks=[watch, grab])
-    if when == "between":
-        copies.append(copier(watch))
+
+    def copy_at(now):
+        if now == moment:
+            copies.extend([copy.deepcopy(watch), pickle.loads(pickle.dumps(watch))])
+
+    copy_at("before")
+    during = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: copy_at("during"))
+    dense().fit(X1, Y1, epochs=1, verbose=0, callbacks=[watch, during])
+    copy_at("after")
     (tmp_path / "fit.png").unlink()
-    fit(copies[0])
+    deep, pickled = copies
+    fit(deep, epochs=1)
+    assert (tmp_path / "fit.png").exists()
+    pickled.gif = pickled.log_dir = None
+    (tmp_path / "fit.png").unlink()
+    run(pickled, epochs=1)
     assert (tmp_path / "fit.png").exists()
 
 
@@ -305,10 +222,10 @@ def test_between_fits_it_holds_no_figure_no_writer_and_no_file(tmp_path):
     gc.collect()
     # Made by earlier tests, a figure may wait for the collector; none may live on after it.
     assert not [o for o in gc.get_objects() if isinstance(o, matplotlib.figure.Figure)]
-    held = {
+    open_files = {
         os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{n}")
     }
-    assert not [name for name in held if str(tmp_path) in name]
+    assert not [name for name in open_files if str(tmp_path) in name]
 
 
 def test_a_second_fit_starts_a_new_picture():
@@ -319,85 +236,11 @@ def test_a_second_fit_starts_a_new_picture():
     assert len(watch.figure().axes[1].lines[0].get_xdata()) == 3
 
 
-def test_initial_epoch_counts_from_there(tmp_path):
+def test_epochs_are_counted_from_initial_epoch(saved_frames, tmp_path):
     watch = FitPlot(X1, Y1, path=None, gif=tmp_path / "fit.gif")
     fit(watch, epochs=12, initial_epoch=10)
     np.testing.assert_array_equal(watch.figure().axes[1].lines[0].get_xdata(), [11, 12])
-    assert len(frames_of(tmp_path / "fit.gif")[0]) == 3
-
-
-def test_a_fit_of_no_epochs_draws_the_untrained_model(tmp_path):
-    watch = run(FitPlot(X1, Y1, path=tmp_path / "fit.png", gif=tmp_path / "fit.gif"), epochs=0)
-    assert len(watch.figure().axes) == 1
-    assert (tmp_path / "fit.png").exists()
-    exact = klr.ExactLinearRegression()
-    exact.fit(X1, Y1, epochs=0, callbacks=[FitPlot(X1, Y1, path=tmp_path / "exact.png")], verbose=0)
-    assert not (tmp_path / "exact.png").exists()  # it has no weights to draw
-
-
-def test_an_interrupted_fit_leaves_what_was_there(tmp_path):
-    (tmp_path / "fit.png").write_bytes(b"older")
-
-    def fail(epoch, logs):
-        raise RuntimeError("interrupted")
-
-    callbacks_ = [
-        FitPlot(X1, Y1, path=tmp_path / "fit.png", gif=tmp_path / "fit.gif"),
-        keras.callbacks.LambdaCallback(on_epoch_end=fail),
-    ]
-    with pytest.raises(RuntimeError, match="interrupted"):
-        dense().fit(X1, Y1, epochs=3, verbose=0, callbacks=callbacks_)
-    assert os.listdir(tmp_path) == ["fit.png"]
-    assert (tmp_path / "fit.png").read_bytes() == b"older"
-
-
-def test_a_picture_that_fails_while_it_is_written_leaves_what_was_there(tmp_path, monkeypatch):
-    path = tmp_path / "fit.png"
-    path.write_bytes(b"older")
-    watch = FitPlot(X1, Y1, path=path)
-    watch.set_model(Echo())
-    watch.on_train_begin()
-    assert path.read_bytes() == b"older"
-
-    def disk_full(self, file, **kwargs):
-        file.write_bytes(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", disk_full)
-    with pytest.raises(OSError, match="No space"):
-        watch.on_train_end()
-    assert os.listdir(tmp_path) == ["fit.png"]
-    assert path.read_bytes() == b"older"
-
-
-def unwritable(folder):
-    (folder / "file").write_text("")
-    (folder / "dir.png").mkdir()
-    (folder / "dir.gif").mkdir()
-    yield OSError, "path", folder / "file" / "fit.png"
-    yield OSError, "path", folder / "file" / "deeper" / "fit.png"
-    yield OSError, "path", folder / "dir.png"
-    yield ValueError, "path", folder / "fit"
-    yield ValueError, "path", folder / "fit.doc"
-    yield ValueError, "path", ""
-    yield OSError, "gif", folder / "file" / "fit.gif"
-    yield OSError, "gif", folder / "dir.gif"
-    yield ValueError, "gif", folder / "fit.png"
-    yield ValueError, "gif", folder / "fit"
-    yield OSError, "log_dir", folder / "file"
-    yield OSError, "log_dir", folder / "file" / "log"
-
-
-@pytest.mark.parametrize("case", range(12))
-def test_what_cannot_be_written_fails_before_training_and_says_which(tmp_path, case):
-    error, argument, value = list(unwritable(tmp_path))[case]
-    watch = FitPlot(X1, Y1, **{"path": None, argument: value})
-    model = dense()
-    before = model.get_weights()
-    with pytest.raises(error, match=rf"(?s)`{argument}` must .*Received: {argument}='.*{os.path.basename(value)}'"):
-        fit(watch, model=model)
-    np.testing.assert_array_equal(before[0], model.get_weights()[0])
-    assert sorted(os.listdir(tmp_path)) == ["dir.gif", "dir.png", "file"]
+    assert [frame.epoch for frame in saved_frames] == [10, 11, 12]
 
 
 @pytest.mark.parametrize(
@@ -428,114 +271,9 @@ def test_bad_arguments_fail_at_once_and_say_what_was_received(arguments, words):
         FitPlot(**{"x": X1, "y": Y1, **arguments})
 
 
-def test_one_file_for_both_pictures_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="two files"):
-        run(FitPlot(X1, Y1, path=tmp_path / "a.gif", gif=tmp_path / "a.gif"))
-
-
 def test_outputs_that_differ_from_the_models_are_an_error():
     with pytest.raises(ValueError, match=r"1 column\(s\), and predictions of shape \(100, 2\)"):
         run(FitPlot(X1, Y1, path=None), model=Echo(outputs=2))
-
-
-def test_a_fit_that_diverged_is_still_drawn(tmp_path):
-    class Diverged(Echo):
-        def predict(self, x, **kwargs):
-            return np.full_like(super().predict(x), [np.nan, np.inf, 1e30][len(self.asked) % 3])
-
-    logs = [{"loss": 1e30}, {"loss": float("inf")}, {"loss": float("nan")}]
-    paths = {"path": tmp_path / "fit.png", "gif": tmp_path / "fit.gif"}
-    for x in (X1, X3):
-        run(FitPlot(x, Y1, **paths), model=Diverged(), logs=lambda epoch: logs[epoch])
-
-
-@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras's own callback
-def test_tensorboard_gets_the_picture_of_the_epochs_that_are_due(tmp_path):
-    quiet = keras.callbacks.TensorBoard(tmp_path / "keras", update_freq=1000, write_graph=False)
-    watch = FitPlot(X1, Y1, path=None, log_dir=tmp_path / "log")
-    dense().fit(X1, Y1, epochs=9, verbose=0, callbacks=[quiet, watch])
-    (events,) = (tmp_path / "log").iterdir()
-    images = {}
-    for record in tf.data.TFRecordDataset(str(events)):
-        event = tf.compat.v1.Event.FromString(record.numpy())
-        for value in event.summary.value:
-            images[event.step] = (value.tag, [bytes(part) for part in value.tensor.string_val])
-    assert sorted(images) == [0, 1, 2, 3, 4, 5, 6, 8]  # Keras's own counting, from 0
-    tag, (width, height, png) = images[8]
-    assert (tag, width, height) == ("fit", b"900", b"405")
-    assert tf.io.decode_png(png).numpy().std() > 5
-
-
-class Notebook(types.ModuleType):
-    """IPython as a notebook's kernel has it, with what was shown."""
-
-    def __init__(self, kernel=True):
-        super().__init__("IPython")
-        self.version_info = (9, 0, 0)  # Matplotlib asks when it makes its first canvas
-        self.shown = []
-        self.get_ipython = lambda: types.SimpleNamespace(**({"kernel": 1} if kernel else {}))
-        self.display = types.ModuleType("IPython.display")
-        self.display.Image = lambda data, format: data
-        self.display.display = self.show
-
-    def show(self, picture, display_id=None):
-        self.shown.append(("new", picture))
-        return types.SimpleNamespace(update=lambda picture: self.shown.append(("again", picture)))
-
-
-@pytest.fixture
-def notebook(monkeypatch, request):
-    module = Notebook(**getattr(request, "param", {}))
-    monkeypatch.setitem(sys.modules, "IPython", module)
-    monkeypatch.setitem(sys.modules, "IPython.display", module.display)
-    return module
-
-
-def test_a_notebook_shows_one_picture_that_changes_but_not_at_every_epoch(notebook):
-    run(FitPlot(X1, Y1, path=None), epochs=200)
-    assert [how for how, _ in notebook.shown] == ["new", "again"]
-    assert all(picture.startswith(b"\x89PNG") for _, picture in notebook.shown)
-    assert notebook.shown[0][1] != notebook.shown[1][1]
-
-
-@pytest.mark.parametrize("notebook", [{"kernel": False}], indirect=True)
-@pytest.mark.parametrize("live, shown", [("auto", 0), (True, 2), (False, 0)])
-def test_a_terminals_ipython_shows_only_when_asked(notebook, live, shown):
-    run(FitPlot(X1, Y1, path=None, live=live))
-    assert len(notebook.shown) == shown
-
-
-def test_live_outside_of_a_notebook_is_an_error_before_training(monkeypatch):
-    monkeypatch.delitem(sys.modules, "IPython", raising=False)
-    with pytest.raises(ValueError, match="`live=True` needs a notebook"):
-        run(FitPlot(X1, Y1, path=None, live=True))
-
-
-SCRIPT = """
-import sys
-sys.modules["matplotlib.pyplot"] = None  # importing it fails; Keras does without
-import keras, numpy as np
-import keras_linreg.callbacks
-assert "keras_linreg.plots" not in sys.modules
-x = np.linspace(0, 1, 20)
-model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-model.compile(optimizer="sgd", loss="mse")
-folder = sys.argv[1]
-watch = keras_linreg.callbacks.FitPlot(
-    x, x, folder + "/a.png", gif=folder + "/a.gif", log_dir=folder + "/log"
-)
-model.fit(x, x, epochs=2, verbose=0, callbacks=[watch])
-"""
-
-
-def test_neither_pyplot_nor_a_display_is_needed(tmp_path):
-    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "MPLBACKEND")}
-    root = os.path.dirname(os.path.dirname(os.path.dirname(callbacks.__file__)))
-    environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
-    command = [sys.executable, "-c", SCRIPT, tmp_path]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert sorted(os.listdir(tmp_path)) == ["a.gif", "a.png", "log"]
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
@@ -564,9 +302,3 @@ def test_an_exact_model_that_has_no_intervals_is_drawn_without_bands(options):
     klr.ExactLinearRegression(**options).fit(X1[rows], Y1[rows], verbose=0, callbacks=[plot])
     (ax,) = plot.figure().axes
     assert len(ax.lines) == 1 and len(ax.collections) == 1
-
-
-def test_an_exact_model_has_a_gif_too(tmp_path):
-    plot = FitPlot(X1, Y1, path=None, gif=tmp_path / "fit.gif")
-    klr.ExactLinearRegression().fit(X1, Y1, verbose=0, callbacks=[plot])
-    assert (tmp_path / "fit.gif").stat().st_size
