@@ -1,4 +1,4 @@
-"""Divergence and bad numbers are never silent, and the weights survive them."""
+"""Divergence and bad numbers raise an error, and the weights survive them."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_linreg as klr
 from keras_linreg.data import Prepared
-from keras_linreg.training.divergence import advice, bad_numbers, watching
+from keras_linreg.training.divergence import advice, bad_numbers, watch_fit
 from keras_linreg.training.divergence.watch import Watch
 
 RNG = np.random.default_rng(4)
@@ -47,11 +47,11 @@ def test_divergence_is_an_error_and_leaves_finite_weights(compile_args, momentum
     ):
         model.fit(FRAME, TARGET, epochs=50, verbose=0)
     assert_finite(model)
-    if "steps_per_execution" not in compile_args:  # there, those before the call of several steps
+    if "steps_per_execution" not in compile_args:  # it leaves the weights before a call of several steps
         assert np.abs(model.kernel).max() > 0  # the last finite weights, not the first
 
 
-def test_the_error_says_which_rate_is_stable_and_which_column_is_to_blame():
+def test_the_error_names_the_stable_rate_and_the_largest_column():
     model = compiled()
     with pytest.raises(FloatingPointError) as error:
         model.fit(FRAME, TARGET, epochs=50, verbose=0)
@@ -68,7 +68,7 @@ def test_the_error_says_which_rate_is_stable_and_which_column_is_to_blame():
 @pytest.mark.parametrize("units", [1, 3])
 @pytest.mark.parametrize("l2", [0.0, 0.5])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_stated_rate_divides_the_stable_from_the_diverging(momentum, nesterov, units, l2, weighted):
+def test_rates_below_the_stated_one_converge_and_rates_above_diverge(momentum, nesterov, units, l2, weighted):
     x = RNG.normal(size=(64, 3)) * [1, 2, 0.5]
     weights = RNG.uniform(0.5, 2, 64) if weighted else None
     regularizer = keras.regularizers.L2(l2) if l2 else None
@@ -79,7 +79,7 @@ def test_the_stated_rate_divides_the_stable_from_the_diverging(momentum, nestero
         model.build((None, 3))
         return model
 
-    bound = advice.largest_rate(model_at(1.0), x, weights)
+    bound = advice.largest_stable_rate(model_at(1.0), x, weights)
     root = np.ones((64, 1)) if weights is None else np.sqrt(weights)[:, None]
     full = np.column_stack([x, np.ones(64)]) * root
     penalty = l2 * np.diag([1, 1, 1, 0]) if l2 else 0
@@ -95,7 +95,7 @@ def test_the_stated_rate_divides_the_stable_from_the_diverging(momentum, nestero
                 return True
         return False
 
-    # With an intercept that is not penalised the stated rate is a lower bound, tight up to the penalty.
+    # An intercept is not penalised: then the stated rate is a lower bound, tight up to the penalty.
     assert not grows(0.98 * bound)
     assert grows((1.02 if not l2 else 2.5) * bound)
 
@@ -110,7 +110,7 @@ def test_the_stated_rate_divides_the_stable_from_the_diverging(momentum, nestero
     ],
     ids=["name", "function", "object", "sum"],
 )
-def test_a_stable_rate_is_said_of_the_mean_squared_error_alone(loss, known):
+def test_the_error_names_a_stable_rate_for_the_mean_squared_error_alone(loss, known):
     model = compiled(1e20, loss=loss)
     with pytest.raises(FloatingPointError) as error:
         model.fit(FRAME, TARGET, epochs=50, verbose=0)
@@ -118,7 +118,7 @@ def test_a_stable_rate_is_said_of_the_mean_squared_error_alone(loss, known):
 
 
 @pytest.mark.parametrize("options", [{"validation_split": 2.0}, {"jit_compile": True}], ids=str)
-def test_arguments_that_are_refused_leave_the_model_unbuilt(options):
+def test_refused_arguments_leave_the_model_unbuilt(options):
     model = compiled(jit_compile=options.pop("jit_compile", "auto"))
     x = FRAME.to_numpy() if options else scipy.sparse.csr_matrix(FRAME.to_numpy())
     with pytest.raises(ValueError, match="must"):
@@ -126,14 +126,14 @@ def test_arguments_that_are_refused_leave_the_model_unbuilt(options):
     assert not model.built and model.feature_names is None
 
 
-def test_numbers_that_float32_does_not_hold_leave_the_model_unbuilt():
+def test_numbers_too_large_for_float32_leave_the_model_unbuilt():
     model = compiled()
     with pytest.raises(ValueError, match="too large for float32"):
         model.fit(FRAME * 1e200, TARGET, verbose=0)
     assert not model.built
 
 
-def test_names_that_came_with_refused_data_are_forgotten():
+def test_the_names_of_refused_data_are_forgotten():
     model = compiled()
     model.build((None, 2))
     with pytest.raises(ValueError, match="must be finite.*The model is as it was before"):
@@ -141,16 +141,16 @@ def test_names_that_came_with_refused_data_are_forgotten():
     assert model.feature_names == ["x0", "x1"]
 
 
-def test_the_rate_of_a_sparse_design_is_that_of_the_dense_one():
+def test_a_sparse_design_has_the_stable_rate_of_the_dense_one():
     model = compiled()
     model.build((None, 30))
     dense = RNG.normal(size=(100, 30)) * (RNG.random((100, 30)) < 0.2)
-    found = advice.largest_rate(model, scipy.sparse.csr_matrix(dense), None)
-    assert found == pytest.approx(advice.largest_rate(model, dense, None), rel=1e-8)
+    rate = advice.largest_stable_rate(model, scipy.sparse.csr_matrix(dense), None)
+    assert rate == pytest.approx(advice.largest_stable_rate(model, dense, None), rel=1e-8)
 
 
 @pytest.mark.parametrize("kind", ["dataset", "generator", "sparse"])
-def test_divergence_on_any_data_says_the_stable_rate(kind):
+def test_the_error_names_the_stable_rate_on_any_kind_of_data(kind):
     x, y = FRAME.to_numpy(), TARGET.to_numpy()
     data = {
         "dataset": lambda: (tf.data.Dataset.from_tensor_slices((x, y)).batch(50).repeat(),),
@@ -161,13 +161,13 @@ def test_divergence_on_any_data_says_the_stable_rate(kind):
         compiled().fit(*data, epochs=10, steps_per_epoch=4 if kind != "sparse" else None, verbose=0)
 
 
-def test_an_adaptive_optimizer_diverges_with_a_word_on_the_scales():
+def test_the_error_of_an_adaptive_optimizer_lists_the_scales_of_the_columns():
     model = compiled(optimizer=keras.optimizers.Adam(1e38))
     with pytest.raises(FloatingPointError, match=r"Scales of the columns \(root mean square\): 'income'"):
         model.fit(FRAME, TARGET, epochs=3, verbose=0)
 
 
-def test_a_model_trains_on_after_a_divergence():
+def test_a_model_can_be_trained_again_after_a_divergence():
     model = compiled(optimizer=keras.optimizers.SGD(0.01, momentum=0.9))
     with pytest.raises(FloatingPointError):
         model.fit(FRAME, TARGET, epochs=50, verbose=0)
@@ -178,7 +178,7 @@ def test_a_model_trains_on_after_a_divergence():
 
 
 @pytest.mark.parametrize("raise_error", [False, True])
-def test_terminate_on_nan_ends_the_fit_in_its_own_way(raise_error):
+def test_terminate_on_nan_ends_the_fit_as_with_keras(raise_error):
     model = compiled()
     callback = keras.callbacks.TerminateOnNaN(raise_error=raise_error)
     if raise_error:
@@ -220,7 +220,7 @@ def trained():
     return model, [tf.identity(tf.convert_to_tensor(v)) for v in [*model.weights, *model.optimizer.variables]]
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # NumPy's own word on 1e300, from Keras's adapter
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # NumPy's warning of 1e300, from Keras's adapter
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
 @pytest.mark.parametrize("kind", ["frame", "sparse"])
 def test_a_bad_number_in_x_names_column_and_row_and_changes_nothing(trained, value, kind):
@@ -278,7 +278,7 @@ def test_a_bad_number_in_a_stream_names_the_batch_and_changes_nothing(trained, k
     assert_untouched(*trained, stream, match="nan in column 'income', row 37 of batch 2", shuffle=False)
 
 
-def test_weights_that_were_not_finite_before_the_fit_are_named():
+def test_the_error_names_a_weight_that_was_not_finite_before_the_fit():
     model = compiled(1e-10)
     model.fit(FRAME, TARGET, verbose=0)
     model.kernel.assign([[0.0], [np.nan]])
@@ -293,19 +293,19 @@ def test_a_nan_row_predicts_nan_for_that_row_alone(trained):
     assert np.flatnonzero(np.isnan(predicted)).tolist() == [137]
 
 
-def test_a_watch_reads_what_no_later_step_changes():
+def test_later_steps_do_not_change_the_weights_that_a_watch_keeps():
     model = compiled(1e-10)
     model.fit(FRAME, TARGET, verbose=0)
     watch = Watch(model)
     before = [np.array(value) for value in watch.start]
-    with watching(model, Prepared(None), None):
+    with watch_fit(model, Prepared(None)):
         pass
     model.fit(FRAME, TARGET, epochs=2, verbose=0)
     for kept, value in zip(watch.start, before, strict=True):
         np.testing.assert_array_equal(kept, value)
 
 
-def test_the_weights_after_a_divergence_have_a_finite_loss_and_train_on():
+def test_the_weights_after_a_divergence_have_a_finite_loss_and_can_be_trained():
     x, y = RNG.normal(size=(70, 3)), RNG.normal(size=70)
     model = compiled(3.0)
     with pytest.raises(FloatingPointError, match="largest one that is stable"):
@@ -324,7 +324,7 @@ def test_divergence_on_two_replicas_is_explained_and_leaves_finite_weights(mirro
     assert_finite(model)
 
 
-def test_training_inside_a_callback_leaves_the_fit_watched():
+def test_a_fit_is_watched_even_if_a_callback_trains_too():
     class Warm(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
             self.model.train_on_batch(FRAME, TARGET)
@@ -335,13 +335,13 @@ def test_training_inside_a_callback_leaves_the_fit_watched():
     assert_finite(model)
 
 
-def test_a_loss_too_large_at_the_first_step_is_not_put_on_the_learning_rate():
+def test_the_error_of_an_infinite_first_loss_does_not_blame_the_learning_rate():
     model = compiled(1e-30)
     with pytest.raises(FloatingPointError, match=r"inf at the first step.*targets up to .*e\+2"):
         model.fit(FRAME, 1e20 * TARGET, verbose=0)
 
 
-def test_numbers_too_large_for_half_precision_are_named():
+def test_the_error_names_numbers_too_large_for_half_precision():
     model = compiled(1e-9, dtype="mixed_float16")
     with pytest.raises(ValueError, match=r"too large for float16\) in column 'income'"):
         model.fit(FRAME.assign(income=1e5 + FRAME["income"]), TARGET, verbose=0)
@@ -353,7 +353,7 @@ def test_terminate_on_nan_is_found_in_nested_callbacks():
 
 
 def test_an_endless_dataset_is_not_read_again_for_long(monkeypatch):
-    monkeypatch.setattr(bad_numbers, "SECONDS_TO_LOOK", 0.2)
+    monkeypatch.setattr(bad_numbers, "MAX_SECONDS", 0.2)
     read = []
 
     def batches():
@@ -370,14 +370,14 @@ def test_an_endless_dataset_is_not_read_again_for_long(monkeypatch):
 
 
 class Bare(keras.losses.Loss):
-    """A loss as users write them, which would broadcast (n,) against (n, 1)."""
+    """A loss as users write it: it would broadcast (n,) against (n, 1)."""
 
     def call(self, y_true, y_pred):
         return keras.ops.square(y_true - y_pred)
 
 
 @pytest.mark.parametrize("y", [TARGET, TARGET.to_numpy(), tf.constant(TARGET)], ids=["Series", "array", "tensor"])
-def test_a_hand_written_loss_never_meets_y_of_shape_n(y):
+def test_a_hand_written_loss_never_sees_y_of_shape_n(y):
     model = klr.LinearRegression()
     model.compile(optimizer=keras.optimizers.SGD(0.0), loss=Bare())
     loss = model.fit(FRAME, y, batch_size=200, verbose=0).history["loss"][0]

@@ -1,4 +1,4 @@
-"""Evaluations between epochs, all their steps in one call, give what Keras's own give."""
+"""Evaluations in blocks of steps give the results of Keras's own loop."""
 
 import keras
 import numpy as np
@@ -6,11 +6,9 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
+from fits import TWO_TARGETS, WEIGHTS, X, Y, assert_same_fit, fitted, without_loop
 
 import keras_linreg as klr
-from keras_linreg.training import loop
-from keras_linreg.training.loop import blocks, planning, rows
-from tests.fits import BOTH, WEIGHTS, X, Y, fitted, same
 
 HELD_X, HELD_Y, HELD_WEIGHTS = X[:41] + 0.5, Y[:41] - 1, WEIGHTS[:41]
 FRAME = pd.DataFrame(HELD_X, columns=["x0", "x1", "x2"])
@@ -39,72 +37,75 @@ CASES = {
     ("case", "numbers"),
     [*((case, 2**19) for case in CASES), *((case, 30) for case in ("weights", "float64", "sparse"))],
 )
-def test_every_kind_of_validation_gives_the_same(always, evaluated, monkeypatch, case, numbers):
-    monkeypatch.setattr(blocks, "CHUNK", numbers)
+def test_every_kind_of_validation_gives_the_logs_of_keras(always_loop, evaluated_blocks, loop_settings, case, numbers):
+    loop_settings(chunk_numbers=numbers)
 
-    def fit(ordinary):
+    def fit(by_keras):
         compiled = {"metrics": ["mae", keras.metrics.R2Score()], "weighted_metrics": ["mse"]}
-        return fitted(X, Y, ordinary, compiled=compiled, batch_size=10, **CASES[case])
+        return fitted(X, Y, by_keras, compiled=compiled, batch_size=10, **CASES[case])
 
     ours, theirs = fit(False), fit(True)
-    same(ours, theirs)
-    assert evaluated and any(key.startswith("val_") for key in ours[1])
+    assert_same_fit(ours, theirs)
+    assert evaluated_blocks and any(key.startswith("val_") for key in ours[1])
 
 
 @pytest.mark.parametrize("kind", ["two outputs", "L2", "float64"])
-def test_every_kind_of_model_is_evaluated_the_same(always, evaluated, kind):
+def test_every_kind_of_model_is_evaluated_as_with_keras(always_loop, evaluated_blocks, kind):
     model = {
         "two outputs": {"units": 2},
         "L2": {"kernel_regularizer": keras.regularizers.L2(0.1)},
         "float64": {"dtype": "float64"},
     }[kind]
-    y = BOTH if kind == "two outputs" else Y
-    same(*(fitted(X, y, ordinary, model=model, validation_split=0.2) for ordinary in (False, True)))
-    assert evaluated == [(0, 1)] * 3
+    y = TWO_TARGETS if kind == "two outputs" else Y
+    assert_same_fit(*(fitted(X, y, by_keras, model=model, validation_split=0.2) for by_keras in (False, True)))
+    assert evaluated_blocks == [(0, 1)] * 3
 
 
-def test_a_stream_is_fitted_beside_it(always, evaluated):
+def test_validation_runs_in_blocks_beside_a_stream(always_loop, evaluated_blocks):
     held = {"validation_data": (HELD_X, HELD_Y), "compiled": {"metrics": ["mae"]}}
-    same(*(fitted(dataset(X, Y), None, ordinary, **held) for ordinary in (False, True)))
-    assert evaluated == [(0, 2)] * 3
+    assert_same_fit(*(fitted(dataset(X, Y), None, by_keras, **held) for by_keras in (False, True)))
+    assert evaluated_blocks == [(0, 2)] * 3
 
 
-def test_a_stream_is_evaluated_as_keras_does(always, taken, evaluated):
-    same(*(fitted(X, Y, ordinary, validation_data=dataset(HELD_X, HELD_Y)) for ordinary in (False, True)))
-    assert taken and not evaluated
+def test_keras_evaluates_a_stream(always_loop, trained_blocks, evaluated_blocks):
+    assert_same_fit(*(fitted(X, Y, by_keras, validation_data=dataset(HELD_X, HELD_Y)) for by_keras in (False, True)))
+    assert trained_blocks and not evaluated_blocks
 
 
-def test_steps_per_execution_do_not_change_it(always, evaluated):
+def test_validation_does_not_depend_on_steps_per_execution(always_loop, evaluated_blocks):
     compiled = {"steps_per_execution": 4}
     held = {"validation_data": (HELD_X, HELD_Y), "validation_batch_size": 4}
-    same(*(fitted(X, Y, ordinary, compiled=compiled, batch_size=10, **held) for ordinary in (False, True)))
-    assert evaluated == [(0, 11)] * 3
+    assert_same_fit(*(fitted(X, Y, by_keras, compiled=compiled, batch_size=10, **held) for by_keras in (False, True)))
+    assert evaluated_blocks == [(0, 11)] * 3
 
 
-def test_large_steps_are_gathered_from_shared_memory(always, evaluated, monkeypatch):
-    monkeypatch.setattr(rows, "GATHERED", 1)
-    monkeypatch.setattr(blocks, "CHUNK", 30)
-    same(*(fitted(X, Y, ordinary, validation_data=(HELD_X, HELD_Y), batch_size=10) for ordinary in (False, True)))
-    assert evaluated == [(0, 5)] * 3
+def test_large_steps_are_gathered_from_shared_memory(always_loop, evaluated_blocks, loop_settings):
+    loop_settings(gather_above_numbers=1, chunk_numbers=30)
+    assert_same_fit(
+        *(fitted(X, Y, by_keras, validation_data=(HELD_X, HELD_Y), batch_size=10) for by_keras in (False, True))
+    )
+    assert evaluated_blocks == [(0, 5)] * 3
 
 
-def test_the_order_of_what_is_held_out_and_its_numbers_stay_as_they_were(always, evaluated):
-    given = HELD_X.copy(), HELD_Y.copy()
-    fitted(X, Y, validation_data=given, batch_size=10, shuffle=True)
-    np.testing.assert_array_equal(given[0], HELD_X)
-    np.testing.assert_array_equal(given[1], HELD_Y)
+def test_a_fit_leaves_the_arrays_of_validation_unchanged(always_loop, evaluated_blocks):
+    held_out = HELD_X.copy(), HELD_Y.copy()
+    fitted(X, Y, validation_data=held_out, batch_size=10, shuffle=True)
+    np.testing.assert_array_equal(held_out[0], HELD_X)
+    np.testing.assert_array_equal(held_out[1], HELD_Y)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_bad_numbers_show_in_the_loss_of_validation_alone(always, evaluated, value):
+def test_bad_numbers_in_validation_data_show_in_its_loss_alone(always_loop, evaluated_blocks, value):
     x = HELD_X.copy()
     x[7, 1] = value
-    ours, theirs = (fitted(X, Y, ordinary, validation_data=(x, HELD_Y)) for ordinary in (False, True))
-    same(ours, theirs)
+    ours, theirs = (fitted(X, Y, by_keras, validation_data=(x, HELD_Y)) for by_keras in (False, True))
+    assert_same_fit(ours, theirs)
     assert np.isfinite(ours[1]["loss"]).all() and not np.isfinite(ours[1]["val_loss"]).any()
 
 
-class Ends(keras.callbacks.Callback):
+class EvaluationRecorder(keras.callbacks.Callback):
+    """Records when evaluations begin and end."""
+
     def __init__(self):
         super().__init__()
         self.seen = []
@@ -116,25 +117,27 @@ class Ends(keras.callbacks.Callback):
         self.seen.append(sorted(logs))
 
 
-class Look(Ends):
+class BatchRecorder(EvaluationRecorder):
+    """Records each batch of an evaluation, too."""
+
     def on_test_batch_end(self, batch, logs=None):
         self.seen.append((batch, round(logs["loss"], 3)))
 
 
-def test_a_callback_that_watches_batches_of_validation_sees_every_one(always, evaluated):
-    looks = Look(), Look()
-    for look, ordinary in zip(looks, (False, True), strict=True):
-        fitted(X, Y, ordinary, callbacks=[look], validation_data=(HELD_X, HELD_Y), batch_size=10)
-    assert looks[0].seen == looks[1].seen
-    assert len(looks[0].seen) == 3 * (1 + 5 + 1)
+def test_a_callback_that_watches_batches_of_validation_sees_every_one(always_loop, evaluated_blocks):
+    recorders = BatchRecorder(), BatchRecorder()
+    for recorder, by_keras in zip(recorders, (False, True), strict=True):
+        fitted(X, Y, by_keras, callbacks=[recorder], validation_data=(HELD_X, HELD_Y), batch_size=10)
+    assert recorders[0].seen == recorders[1].seen
+    assert len(recorders[0].seen) == 3 * (1 + 5 + 1)
 
 
-def test_a_callback_of_evaluations_sees_each_begin_and_end(always, evaluated):
-    looks = Ends(), Ends()
-    for look, ordinary in zip(looks, (False, True), strict=True):
-        fitted(X, Y, ordinary, callbacks=[look], validation_data=(HELD_X, HELD_Y), compiled={"metrics": ["mae"]})
-    assert looks[0].seen == looks[1].seen == ["begin", ["loss", "mae"]] * 3
-    assert evaluated == [(0, 2)] * 3
+def test_a_callback_of_evaluations_sees_each_begin_and_end(always_loop, evaluated_blocks):
+    recorders = EvaluationRecorder(), EvaluationRecorder()
+    for recorder, by_keras in zip(recorders, (False, True), strict=True):
+        fitted(X, Y, by_keras, callbacks=[recorder], validation_data=(HELD_X, HELD_Y), compiled={"metrics": ["mae"]})
+    assert recorders[0].seen == recorders[1].seen == ["begin", ["loss", "mae"]] * 3
+    assert evaluated_blocks == [(0, 2)] * 3
 
 
 class Own(klr.LinearRegression):
@@ -142,63 +145,52 @@ class Own(klr.LinearRegression):
         return {**super().test_step(data), "one": tf.constant(1.0)}
 
 
-def test_a_test_step_of_ones_own_goes_keras_own_way(always, evaluated):
+def test_keras_runs_the_test_step_of_a_subclass(always_loop, evaluated_blocks):
     model = Own()
     model.compile()
     history = model.fit(X, Y, validation_data=(HELD_X, HELD_Y), verbose=0, epochs=2).history
     assert history["val_one"] == [1.0, 1.0]
-    assert not evaluated
+    assert not evaluated_blocks
 
 
-def test_sparse_rows_too_wide_go_keras_own_way(always, evaluated, monkeypatch):
+def test_keras_evaluates_wide_sparse_rows(always_loop, evaluated_blocks, loop_settings):
+    loop_settings(max_sparse_step_numbers=29)
     held = scipy.sparse.csr_array(HELD_X), HELD_Y
-    plan = loop.plan_validation
-
-    def narrow(*arguments):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(planning, "LARGE_SPARSE", 29)
-            return plan(*arguments)
-
-    monkeypatch.setattr(loop, "plan_validation", narrow)
-    same(*(fitted(X, Y, ordinary, validation_data=held, batch_size=10) for ordinary in (False, True)))
-    assert not evaluated
+    assert_same_fit(*(fitted(X, Y, by_keras, validation_data=held, batch_size=10) for by_keras in (False, True)))
+    assert not evaluated_blocks
 
 
-def test_a_frequency_that_is_none_gets_keras_own_error(always):
-    for ordinary in (False, True):
+def test_a_wrong_validation_freq_gets_the_error_of_keras(always_loop):
+    for by_keras in (False, True):
         with pytest.raises(ValueError, match="Expected `validation_freq` to be a list or int"):
-            fitted(X, Y, ordinary, validation_data=(HELD_X, HELD_Y), validation_freq=1.5)
+            fitted(X, Y, by_keras, validation_data=(HELD_X, HELD_Y), validation_freq=1.5)
 
 
-def test_a_short_evaluation_is_not_compiled(evaluated):
+def test_a_short_evaluation_is_not_compiled(evaluated_blocks):
     fitted(X, Y, epochs=100, batch_size=1, validation_freq=50, validation_data=(HELD_X, HELD_Y))
-    assert not evaluated
+    assert not evaluated_blocks
 
 
-def test_an_evaluation_later_gives_what_that_of_the_last_epoch_gave(always, evaluated):
+def test_a_later_evaluation_gives_the_logs_of_the_last_epoch(always_loop, evaluated_blocks):
     model, history = fitted(X, Y, validation_data=(HELD_X, HELD_Y), compiled={"metrics": ["mae"]})
-    found = model.evaluate(HELD_X, HELD_Y, verbose=0, return_dict=True)
-    for name, value in found.items():
+    result = model.evaluate(HELD_X, HELD_Y, verbose=0, return_dict=True)
+    for name, value in result.items():
         np.testing.assert_allclose(actual=value, desired=history[f"val_{name}"][-1], rtol=1e-5)
-    assert evaluated == [(0, 2)] * 4
+    assert evaluated_blocks == [(0, 2)] * 4
 
 
 # Outside of a fit
 
 
-def ways(evaluate, compiled=None, kind=klr.LinearRegression, **options):
-    """Return what a model's evaluation gives in the loop, and in Keras's own way."""
-    found = []
-    for ordinary in (False, True):
-        model = kind(**options)
+def both_evaluations(evaluate, compiled=None, kind=klr.LinearRegression, **options):
+    """Return the results of `evaluate(model)` in blocks, and in Keras's own loop."""
+    results = []
+    for model in (kind(**options), without_loop(kind(**options))):
         model.compile(**(compiled or {}))
         model.build((None, 3))
         model.set_weights([weight + 0.5 for weight in model.get_weights()])
-        with pytest.MonkeyPatch.context() as patch:
-            if ordinary:
-                patch.setattr(loop, "plan_evaluation", lambda *_: None)
-            found.append(evaluate(model))
-    return found
+        results.append(evaluate(model))
+    return results
 
 
 DATA = {
@@ -213,51 +205,51 @@ DATA = {
 
 
 @pytest.mark.parametrize("case", DATA)
-def test_every_kind_of_data_is_evaluated_the_same(always, evaluated, case):
+def test_every_kind_of_data_is_evaluated_as_with_keras(always_loop, evaluated_blocks, case):
     compiled = {"metrics": ["mae", keras.metrics.R2Score()], "weighted_metrics": ["mse"]}
-    asked = {"batch_size": 10, "verbose": 0, **DATA[case]}
-    ours, theirs = ways(lambda model: [model.evaluate(**asked), model.evaluate(**asked)], compiled)
+    arguments = {"batch_size": 10, "verbose": 0, **DATA[case]}
+    ours, theirs = both_evaluations(lambda model: [model.evaluate(**arguments), model.evaluate(**arguments)], compiled)
     np.testing.assert_allclose(actual=ours, desired=theirs, rtol=2e-5)
-    assert evaluated and len(set(evaluated)) == 1 and ours[0] == ours[1]
+    assert evaluated_blocks and len(set(evaluated_blocks)) == 1 and ours[0] == ours[1]
 
 
-def test_the_bar_and_the_callbacks_of_an_evaluation_are_keras_own(always, evaluated, capsys):
+def test_an_evaluation_has_the_progress_bar_and_the_callbacks_of_keras(always_loop, evaluated_blocks, capsys):
     def evaluate(model):
-        end = Ends()
-        found = model.evaluate(HELD_X, HELD_Y, batch_size=10, callbacks=[end], return_dict=True, verbose=2)
-        return sorted(found), end.seen, end.params["steps"], capsys.readouterr().out.split(" - ")[0]
+        recorder = EvaluationRecorder()
+        result = model.evaluate(HELD_X, HELD_Y, batch_size=10, callbacks=[recorder], return_dict=True, verbose=2)
+        return sorted(result), recorder.seen, recorder.params["steps"], capsys.readouterr().out.split(" - ")[0]
 
-    ours, theirs = ways(evaluate, compiled={"metrics": ["mae"]})
+    ours, theirs = both_evaluations(evaluate, compiled={"metrics": ["mae"]})
     assert ours == theirs == (["loss", "mae"], ["begin", ["loss", "mae"]], 5, "5/5")
-    assert evaluated == [(0, 5)]
+    assert evaluated_blocks == [(0, 5)]
 
 
-def test_steps_per_execution_are_heeded_by_an_evaluation(always, evaluated):
-    ours, theirs = ways(
+def test_an_evaluation_runs_blocks_of_steps_per_execution(always_loop, evaluated_blocks):
+    ours, theirs = both_evaluations(
         lambda model: model.evaluate(HELD_X, HELD_Y, batch_size=4, verbose=0), compiled={"steps_per_execution": 4}
     )
     np.testing.assert_allclose(actual=ours, desired=theirs, rtol=2e-5)
-    assert evaluated == [(0, 4), (4, 4), (8, 3)]
+    assert evaluated_blocks == [(0, 4), (4, 4), (8, 3)]
 
 
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
         (klr.LinearRegression, {"steps": 2}),
-        (klr.LinearRegression, {"callbacks": [Look()]}),
+        (klr.LinearRegression, {"callbacks": [BatchRecorder()]}),
         (Own, {}),
     ],
     ids=["steps", "a callback that watches batches", "a test_step of one's own"],
 )
-def test_some_evaluations_go_keras_own_way(always, evaluated, kind, options):
-    ours, theirs = ways(
+def test_keras_runs_the_evaluations_that_blocks_cannot(always_loop, evaluated_blocks, kind, options):
+    ours, theirs = both_evaluations(
         lambda model: model.evaluate(HELD_X, HELD_Y, batch_size=10, verbose=0, return_dict=True, **options), kind=kind
     )
-    assert ours == theirs and not evaluated
+    assert ours == theirs and not evaluated_blocks
 
 
 @pytest.mark.parametrize("held", [(HELD_X, HELD_Y), dataset(HELD_X, HELD_Y)], ids=["arrays", "a stream"])
-def test_a_callback_may_evaluate_other_rows_in_the_midst_of_an_evaluation(always, held):
+def test_a_callback_may_evaluate_other_rows_during_an_evaluation(always_loop, held):
     class Asks(keras.callbacks.Callback):
         def on_test_begin(self, logs=None):
             if not self.seen:
@@ -266,8 +258,8 @@ def test_a_callback_may_evaluate_other_rows_in_the_midst_of_an_evaluation(always
                 self.seen.extend(self.model.predict(X[:3], verbose=0).ravel())
 
     asks = Asks(), Asks()
-    for ask, ordinary in zip(asks, (False, True), strict=True):
+    for ask, by_keras in zip(asks, (False, True), strict=True):
         ask.seen = []
-        found = fitted(X, Y, ordinary, callbacks=[ask], validation_data=held, compiled={"metrics": ["mae"]})
-        ask.seen += found[1]["val_loss"]
+        _, history = fitted(X, Y, by_keras, callbacks=[ask], validation_data=held, compiled={"metrics": ["mae"]})
+        ask.seen += history["val_loss"]
     np.testing.assert_allclose(actual=asks[0].seen[1:], desired=asks[1].seen[1:], rtol=2e-5)

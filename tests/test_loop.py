@@ -1,4 +1,4 @@
-"""Blocks of steps in one compiled call give what Keras's own loop gives, to everyone who looks."""
+"""Blocks of steps in one compiled call give the results of Keras's own loop, and every callback sees the same."""
 
 import re
 
@@ -8,11 +8,22 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
+from fits import (
+    TWO_TARGETS,
+    WEIGHTS,
+    BatchRecorder,
+    N,
+    X,
+    Y,
+    assert_same_fit,
+    assert_same_records,
+    fitted,
+    without_loop,
+)
 
 import keras_linreg as klr
-from keras_linreg.training import loop
-from keras_linreg.training.loop import blocks, parts, planning, rows
-from tests.fits import BOTH, WEIGHTS, Look, N, X, Y, fitted, have_seen_the_same, same
+from keras_linreg.training.loop.planning import SECONDS_PER_STEP
+from keras_linreg.training.loop.row_tensors import RowTensors
 
 OPTIMIZERS = {
     "SGD": lambda: keras.optimizers.SGD(0.02),
@@ -31,25 +42,25 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_takes_the_same_steps(always, taken, optimizer):
+def test_every_optimizer_takes_the_steps_of_keras(always_loop, trained_blocks, optimizer):
 
     def compiled():
         metrics = {"metrics": ["mae", keras.metrics.R2Score()], "weighted_metrics": ["mse"]}
         return {**metrics, "optimizer": OPTIMIZERS[optimizer]()}
 
-    ours, theirs = (fitted(X, Y, ordinary, compiled=compiled(), batch_size=10) for ordinary in (False, True))
-    same(ours, theirs)
-    assert taken == [(0, 11)] * 3
+    ours, theirs = (fitted(X, Y, by_keras, compiled=compiled(), batch_size=10) for by_keras in (False, True))
+    assert_same_fit(ours, theirs)
+    assert trained_blocks == [(0, 11)] * 3
 
 
 SPARSE = scipy.sparse.csr_array(np.where(np.abs(X) < 0.5, 0, X))
 
 
 def unsorted(matrix):
-    found = matrix.tocoo()
-    order = np.random.default_rng(5).permutation(found.nnz)
-    indices = np.stack([found.row, found.col], 1)[order]
-    return tf.SparseTensor(indices.astype(np.int64), found.data[order], found.shape)
+    coordinates = matrix.tocoo()
+    order = np.random.default_rng(5).permutation(coordinates.nnz)
+    indices = np.stack([coordinates.row, coordinates.col], 1)[order]
+    return tf.SparseTensor(indices.astype(np.int64), coordinates.data[order], coordinates.shape)
 
 
 CASES = {
@@ -60,9 +71,9 @@ CASES = {
     "batches of one": (X, Y, {}, {"batch_size": 1}),
     "Keras's batch size": (X, Y, {}, {}),
     "column of targets": (X, Y[:, None], {}, {}),
-    "two outputs": (X, BOTH, {"units": 2}, {}),
+    "two outputs": (X, TWO_TARGETS, {"units": 2}, {}),
     "weights": (X, Y, {}, {"sample_weight": WEIGHTS}),
-    "weights of two outputs": (X, BOTH, {"units": 2}, {"sample_weight": WEIGHTS, "batch_size": 7}),
+    "weights of two outputs": (X, TWO_TARGETS, {"units": 2}, {"sample_weight": WEIGHTS, "batch_size": 7}),
     "L2": (X, Y, {"kernel_regularizer": "l2"}, {}),
     "L1": (X, Y, {"kernel_regularizer": keras.regularizers.L1(0.1)}, {}),
     "no bias": (X, Y, {"use_bias": False}, {}),
@@ -86,67 +97,69 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_all_data_in_memory_give_the_same(always, taken, case):
+def test_all_kinds_of_data_in_memory_give_the_fit_of_keras(always_loop, trained_blocks, case):
     x, y, model, options = CASES[case]
-    same(*(fitted(x, y, ordinary, model=model, compiled={"metrics": ["mse"]}, **options) for ordinary in (False, True)))
-    assert taken
+    assert_same_fit(
+        *(fitted(x, y, by_keras, model=model, compiled={"metrics": ["mse"]}, **options) for by_keras in (False, True))
+    )
+    assert trained_blocks
 
 
-def test_sparse_rows_may_come_in_any_order_and_are_shuffled(always, taken):
-    given = unsorted(SPARSE)
-    expected = fitted(SPARSE.toarray(), Y, ordinary=True)
-    for ordinary in (False, True):
-        found = fitted(given, Y, ordinary)
-        same(found, expected)
+def test_sparse_rows_may_come_in_any_order_and_are_shuffled(always_loop, trained_blocks):
+    tensor = unsorted(SPARSE)
+    expected = fitted(SPARSE.toarray(), Y, by_keras=True)
+    for by_keras in (False, True):
+        fit = fitted(tensor, Y, by_keras)
+        assert_same_fit(fit, expected)
         np.testing.assert_allclose(
-            actual=found[0].predict(given, verbose=0), desired=expected[0].predict(SPARSE, verbose=0), rtol=1e-5
+            actual=fit[0].predict(tensor, verbose=0), desired=expected[0].predict(SPARSE, verbose=0), rtol=1e-5
         )
-    dense, sparse = (fitted(x, Y, shuffle=True, batch_size=4) for x in (SPARSE.toarray(), given))
-    same(dense, sparse)
-    assert len(taken) == 9
+    dense, sparse = (fitted(x, Y, shuffle=True, batch_size=4) for x in (SPARSE.toarray(), tensor))
+    assert_same_fit(dense, sparse)
+    assert len(trained_blocks) == 9
 
 
-def test_mixed_precision_gives_the_same(always, taken):
+def test_mixed_precision_gives_the_fit_of_keras(always_loop, trained_blocks):
     for x in (X, SPARSE):
-        ours, theirs = (fitted(x, Y, ordinary, model={"dtype": "mixed_bfloat16"}) for ordinary in (False, True))
-        same(ours, theirs, rtol=0.05, atol=0.05)
-    assert taken
+        ours, theirs = (fitted(x, Y, by_keras, model={"dtype": "mixed_bfloat16"}) for by_keras in (False, True))
+        assert_same_fit(ours, theirs, rtol=0.05, atol=0.05)
+    assert trained_blocks
 
 
-def test_it_is_what_stock_keras_gives(always, taken):
+def test_a_fit_equals_that_of_a_stock_dense_layer(always_loop, trained_blocks):
     model, history = fitted(X, Y, batch_size=8, epochs=5)
     stock = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1, kernel_initializer="zeros")])
     stock.compile(keras.optimizers.SGD(0.02), "mse")
     expected = stock.fit(X, Y, batch_size=8, epochs=5, shuffle=False, verbose=0).history
     np.testing.assert_allclose(actual=history["loss"], desired=expected["loss"], rtol=1e-5)
     np.testing.assert_allclose(actual=model.kernel, desired=stock.layers[0].kernel, rtol=1e-5)
-    assert taken
+    assert trained_blocks
 
 
 @pytest.mark.parametrize("numbers", [1, 60, 90, 300])
 @pytest.mark.parametrize("kind", [np.asarray, tf.constant], ids=["arrays", "tensors"])
-def test_chunks_make_no_difference(always, taken, monkeypatch, numbers, kind):
-    monkeypatch.setattr(blocks, "CHUNK", numbers)
+def test_a_fit_does_not_depend_on_the_size_of_chunks(always_loop, trained_blocks, loop_settings, numbers, kind):
+    loop_settings(chunk_numbers=numbers)
     options = {"sample_weight": WEIGHTS, "batch_size": 10, "compiled": {"metrics": ["mae"]}}
-    ours, theirs = (fitted(kind(X), kind(Y), ordinary, **options) for ordinary in (False, True))
-    same(ours, theirs)
-    assert taken == [(0, 11)] * 3
+    ours, theirs = (fitted(kind(X), kind(Y), by_keras, **options) for by_keras in (False, True))
+    assert_same_fit(ours, theirs)
+    assert trained_blocks == [(0, 11)] * 3
 
 
 def shifted(values, offset):
-    """The same values in memory that begins so many bytes after one that TensorFlow takes."""
+    """The values in memory that begins `offset` bytes after an address that TensorFlow shares."""
     memory = np.empty(values.nbytes + 128, np.uint8)
     start = -memory.ctypes.data % 64 + offset
-    found = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
-    found[...] = values
-    return found
+    copy = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    copy[...] = values
+    return copy
 
 
 KINDS = {
     "aligned": (shifted(X, 0), shifted(Y, 0), {}),
     "as NumPy allocates": (shifted(X, 16), shifted(Y, 16), {}),
     "from an odd number on": (shifted(X, 4), shifted(Y, 60), {}),
-    "weights": (shifted(X, 16), shifted(BOTH, 16), {"sample_weight": shifted(WEIGHTS, 16)}),
+    "weights": (shifted(X, 16), shifted(TWO_TARGETS, 16), {"sample_weight": shifted(WEIGHTS, 16)}),
     "never aligned": (shifted(np.tile(X, (1, 16)), 16), Y, {}),
     "read-only": (np.frombuffer(X.tobytes(), X.dtype).reshape(X.shape), Y, {}),
     "Fortran order": (np.asfortranarray(X), Y, {}),
@@ -167,43 +180,44 @@ KINDS = {
         *((case, True, False) for case in ("as NumPy allocates", "weights", "never aligned", "integers")),
     ],
 )
-def test_rows_that_are_gathered_in_the_loop_are_those_of_chunks(always, taken, monkeypatch, case, compiled, shuffle):
-    monkeypatch.setattr(blocks, "CHUNK", 30)
+def test_gathered_rows_are_the_rows_of_chunks(always_loop, trained_blocks, loop_settings, case, compiled, shuffle):
     x, y, options = KINDS[case]
     model = {"units": 2} if len(y.shape) == 2 else {}
     options = {**options, "shuffle": shuffle, "batch_size": 10, "validation_split": 0.1}
     options |= {"model": model, "compiled": {"jit_compile": compiled, "metrics": ["mae"]}}
-    found = []
-    for gathered in (0, 2**40):
-        monkeypatch.setattr(rows, "GATHERED", gathered)
-        found.append(fitted(x, y, **options))
-    same(*found)
-    assert taken == [(0, 10)] * 6
+    fits = []
+    for gather_above_numbers in (0, 2**40):
+        loop_settings(chunk_numbers=30, gather_above_numbers=gather_above_numbers)
+        fits.append(fitted(x, y, **options))
+    assert_same_fit(*fits)
+    assert trained_blocks == [(0, 10)] * 6
 
 
-def test_large_steps_of_a_usual_array_are_gathered_in_the_loop(always, taken, monkeypatch):
-    monkeypatch.setattr(rows, "GATHERED", 29)
-    monkeypatch.setattr(parts.Part, "room", None)
-    made = []
-    real = rows.Rows._share
-    monkeypatch.setattr(rows.Rows, "_share", lambda self: made.append(real(self)) or made[-1])
+def test_rows_of_large_steps_are_gathered_from_the_users_own_memory(
+    always_loop, trained_blocks, loop_settings, monkeypatch
+):
+    loop_settings(gather_above_numbers=29)
+    monkeypatch.setattr(RowTensors, "new_buffer", None)  # so that a chunk would fail
+    shared = []
+    share = RowTensors.shared_tensors
+    monkeypatch.setattr(RowTensors, "shared_tensors", lambda self: shared.append(share(self)) or shared[-1])
     fitted(shifted(X, 16), shifted(Y, 16), batch_size=10, shuffle=True)
-    (((head, body), (_, target), weight),) = made
-    assert (len(head), len(body), len(target), weight) == (4, N - 4, N - 12, None)
-    assert taken == [(0, 11)] * 3
+    (head, body), (_, target) = shared
+    assert (len(head), len(body), len(target)) == (4, N - 4, N - 12)
+    assert trained_blocks == [(0, 11)] * 3
 
 
-def test_an_error_in_a_chunk_reaches_the_caller(always, monkeypatch):
-    monkeypatch.setattr(blocks, "CHUNK", 60)
-    real = parts.Part.of
+def test_an_error_in_a_chunk_reaches_the_caller(always_loop, loop_settings, monkeypatch):
+    loop_settings(chunk_numbers=60)
+    make_tensor = RowTensors.tensor
 
-    def of(self, rows, *room):
+    def tensor(self, rows, *arguments):
         if rows.start == 40:
-            raise MemoryError("no room")
-        return real(self, rows, *room)
+            raise MemoryError("no memory")
+        return make_tensor(self, rows, *arguments)
 
-    monkeypatch.setattr(parts.Part, "of", of)
-    with pytest.raises(MemoryError, match="no room"):
+    monkeypatch.setattr(RowTensors, "tensor", tensor)
+    with pytest.raises(MemoryError, match="no memory"):
         fitted(X, Y, batch_size=10)
 
 
@@ -211,8 +225,8 @@ def test_an_error_in_a_chunk_reaches_the_caller(always, monkeypatch):
 
 
 @pytest.mark.parametrize("numbers", [2**19, 24])
-def test_each_epoch_takes_every_row_once_in_an_order_of_its_own(always, monkeypatch, numbers):
-    monkeypatch.setattr(blocks, "CHUNK", numbers)
+def test_each_epoch_takes_every_row_once_in_its_own_order(always_loop, loop_settings, numbers):
+    loop_settings(chunk_numbers=numbers)
     seen = []
 
     def loss(y_true, y_pred):
@@ -227,37 +241,37 @@ def test_each_epoch_takes_every_row_once_in_an_order_of_its_own(always, monkeypa
     assert not any((epochs[i] == epochs[j]).all() for i in range(3) for j in range(i))
 
 
-def test_a_seed_shuffles_the_same_way_again(always):
+def test_the_same_seed_gives_the_same_order(always_loop):
     first, again = (fitted(X, Y, shuffle=True, batch_size=4) for _ in range(2))
-    same(first, again, rtol=0, atol=0)
+    assert_same_fit(first, again, rtol=0, atol=0)
     assert not np.array_equal(first[0].get_weights()[0], fitted(X, Y, batch_size=4)[0].get_weights()[0])
 
 
-# Who looks
+# Callbacks
 
 
-def test_a_callback_that_watches_batches_sees_every_one(always, taken):
-    looks = Look(), Look()
-    for look, ordinary in zip(looks, (False, True), strict=True):
-        fitted(X, Y, ordinary, callbacks=[look], batch_size=10, validation_split=0.1)
-    have_seen_the_same(*looks)
-    assert {count for _, count in taken} == {1}
+def test_a_callback_that_watches_batches_sees_every_one(always_loop, trained_blocks):
+    recorders = BatchRecorder(), BatchRecorder()
+    for recorder, by_keras in zip(recorders, (False, True), strict=True):
+        fitted(X, Y, by_keras, callbacks=[recorder], batch_size=10, validation_split=0.1)
+    assert_same_records(*recorders)
+    assert {count for _, count in trained_blocks} == {1}
 
 
-def test_steps_per_execution_are_what_it_sees_then(always, taken):
-    looks = Look(), Look()
-    for look, ordinary in zip(looks, (False, True), strict=True):
+def test_a_callback_sees_every_call_of_steps_per_execution(always_loop, trained_blocks):
+    recorders = BatchRecorder(), BatchRecorder()
+    for recorder, by_keras in zip(recorders, (False, True), strict=True):
         compiled = {"steps_per_execution": 4}
-        model, _ = fitted(X, Y, ordinary, callbacks=[look], batch_size=10, compiled=compiled)
+        model, _ = fitted(X, Y, by_keras, callbacks=[recorder], batch_size=10, compiled=compiled)
         assert model.steps_per_execution == 4
-    have_seen_the_same(*looks)
-    assert taken == [(0, 4), (4, 4), (8, 3)] * 3
+    assert_same_records(*recorders)
+    assert trained_blocks == [(0, 4), (4, 4), (8, 3)] * 3
 
 
-def test_checkpoints_of_epochs_do_not_slow_it_down(always, taken, tmp_path):
+def test_checkpoints_after_epochs_leave_the_blocks_whole(always_loop, trained_blocks, tmp_path):
     saved = [keras.callbacks.ModelCheckpoint(tmp_path / "m.keras"), keras.callbacks.BackupAndRestore(tmp_path / "b")]
     model, _ = fitted(X, Y, callbacks=saved, batch_size=10)
-    assert taken == [(0, 11)] * 3
+    assert trained_blocks == [(0, 11)] * 3
     loaded = keras.models.load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
@@ -266,14 +280,14 @@ def test_checkpoints_of_epochs_do_not_slow_it_down(always, taken, tmp_path):
     "options, watches",
     [({}, False), ({"update_freq": "batch"}, True), ({"write_steps_per_second": True}, True)],
 )
-def test_a_board_of_epochs_does_not_slow_it_down(always, taken, tmp_path, options, watches):
+def test_a_tensorboard_of_epochs_leaves_the_blocks_whole(always_loop, trained_blocks, tmp_path, options, watches):
     board = keras.callbacks.TensorBoard(tmp_path, **options)
     fitted(X, Y, callbacks=[board], batch_size=10)
-    assert taken == ([(step, 1) for step in range(11)] if watches else [(0, 11)]) * 3
+    assert trained_blocks == ([(step, 1) for step in range(11)] if watches else [(0, 11)]) * 3
     assert any(tmp_path.rglob("events*"))
 
 
-def test_early_stopping_and_schedulers_work_epoch_by_epoch(always, taken):
+def test_early_stopping_and_schedulers_work_epoch_by_epoch(always_loop, trained_blocks):
     def callbacks():
         return [
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=2, restore_best_weights=True, min_delta=0.05),
@@ -282,23 +296,23 @@ def test_early_stopping_and_schedulers_work_epoch_by_epoch(always, taken):
         ]
 
     ours, theirs = (
-        fitted(X, Y, ordinary, epochs=60, validation_split=0.3, callbacks=callbacks()) for ordinary in (False, True)
+        fitted(X, Y, by_keras, epochs=60, validation_split=0.3, callbacks=callbacks()) for by_keras in (False, True)
     )
-    same(ours, theirs)
+    assert_same_fit(ours, theirs)
     assert len(ours[1]["loss"]) < 60
-    assert taken
+    assert trained_blocks
 
 
-def test_the_progress_bar_counts_steps_and_moves(always, taken, monkeypatch, capsys):
-    monkeypatch.setattr(planning, "LONG", 50)
-    fitted(X, Y, batch_size=1, epochs=2, verbose=1)
-    said = capsys.readouterr().out
-    counts = [int(count) for count in re.findall(r"(\d+)/103", said)]
-    assert max(counts) == 103 and len(taken) == 2 * -(-103 // 6)
-    assert "Epoch 2/2" in said and "loss: " in said
+def test_the_progress_bar_counts_steps_and_moves(always_loop, trained_blocks, loop_settings, capsys):
+    loop_settings(long_epoch_steps=50)
+    fitted(X[:100], Y[:100], batch_size=1, epochs=2, verbose=1)
+    output = capsys.readouterr().out
+    counts = [int(count) for count in re.findall(r"(\d+)/100", output)]
+    assert max(counts) == 100 and len(trained_blocks) == 2 * 20
+    assert "Epoch 2/2" in output and "loss: " in output
 
 
-def test_evaluations_between_epochs_leave_later_ones_as_they_are(always):
+def test_evaluations_between_epochs_do_not_change_later_evaluations(always_loop):
     model, _ = fitted(X, Y, batch_size=10, validation_data=(X, Y), compiled={"metrics": ["mae"]})
     theirs, _ = fitted(X, Y, True, batch_size=10, validation_data=(X, Y), compiled={"metrics": ["mae"]})
     for batch_size in (7, 32):
@@ -330,29 +344,27 @@ class Asks(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize(("hook", "steps"), [("on_epoch_end", 1), ("on_train_batch_end", 1), ("on_train_batch_end", 4)])
-def test_a_callback_may_evaluate_predict_and_train(always, taken, hook, steps):
+def test_a_callback_may_evaluate_predict_and_train(always_loop, trained_blocks, hook, steps):
     asks = Asks(hook), Asks(hook)
     compiled = {"metrics": ["mae"], "steps_per_execution": steps}
     ours, theirs = (
-        fitted(X, Y, ordinary, compiled=compiled, callbacks=[ask], batch_size=10, validation_data=(X[:30], Y[:30]))
-        for ask, ordinary in zip(asks, (False, True), strict=True)
+        fitted(X, Y, by_keras, compiled=compiled, callbacks=[ask], batch_size=10, validation_data=(X[:30], Y[:30]))
+        for ask, by_keras in zip(asks, (False, True), strict=True)
     )
-    same(ours, theirs)
+    assert_same_fit(ours, theirs)
     np.testing.assert_allclose(actual=asks[0].seen, desired=asks[1].seen, rtol=2e-5, atol=2e-6)
-    assert taken and ours[0].steps_per_execution == steps
+    assert trained_blocks and ours[0].steps_per_execution == steps
 
 
-def test_a_model_goes_on_where_it_was_and_on_other_data(always):
-    ours, theirs = (fitted(X, Y, ordinary, compiled={"optimizer": keras.optimizers.Adam(0.1)}) for ordinary in (0, 1))
+def test_a_second_fit_goes_on_where_the_first_one_ended(always_loop):
+    ours, theirs = (fitted(X, Y, by_keras, compiled={"optimizer": keras.optimizers.Adam(0.1)}) for by_keras in (0, 1))
     for x, y in ((X, Y), (X[:50], Y[:50])):
         ours[0].fit(x, y, epochs=2, shuffle=False, verbose=0)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(loop, "plan", lambda *_: None)
-            theirs[0].fit(x, y, epochs=2, shuffle=False, verbose=0)
-    same(ours, theirs)
+        theirs[0].fit(x, y, epochs=2, shuffle=False, verbose=0)
+    assert_same_fit(ours, theirs)
 
 
-def test_a_new_compile_is_heeded(always):
+def test_a_new_compile_takes_effect(always_loop):
     model, _ = fitted(X, Y)
     before = model.get_weights()[0]
     model.compile(optimizer=keras.optimizers.SGD(0.0), metrics=["mae"])
@@ -366,28 +378,27 @@ def test_a_new_compile_is_heeded(always):
 
 @pytest.mark.parametrize("batch_size", [4, 10, N])
 @pytest.mark.parametrize("optimizer", ["SGD", "momentum"])
-def test_a_divergence_ends_with_the_weights_and_the_words_of_keras_own_loop(always, batch_size, optimizer):
-    found = []
-    for ordinary in (False, True):
+def test_a_divergence_has_the_weights_and_the_message_of_keras_own_loop(always_loop, batch_size, optimizer):
+    outcomes = []
+    for by_keras in (False, True):
         keras.utils.set_random_seed(1)
         model = klr.LinearRegression()
+        if by_keras:
+            without_loop(model)
         rate = 3.0
         momentum = 0.9 if optimizer == "momentum" else 0.0
         model.compile(optimizer=keras.optimizers.SGD(rate, momentum=momentum))
-        with pytest.MonkeyPatch.context() as patch:
-            if ordinary:
-                patch.setattr(loop, "plan", lambda *_: None)
-            with pytest.raises(FloatingPointError, match="Training diverged") as error:
-                model.fit(X, Y, batch_size=batch_size, epochs=200, shuffle=False, verbose=0)
-        found.append((str(error.value), model.get_weights()))
-    assert found[0][0] == found[1][0]
-    for mine, theirs in zip(found[0][1], found[1][1], strict=True):
+        with pytest.raises(FloatingPointError, match="Training diverged") as error:
+            model.fit(X, Y, batch_size=batch_size, epochs=200, shuffle=False, verbose=0)
+        outcomes.append((str(error.value), model.get_weights()))
+    assert outcomes[0][0] == outcomes[1][0]
+    for mine, theirs in zip(outcomes[0][1], outcomes[1][1], strict=True):
         assert np.isfinite(mine).all()
         np.testing.assert_allclose(actual=mine, desired=theirs, rtol=1e-2)
 
 
 @pytest.mark.parametrize("what", ["x", "y"])
-def test_bad_numbers_are_named_and_the_model_is_as_it_was(always, what):
+def test_bad_numbers_are_named_and_the_model_is_as_it_was(always_loop, what):
     model, _ = fitted(X, Y)
     before = model.get_weights()
     x, y = X.copy(), Y.copy()
@@ -398,7 +409,7 @@ def test_bad_numbers_are_named_and_the_model_is_as_it_was(always, what):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_terminate_on_nan_ends_it_in_its_own_way(always):
+def test_terminate_on_nan_ends_a_fit_early(always_loop):
     _, history = fitted(
         X,
         Y,
@@ -409,23 +420,23 @@ def test_terminate_on_nan_ends_it_in_its_own_way(always):
     assert len(history["loss"]) < 300
 
 
-# Which way
+# Blocks or Keras's loop
 
 
-def test_what_the_compiler_does_not_take_runs_without_it(always, taken):
+def test_a_loss_that_xla_cannot_compile_runs_without_xla(always_loop, trained_blocks):
     class Absolute(keras.losses.Loss):
         def call(self, y_true, y_pred):
             count = tf.ensure_shape(tf.numpy_function(lambda a: np.float32(len(a)), [y_true], tf.float32), ())
             return tf.square(y_true - y_pred)[:, 0] * (count / count)
 
-    same(*(fitted(X, Y, ordinary, compiled={"loss": Absolute()}) for ordinary in (False, True)))
-    assert taken
+    assert_same_fit(*(fitted(X, Y, by_keras, compiled={"loss": Absolute()}) for by_keras in (False, True)))
+    assert trained_blocks
 
 
-def test_jit_compile_false_forbids_the_compiler(always, taken):
+def test_jit_compile_false_forbids_xla(always_loop, trained_blocks):
     model, _ = fitted(X, Y, compiled={"jit_compile": False})
-    assert taken
-    assert not any(sized._compiled for sized in model._loop_memory.functions(model, "train_step")._by_size.values())
+    assert trained_blocks
+    assert not any(block.uses_xla for block in model.step_cache.functions(model, "train_step").blocks.values())
 
 
 class Own(klr.LinearRegression):
@@ -433,7 +444,7 @@ class Own(klr.LinearRegression):
         return super().train_step(data)
 
 
-ORDINARY = {
+RUN_BY_KERAS = {
     "a train step of one's own": (lambda: Own(), X, Y, {}, {}),
     "eagerly": (klr.LinearRegression, X, Y, {"run_eagerly": True}, {}),
     "sparse, in huge steps": (klr.LinearRegression, scipy.sparse.csr_matrix((40, 2**20)), Y[:40], {}, {}),
@@ -442,22 +453,22 @@ ORDINARY = {
 }
 
 
-@pytest.mark.parametrize("case", ORDINARY)
-def test_what_cannot_loop_goes_keras_own_way(always, taken, case):
-    make, x, y, compiled, options = ORDINARY[case]
+@pytest.mark.parametrize("case", RUN_BY_KERAS)
+def test_keras_runs_the_fits_that_blocks_cannot(always_loop, trained_blocks, case):
+    make, x, y, compiled, options = RUN_BY_KERAS[case]
     model = make()
     model.compile(**compiled)
     history = model.fit(x, y, verbose=0, **options).history
     assert np.isfinite(history["loss"]).all()
-    assert not taken
+    assert not trained_blocks
 
 
-def test_a_strategy_goes_keras_own_way(always, taken):
+def test_keras_runs_fits_under_a_strategy(always_loop, trained_blocks):
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
         model = klr.LinearRegression()
         model.compile()
     model.fit(X, Y, verbose=0)
-    assert not taken
+    assert not trained_blocks
 
 
 class Regularised(klr.LinearRegression):
@@ -465,76 +476,72 @@ class Regularised(klr.LinearRegression):
         return super().compute_loss(x, y, y_pred, sample_weight, training) + tf.reduce_mean(tf.square(x))
 
 
-def test_a_loss_of_a_subclass_of_ones_own_loops(always, taken):
-    found = []
-    for ordinary in (False, True):
-        model = Regularised()
+def test_the_compute_loss_of_a_subclass_runs_in_blocks(always_loop, trained_blocks):
+    models = Regularised(), without_loop(Regularised())
+    for model in models:
         model.compile()
-        with pytest.MonkeyPatch.context() as patch:
-            if ordinary:
-                patch.setattr(loop, "plan", lambda *_: None)
-            found.append((model, model.fit(X, Y, shuffle=False, verbose=0).history))
-    same(*found)
-    assert taken
+    assert_same_fit(*((model, model.fit(X, Y, shuffle=False, verbose=0).history) for model in models))
+    assert trained_blocks
 
 
-def test_steps_that_are_huge_go_keras_own_way(always, taken, monkeypatch):
-    monkeypatch.setattr(planning, "LARGE", 3 * N - 1)
+def test_keras_runs_huge_steps(always_loop, trained_blocks, loop_settings):
+    loop_settings(max_step_numbers=3 * N - 1)
     fitted(X, Y, batch_size=N)
-    assert not taken
+    assert not trained_blocks
     fitted(X, Y, batch_size=N - 1)
-    assert taken
+    assert trained_blocks
 
 
-def test_a_short_fit_is_not_compiled_and_a_long_one_is(taken):
+def test_a_short_fit_is_not_compiled_and_a_long_one_is(trained_blocks):
     model, _ = fitted(X, Y, epochs=1)
     model.fit(X[:50], Y[:50], verbose=0)
-    assert not taken
+    assert not trained_blocks
     fitted(X, Y, epochs=100, batch_size=N)
-    assert len(taken) == 100
+    assert len(trained_blocks) == 100
 
 
-def test_many_short_fits_are_compiled_in_the_end(taken):
+def test_many_short_fits_are_compiled_in_the_end(trained_blocks):
     model, _ = fitted(X, Y, epochs=1)
     for _ in range(20):
         model.fit(X, Y, verbose=0)
-    assert 10 < len(taken) < 20
+    assert 10 < len(trained_blocks) < 20
 
 
-def test_many_models_bring_no_warning_of_retracing(always, caplog):
+def test_many_models_bring_no_warning_of_retracing(always_loop, caplog):
     for _ in range(6):
         fitted(X, Y, batch_size=10, epochs=1)
     assert not [record for record in caplog.records if "retracing" in record.getMessage()]
 
 
-# What a user's own callbacks, losses and metrics do
+# A user's own callbacks, losses and metrics
 
 
 @pytest.mark.parametrize("inner", [{}, {"steps_per_epoch": 2}], ids=["short", "steps_per_epoch"])
 @pytest.mark.parametrize("when", ["on_epoch_begin", "on_epoch_end", "on_train_batch_end"])
-def test_a_fit_inside_a_callback_trains_on_its_own_data(monkeypatch, inner, when):
-    def outcome(ordinary):
+def test_a_fit_inside_a_callback_trains_on_its_own_data(loop_settings, inner, when):
+    # Long enough for a block, but the inner fit is not.
+    loop_settings(compile_after_seconds=15 * SECONDS_PER_STEP)
+
+    def outcome(by_keras):
         model, losses = klr.LinearRegression(), []
-        model.compile(keras.optimizers.SGD(0.01), run_eagerly=ordinary)
+        model.compile(keras.optimizers.SGD(0.01), run_eagerly=by_keras)
 
         def again(*_):
             if len(losses) < 2:
-                found = model.fit(X[:30], 1000 * Y[:30], batch_size=10, shuffle=False, verbose=0, **inner)
-                losses.append(found.history["loss"][0])
+                history = model.fit(X[:30], 1000 * Y[:30], batch_size=10, shuffle=False, verbose=0, **inner).history
+                losses.append(history["loss"][0])
 
         hook = type("Again", (keras.callbacks.Callback,), {when: lambda self, *_, **__: again()})()
-        # Long enough for a loop, beside an inner fit that is not.
-        monkeypatch.setattr(planning, "WORTH", 15 * planning.STEP)
         model.fit(X, Y, batch_size=5, epochs=3, shuffle=False, verbose=0, callbacks=[hook])
         return losses, model.get_weights()
 
-    (ours, weights), (theirs, expected) = outcome(ordinary=False), outcome(ordinary=True)
+    (ours, weights), (theirs, expected) = outcome(by_keras=False), outcome(by_keras=True)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
     for weight, other in zip(weights, expected, strict=True):
         np.testing.assert_allclose(weight, other, rtol=1e-4)
 
 
-def test_a_fit_inside_a_callback_of_an_evaluation_trains(always):
+def test_a_fit_inside_a_callback_of_an_evaluation_trains(always_loop):
     model, _ = fitted(X, Y)
     before, losses = model.get_weights(), []
 
@@ -546,7 +553,7 @@ def test_a_fit_inside_a_callback_of_an_evaluation_trains(always):
 
 
 @pytest.mark.parametrize("kind", ["TensorBoard", "ModelCheckpoint", "ProgbarLogger", "BackupAndRestore"])
-def test_a_subclass_of_a_known_callback_sees_every_batch(always, kind, tmp_path):
+def test_a_subclass_of_a_known_callback_sees_every_batch(always_loop, kind, tmp_path):
     seen = []
 
     class Looks(getattr(keras.callbacks, kind)):
@@ -560,13 +567,13 @@ def test_a_subclass_of_a_known_callback_sees_every_batch(always, kind, tmp_path)
 
 
 def beginning_at(offset, *shape):
-    """An array whose memory begins so many bytes after where tensors may."""
+    """An array in memory that begins `offset` bytes after an address that TensorFlow shares."""
     memory = np.zeros(4 * np.prod(shape) + 128, np.uint8)
     start = (-memory.ctypes.data + offset) % 64
     return memory[start : start + 4 * np.prod(shape)].view("float32").reshape(shape)
 
 
-def test_rows_that_are_gathered_are_so_wherever_their_memory_begins(always):
+def test_rows_are_gathered_wherever_their_memory_begins(always_loop):
     x, y = beginning_at(16, 4001, 17), beginning_at(16, 4001)
     x[:] = np.random.default_rng(0).normal(size=x.shape)
     y[:] = x.sum(axis=1)
@@ -579,7 +586,7 @@ def test_rows_that_are_gathered_are_so_wherever_their_memory_begins(always):
 
 @pytest.mark.parametrize("batch_size", [10, N], ids=["batches", "one batch"])
 @pytest.mark.parametrize("kind", ["loss", "regularizer"])
-def test_gradients_at_zero_that_xla_does_not_have_are_those_of_keras(always, kind, batch_size):
+def test_gradients_at_zero_that_xla_makes_nan_are_those_of_keras(always_loop, kind, batch_size):
     regularizer = keras.regularizers.OrthogonalRegularizer(0.1) if kind == "regularizer" else None
     loss = "cosine_similarity" if kind == "loss" else "mse"
     ours = klr.LinearRegression(2, kernel_regularizer=regularizer)
@@ -588,7 +595,7 @@ def test_gradients_at_zero_that_xla_does_not_have_are_those_of_keras(always, kin
     for model in (ours, theirs):
         model.compile(keras.optimizers.SGD(0.02), loss)
         options = {"batch_size": batch_size, "epochs": 2, "shuffle": False, "verbose": 0}
-        histories.append(model.fit(X, BOTH, **options).history["loss"])
+        histories.append(model.fit(X, TWO_TARGETS, **options).history["loss"])
     np.testing.assert_allclose(*histories, rtol=1e-4)
     np.testing.assert_allclose(ours.kernel.numpy(), theirs.layers[0].kernel.numpy(), rtol=1e-3, atol=1e-6)
 
@@ -636,16 +643,16 @@ def of_positive_targets(y_true, y_pred):
     ],
     ids=["a metric of weights", "a metric that is never reset", "a loss of ten rows", "a loss of positive targets"],
 )
-def test_losses_and_metrics_are_built_by_the_data_alone(always, compiled):
-    def outcome(ordinary):
+def test_losses_and_metrics_see_the_users_data_alone(always_loop, compiled):
+    def outcome(by_keras):
         model = klr.LinearRegression()
-        model.compile(**compiled(), run_eagerly=ordinary)
+        model.compile(**compiled(), run_eagerly=by_keras)
         y = np.abs(Y[:100, None]) + 1
         options = {"sample_weight": WEIGHTS[:100], "batch_size": 10, "verbose": 0}
         history = model.fit(X[:100], y, epochs=2, shuffle=False, **options).history
         return history | model.evaluate(X[:100], y, return_dict=True, **options)
 
-    ours, theirs = outcome(ordinary=False), outcome(ordinary=True)
+    ours, theirs = outcome(by_keras=False), outcome(by_keras=True)
     assert ours.keys() == theirs.keys()
     for name, values in ours.items():
         np.testing.assert_allclose(values, theirs[name], rtol=1e-4, err_msg=name)

@@ -1,4 +1,4 @@
-"""LinearRegression trains as stock Keras trains Dense(1), and as the tutorial says."""
+"""LinearRegression trains as a stock Keras Dense(1) does, and gives the numbers of the tutorial."""
 
 import contextlib
 
@@ -22,7 +22,7 @@ reg = keras.regularizers
 
 
 class Case:
-    """One way to compile and fit: arguments for both models, each made anew where they hold state."""
+    """Arguments of `compile` and `fit` for both models; functions make those that hold state."""
 
     def __init__(self, optimizer=lambda: opt.SGD(0.05), loss="mse", regularizer=None, dtype=None, fit=(), **compiled):
         self.optimizer, self.loss, self.regularizer, self.dtype = optimizer, loss, regularizer, dtype
@@ -115,8 +115,8 @@ def stock(case):
 def assert_same(case, data=(X, Y), scope=contextlib.nullcontext, rtol=2e-5):
     weights, history = trained(ours, case, data, scope)
     expected_weights, expected_history = trained(stock, case, data, scope)
-    for found, expected in zip(weights, expected_weights, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol)
+    for weight, expected in zip(weights, expected_weights, strict=True):
+        np.testing.assert_allclose(weight, expected, rtol=rtol, atol=rtol)
     assert list(history) == list(expected_history)
     for name, values in expected_history.items():
         np.testing.assert_allclose(history[name], values, rtol=rtol, atol=rtol, err_msg=name)
@@ -131,8 +131,8 @@ def test_squared_error_equals_keras_mse_under_half_precision():
     for dtype in ("mixed_bfloat16", "mixed_float16"):
         case = Case(dtype=dtype)
         _, expected = trained(stock, case, (X, Y))
-        _, found = trained(ours, Case(dtype=dtype, loss=lambda: klr.SquaredError()), (X, Y))
-        np.testing.assert_allclose(found["loss"], expected["loss"], rtol=2e-5)
+        _, history = trained(ours, Case(dtype=dtype, loss=lambda: klr.SquaredError()), (X, Y))
+        np.testing.assert_allclose(history["loss"], expected["loss"], rtol=2e-5)
 
 
 @pytest.mark.parametrize("name", ["adam", "sample weights", "l2", "metrics"])
@@ -168,10 +168,10 @@ def test_shuffling_sees_every_row_once_an_epoch():
 
 @pytest.fixture(scope="module")
 def published():
-    """Data with the moments of the tutorial's own, and the fit of them."""
+    """A model fitted on data with the moments of the tutorial's data; and its losses."""
     x = np.linspace(0, 10, 100)
     mean_xy, mean_y, mean_yy = 32.87342863, 4.95961572, 33.03848649
-    # Full-batch gradient descent sees y only through these three means: take y = a + b x + c z with z apart from 1, x.
+    # Full-batch gradient descent depends on y by these means alone: y = a + b x + c z has them, with z orthogonal to x.
     b = (mean_xy - x.mean() * mean_y) / x.var()
     a = mean_y - b * x.mean()
     z = np.where(np.arange(100) % 4 < 2, 1.0, -1.0) * 1.0
@@ -190,11 +190,11 @@ def published():
     ("epoch", "loss"),
     [(0, 33.03848648), (1, 3.97168), (2, 1.08879), (3, 0.802855), (7, 0.771335), (99, 0.770713)],
 )
-def test_the_tutorials_losses_are_replayed(published, epoch, loss):
+def test_a_fit_has_the_losses_of_the_tutorial(published, epoch, loss):
     assert published[1][epoch] == pytest.approx(loss, abs=1e-5)
 
 
-def test_the_tutorials_weights_are_replayed(published):
+def test_a_fit_has_the_weights_of_the_tutorial(published):
     model, _ = published
     assert float(model.kernel[0, 0]) == pytest.approx(0.9558898, abs=1e-5)
     assert float(model.bias[0]) == pytest.approx(0.17020188, abs=1e-5)
@@ -209,12 +209,35 @@ def test_long_training_reaches_least_squares(tutorial):
     np.testing.assert_allclose([float(model.kernel[0, 0]), float(model.bias[0])], [slope, intercept], rtol=1e-4)
 
 
-def test_bare_compile_is_sgd_and_squared_error():
+def test_the_defaults_of_compile_are_sgd_and_squared_error():
     model = klr.LinearRegression()
     model.compile()
     assert isinstance(model.optimizer, opt.SGD)
     assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
     assert isinstance(model.loss, klr.SquaredError)
+
+
+@pytest.mark.parametrize("train", ["fit", "train_on_batch"])
+def test_a_model_that_is_not_compiled_trains_with_the_defaults(train):
+    model, compiled = klr.LinearRegression(), klr.LinearRegression()
+    compiled.compile()
+    for each in (model, compiled):
+        if train == "fit":
+            each.fit(X, Y, shuffle=False, verbose=0)
+        else:
+            each.train_on_batch(X, Y)
+    assert isinstance(model.optimizer, opt.SGD) and isinstance(model.loss, klr.SquaredError)
+    np.testing.assert_array_equal(model.kernel, compiled.kernel)
+
+
+def test_a_model_that_is_not_compiled_must_be_compiled_before_it_is_evaluated():
+    model = klr.LinearRegression()
+    model.build((None, P))
+    for method in (model.evaluate, model.test_on_batch):
+        with pytest.raises(
+            ValueError, match=rf"must call `compile\(\)` before `{method.__name__}\(\)`. Received: .*not compiled"
+        ):
+            method(X, Y)
 
 
 def test_several_outputs_train_as_dense_does():
@@ -230,7 +253,7 @@ def test_several_outputs_train_as_dense_does():
     assert model.bias.shape == (3,)
 
 
-def test_no_bias_is_no_bias():
+def test_a_model_without_bias_has_the_kernel_alone():
     model = klr.LinearRegression(use_bias=False)
     model.compile()
     model.fit(X, Y, verbose=0)
@@ -257,13 +280,13 @@ def test_a_frozen_model_warns_as_stock_keras_does():
         model.fit(X, Y, verbose=0)
 
 
-def test_batches_of_a_sparse_matrix_are_taken_as_those_of_an_array():
+def test_a_batch_may_be_a_sparse_matrix():
     dense, sparse = (klr.LinearRegression() for _ in range(2))
-    found = []
+    results = []
     for model, x in ((dense, X), (sparse, scipy.sparse.csr_matrix(X))):
         model.compile()
-        found.append([model.train_on_batch(x, Y), model.test_on_batch(x, Y), *model.predict_on_batch(x).ravel()])
-    np.testing.assert_allclose(*found, rtol=1e-6)
+        results.append([model.train_on_batch(x, Y), model.test_on_batch(x, Y), *model.predict_on_batch(x).ravel()])
+    np.testing.assert_allclose(*results, rtol=1e-6)
 
 
 def test_train_on_batch_takes_one_step():

@@ -1,4 +1,4 @@
-"""Predictions of data in memory, past Keras's pipeline, are those of Keras."""
+"""Predictions of data in memory, without Keras's data pipeline, equal those of Keras."""
 
 import concurrent.futures
 import threading
@@ -9,13 +9,12 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
+from fits import TWO_TARGETS, N, X, Y, assert_same_fit, fitted
 
 import keras_linreg as klr
-from keras_linreg.training.loop import planning
-from tests.fits import BOTH, N, X, Y, fitted, same
 
 
-class LooksAtPredictions(keras.callbacks.Callback):
+class PredictionRecorder(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
         self.sizes = []
@@ -34,7 +33,7 @@ class OwnPrediction(klr.LinearRegression):
     [X, tf.constant(X), scipy.sparse.csr_array(X), pd.DataFrame(X, columns=["x0", "x1", "x2"])],
     ids=["an array", "a tensor", "sparse", "a frame"],
 )
-def test_predictions_come_in_large_batches_unless_somebody_looks(monkeypatch, x):
+def test_predict_takes_large_batches_unless_a_callback_watches_them(monkeypatch, x):
     model, _ = fitted(X, Y)
     sizes, step = set(), keras.Model.predict_step
 
@@ -47,37 +46,36 @@ def test_predictions_come_in_large_batches_unless_somebody_looks(monkeypatch, x)
     np.testing.assert_allclose(actual=expected, desired=X @ model.get_weights()[0] + model.get_weights()[1], rtol=1e-4)
     np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
     assert sizes <= {N, None}
-    look = LooksAtPredictions()
-    model.predict(x, callbacks=[look], verbose=0)
-    assert look.sizes == [32, 32, 32, 7]
+    recorder = PredictionRecorder()
+    model.predict(x, callbacks=[recorder], verbose=0)
+    assert recorder.sizes == [32, 32, 32, 7]
 
 
-def test_a_predict_step_of_ones_own_gets_batches_as_with_keras():
+def test_the_predict_step_of_a_subclass_gets_the_batches_of_keras():
     model = OwnPrediction()
     model.compile()
     model.build((None, 3))
     np.testing.assert_array_equal(model.predict(X, verbose=0)[[0, -1], 0], [32, 7])
 
 
-def test_predictions_are_those_of_keras_however_they_are_asked_for(monkeypatch):
-    monkeypatch.setattr(planning, "CHUNK", 30)  # four batches
+def test_predictions_depend_neither_on_dtype_nor_on_batch_size(loop_settings):
+    loop_settings(chunk_numbers=30)  # four batches
     x = np.round(9 * X)
     for model, rtol in ((klr.LinearRegression(units=2), 1e-6), (klr.ExactLinearRegression(units=2), 1e-13)):
         model.compile(steps_per_execution=3)
-        model.fit(x, BOTH, verbose=0)
+        model.fit(x, TWO_TARGETS, verbose=0)
         kernel, bias = model.get_weights()
-        for given in (x, x.astype(int), x.astype(float), x[:1]):
+        for rows in (x, x.astype(int), x.astype(float), x[:1]):
+            expected = rows.astype(kernel.dtype) @ kernel + bias
             for batch_size in (None, 10, 1000):
-                found = model.predict(given, batch_size=batch_size, verbose=0)
-                assert found.dtype == kernel.dtype
-                np.testing.assert_allclose(
-                    actual=found, desired=given.astype(kernel.dtype) @ kernel + bias, rtol=rtol, atol=rtol
-                )
+                predictions = model.predict(rows, batch_size=batch_size, verbose=0)
+                assert predictions.dtype == kernel.dtype
+                np.testing.assert_allclose(predictions, expected, rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("kind", [klr.LinearRegression, klr.ExactLinearRegression])
-def test_threads_may_predict_at_the_same_time(kind, monkeypatch):
-    monkeypatch.setattr(planning, "CHUNK", 30)
+def test_threads_may_predict_at_the_same_time(kind, loop_settings):
+    loop_settings(chunk_numbers=30)
     model = kind()
     model.compile()
     model.fit(X, Y, verbose=0)
@@ -85,11 +83,11 @@ def test_threads_may_predict_at_the_same_time(kind, monkeypatch):
     expected = [model.predict(x, verbose=0) for x in inputs]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for _ in range(5):
-            found = list(pool.map(lambda x: model.predict(x, verbose=0), inputs))
-            np.testing.assert_array_equal(found, expected)
+            predictions = list(pool.map(lambda x: model.predict(x, verbose=0), inputs))
+            np.testing.assert_array_equal(predictions, expected)
 
 
-def test_a_callback_may_predict_in_the_midst_of_a_prediction_and_of_a_fit(always):
+def test_a_callback_may_predict_during_a_prediction_and_a_fit(always_loop):
     class Asks(keras.callbacks.Callback):
         def ask(self, *_):
             self.seen.append(self.model.predict(X[:9], verbose=0))
@@ -110,7 +108,7 @@ def test_a_callback_may_predict_in_the_midst_of_a_prediction_and_of_a_fit(always
 
 @pytest.mark.parametrize("kind", [klr.LinearRegression, klr.ExactLinearRegression])
 @pytest.mark.parametrize("batch_size", [-1, 2.5, "many"])
-def test_a_batch_size_that_is_none_is_an_error(kind, batch_size):
+def test_a_wrong_batch_size_is_an_error(kind, batch_size):
     model = kind()
     model.fit(X, Y, verbose=0) if kind is klr.ExactLinearRegression else model.build((None, 3))
     with pytest.raises((ValueError, TypeError)):
@@ -118,15 +116,15 @@ def test_a_batch_size_that_is_none_is_an_error(kind, batch_size):
 
 
 class Returns(klr.LinearRegression):
-    """Returns what it is given, too."""
+    """Returns its inputs, too."""
 
     def call(self, inputs):
         return super().call(inputs), inputs
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_outputs_of_ones_own_are_those_of_all_batches(monkeypatch, steps):
-    monkeypatch.setattr(planning, "CHUNK", 30)
+def test_the_outputs_of_a_subclass_hold_all_batches(loop_settings, steps):
+    loop_settings(chunk_numbers=30)
     model = Returns()
     model.compile(steps_per_execution=steps)
     model.build((None, 3))
@@ -134,7 +132,7 @@ def test_outputs_of_ones_own_are_those_of_all_batches(monkeypatch, steps):
 
 
 class Waits(keras.callbacks.Callback):
-    """Has a thread predict in the midst of an epoch."""
+    """Lets a thread predict during an epoch."""
 
     def __init__(self, x):
         super().__init__()
@@ -150,11 +148,11 @@ class Waits(keras.callbacks.Callback):
 @pytest.mark.parametrize(
     "x", [lambda: X, lambda: tf.data.Dataset.from_tensor_slices(X).batch(10)], ids=["arrays", "a stream"]
 )
-def test_a_thread_may_predict_while_another_fits(always, taken, x, steps):
+def test_a_thread_may_predict_while_another_fits(always_loop, trained_blocks, x, steps):
     waits = Waits(x)
     compiled = {"steps_per_execution": steps}
     model, _ = fitted(X, Y, batch_size=10, callbacks=[waits], compiled=compiled)
-    same((model, {}), (fitted(X, Y, batch_size=10, compiled=compiled)[0], {}))
-    assert len(taken) == (6 if steps == 1 else 18)
-    assert [len(found) for found in waits.seen] == [N] * 3
+    assert_same_fit((model, {}), (fitted(X, Y, batch_size=10, compiled=compiled)[0], {}))
+    assert len(trained_blocks) == (6 if steps == 1 else 18)
+    assert [len(predictions) for predictions in waits.seen] == [N] * 3
     assert not waits.seen[0].any() and waits.seen[2].all()  # from zeros on

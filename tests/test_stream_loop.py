@@ -1,4 +1,4 @@
-"""Blocks of a stream's batches in one call give what Keras's own loop gives, to everyone who looks."""
+"""Blocks of a stream's batches in one call give the results of Keras's own loop, and every callback sees the same."""
 
 import random
 import re
@@ -8,19 +8,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from fits import TWO_TARGETS, WEIGHTS, BatchRecorder, N, X, Y, assert_same_fit, assert_same_records, fitted
+from streams import Batches, cut
 
 import keras_linreg as klr
-from keras_linreg.training.loop import blocks, planning, stream
-from tests.fits import BOTH, WEIGHTS, Look, N, X, Y, fitted, have_seen_the_same, same
-from tests.streams import Batches, cut
+from keras_linreg.training.loop.planning import SECONDS_PER_STEP
 
 pytestmark = pytest.mark.filterwarnings("ignore:Your input ran out of data")  # as Keras warns where no end is known
 
 
 @pytest.fixture(autouse=True)
-def unhurried(monkeypatch):
-    """Blocks do not depend on how fast the machine is."""
-    monkeypatch.setattr(stream, "PERIOD", 1e9)
+def unlimited_read_time(loop_settings):
+    """Blocks do not depend on the speed of the machine."""
+    loop_settings(read_seconds=1e9)
 
 
 def dataset(*parts, size=10, **options):
@@ -54,23 +54,23 @@ KINDS = {"dataset": dataset, "unknown end": unknown, "PyDataset": py_dataset, "g
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("numbers", [2**19, 100])
-def test_every_kind_of_stream_takes_the_same_steps(always, taken, monkeypatch, kind, numbers):
-    monkeypatch.setattr(blocks, "CHUNK", numbers)
+def test_every_kind_of_stream_takes_the_steps_of_keras(always_loop, trained_blocks, loop_settings, kind, numbers):
+    loop_settings(chunk_numbers=numbers)
     epochs = {"epochs": 1} if kind == "generator" else {}
-    # Where no end is known, Keras's own way counts a step more an epoch, in which nothing is left: Adam would see it.
+    # Where no end is known, Keras's own loop counts one more, empty step an epoch: Adam would see it.
     known = kind in ("dataset", "PyDataset")
 
-    def fit(ordinary):
+    def fit(by_keras):
         compiled = {
             "metrics": ["mae"],
             "optimizer": keras.optimizers.Adam(0.05) if known else keras.optimizers.SGD(0.02),
         }
-        return fitted(KINDS[kind](X, Y), None, ordinary, compiled=compiled, **epochs)
+        return fitted(KINDS[kind](X, Y), None, by_keras, compiled=compiled, **epochs)
 
     ours = fit(False)
-    same(ours, fit(True), iterations=known)
+    assert_same_fit(ours, fit(True), iterations=known)
     assert int(ours[0].optimizer.iterations) == 11 * len(ours[1]["loss"])
-    assert max(count for _, count in taken) == min(11, numbers // 30)
+    assert max(count for _, count in trained_blocks) == min(11, numbers // 30)
 
 
 CASES = {
@@ -79,7 +79,7 @@ CASES = {
     "many batches and one more": (lambda: generated(of_sizes(*[5] * 20, 3)), {}, {}),
     "weights": (lambda: dataset(X, Y, WEIGHTS), {}, {}),
     "weights of a PyDataset": (lambda: py_dataset(X, Y, WEIGHTS), {}, {}),
-    "two outputs": (lambda: dataset(X, BOTH), {"units": 2}, {}),
+    "two outputs": (lambda: dataset(X, TWO_TARGETS), {"units": 2}, {}),
     "one column": (lambda: dataset(X[:, 0], Y), {}, {}),
     "float64": (lambda: dataset(X.astype(float), Y.astype(float)), {"dtype": "float64"}, {}),
     "integers": (lambda: dataset(np.round(9 * X).astype(int), np.round(Y).astype(int)), {}, {}),
@@ -96,85 +96,84 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_all_streams_give_the_same(always, taken, case):
+def test_all_streams_give_the_fit_of_keras(always_loop, trained_blocks, case):
     make, model, options = CASES[case]
-    ours, theirs = (fitted(make(), None, ordinary, model=model, **options) for ordinary in (False, True))
-    same(ours, theirs, iterations=getattr(make(), "cardinality", lambda: 1)() != tf.data.UNKNOWN_CARDINALITY)
-    assert taken
+    ours, theirs = (fitted(make(), None, by_keras, model=model, **options) for by_keras in (False, True))
+    assert_same_fit(ours, theirs, iterations=getattr(make(), "cardinality", lambda: 1)() != tf.data.UNKNOWN_CARDINALITY)
+    assert trained_blocks
 
 
-def test_steps_of_another_epoch_are_not_taken_ahead(always, taken):
+def test_steps_of_the_next_epoch_are_not_run_ahead(always_loop, trained_blocks):
     fitted(dataset(X, Y).repeat(), None, steps_per_epoch=8)
-    assert taken == [(0, 8)] * 3
+    assert trained_blocks == [(0, 8)] * 3
 
 
-def test_data_that_run_out_end_the_fit_as_keras_ends_it(always, taken):
+def test_data_that_run_out_end_the_fit_as_with_keras(always_loop, trained_blocks):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ours, theirs = (fitted(dataset(X, Y), None, ordinary, steps_per_epoch=8) for ordinary in (False, True))
-    same(ours, theirs)
+        ours, theirs = (fitted(dataset(X, Y), None, by_keras, steps_per_epoch=8) for by_keras in (False, True))
+    assert_same_fit(ours, theirs)
 
 
-def test_a_callback_that_watches_batches_sees_every_one(always, taken):
-    looks = Look(), Look()
-    for look, ordinary in zip(looks, (False, True), strict=True):
-        fitted(dataset(X, Y), None, ordinary, callbacks=[look])
-    have_seen_the_same(*looks)
-    assert {count for _, count in taken} == {1}
+def test_a_callback_that_watches_batches_sees_every_one(always_loop, trained_blocks):
+    recorders = BatchRecorder(), BatchRecorder()
+    for recorder, by_keras in zip(recorders, (False, True), strict=True):
+        fitted(dataset(X, Y), None, by_keras, callbacks=[recorder])
+    assert_same_records(*recorders)
+    assert {count for _, count in trained_blocks} == {1}
 
 
 @pytest.mark.parametrize("kind", ["dataset", "unknown end", "PyDataset"])
-def test_steps_per_execution_are_what_it_sees_then(always, taken, kind):
-    looks = Look(), Look()
-    for look, ordinary in zip(looks, (False, True), strict=True):
+def test_a_callback_sees_every_call_of_steps_per_execution(always_loop, trained_blocks, kind):
+    recorders = BatchRecorder(), BatchRecorder()
+    for recorder, by_keras in zip(recorders, (False, True), strict=True):
         compiled = {"steps_per_execution": 4}
-        model, _ = fitted(KINDS[kind](X, Y), None, ordinary, callbacks=[look], compiled=compiled)
+        model, _ = fitted(KINDS[kind](X, Y), None, by_keras, callbacks=[recorder], compiled=compiled)
         assert model.steps_per_execution == 4
-    have_seen_the_same(*looks)
-    assert taken == [(0, 4), (0, 4), (0, 3)] * 3
+    assert_same_records(*recorders)
+    assert trained_blocks == [(0, 4), (0, 4), (0, 3)] * 3
 
 
 @pytest.mark.parametrize("kind", ["dataset", "unknown end", "PyDataset"])
-def test_the_progress_bar_counts_every_step(always, taken, capsys, kind):
+def test_the_progress_bar_counts_every_step(always_loop, trained_blocks, capsys, kind):
     fitted(KINDS[kind](X, Y, size=1), None, epochs=2, verbose=1)
-    said = capsys.readouterr().out
-    counts = [int(count) for count in re.findall(r"(\d+)/(?:103|Unknown)", said)]
+    output = capsys.readouterr().out
+    counts = [int(count) for count in re.findall(r"(\d+)/(?:103|Unknown)", output)]
     assert max(counts) == 103
-    assert "Epoch 2/2" in said and "loss: " in said
+    assert "Epoch 2/2" in output and "loss: " in output
 
 
-def test_a_slow_stream_is_trained_on_as_it_comes(always, taken, monkeypatch):
-    monkeypatch.setattr(stream, "FIRST", 2)
-    monkeypatch.setattr(stream, "PERIOD", 1e-9)
-    ours, theirs = (fitted(dataset(X, Y), None, ordinary) for ordinary in (False, True))
-    same(ours, theirs)
-    assert taken == [(0, 2), *[(0, 1)] * 9] + [(0, 1)] * 22
+def test_a_slow_stream_is_trained_on_batch_by_batch(always_loop, trained_blocks, loop_settings):
+    loop_settings(first_read_batches=2, read_seconds=1e-9)
+    ours, theirs = (fitted(dataset(X, Y), None, by_keras) for by_keras in (False, True))
+    assert_same_fit(ours, theirs)
+    assert trained_blocks == [(0, 2), *[(0, 1)] * 9] + [(0, 1)] * 22
 
 
-def test_early_stopping_and_schedulers_work_epoch_by_epoch(always, taken):
-    def fit(ordinary):
+def test_early_stopping_and_schedulers_work_epoch_by_epoch(always_loop, trained_blocks):
+    def fit(by_keras):
         callbacks = [
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=2, restore_best_weights=True, min_delta=0.05),
             keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.8),
         ]
         held_out = dataset(X[70:], Y[70:])
-        return fitted(dataset(X[:70], Y[:70]), None, ordinary, epochs=60, validation_data=held_out, callbacks=callbacks)
+        return fitted(dataset(X[:70], Y[:70]), None, by_keras, epochs=60, validation_data=held_out, callbacks=callbacks)
 
     ours, theirs = fit(False), fit(True)
-    same(ours, theirs)
+    assert_same_fit(ours, theirs)
     assert len(ours[1]["loss"]) < 60
-    assert taken
+    assert trained_blocks
 
 
 # PyDatasets
 
 
-class Told(Batches):
-    """Notes what it is told, may hand out one array again and again, and has another order each epoch."""
+class Rotating(Batches):
+    """Records when epochs begin and end, may fill the same arrays for each batch, and has another order each epoch."""
 
     def __init__(self, reuses):
         super().__init__(cut(X, Y, size=10))
-        self.said, self.reuses = [], reuses
+        self.hooks, self.reuses = [], reuses
         self.x, self.y = np.empty((10, 3), "float32"), np.empty(10, "float32")
 
     def __getitem__(self, index):
@@ -185,24 +184,24 @@ class Told(Batches):
         return self.x[: len(x)], self.y[: len(y)]
 
     def on_epoch_begin(self):
-        self.said.append("begin")
+        self.hooks.append("begin")
 
     def on_epoch_end(self):
-        self.said.append("end")
+        self.hooks.append("end")
         self.parts = self.parts[3:] + self.parts[:3]
 
 
-def test_a_py_dataset_is_told_of_its_epochs_and_may_reuse_its_arrays(always, taken):
-    streams = Told(reuses=True), Told(reuses=False)  # Keras's own way may read what was overwritten
-    same(*(fitted(stream, None, ordinary) for stream, ordinary in zip(streams, (False, True), strict=True)))
-    assert streams[0].said == streams[1].said
-    assert taken
+def test_a_py_dataset_sees_its_epochs_and_may_reuse_its_arrays(always_loop, trained_blocks):
+    streams = Rotating(reuses=True), Rotating(reuses=False)  # Keras's own loop may read an overwritten array
+    assert_same_fit(*(fitted(stream, None, by_keras) for stream, by_keras in zip(streams, (False, True), strict=True)))
+    assert streams[0].hooks == streams[1].hooks
+    assert trained_blocks
 
 
-def test_a_py_dataset_is_shuffled_by_the_batch(always, taken):
+def test_the_batches_of_a_py_dataset_are_shuffled_as_with_keras(always_loop, trained_blocks):
     random.seed(3)
-    ours, theirs = (fitted(py_dataset(X, Y), None, ordinary, shuffle=True) for ordinary in (False, True))
-    same(ours, theirs)
+    ours, theirs = (fitted(py_dataset(X, Y), None, by_keras, shuffle=True) for by_keras in (False, True))
+    assert_same_fit(ours, theirs)
     in_order, _ = fitted(py_dataset(X, Y), None)
     assert not np.allclose(ours[0].get_weights()[0], in_order.get_weights()[0], rtol=1e-6)
 
@@ -211,32 +210,25 @@ def test_a_py_dataset_is_shuffled_by_the_batch(always, taken):
 
 
 @pytest.mark.parametrize("kind", ["dataset", "unknown end", "PyDataset"])
-def test_a_divergence_ends_with_the_weights_and_the_words_of_keras_own_loop(always, taken, kind):
-    found = []
-    for ordinary in (False, True):
+def test_a_divergence_has_the_weights_and_the_message_of_keras_own_loop(always_loop, trained_blocks, kind):
+    models, messages = [], []
+    for by_keras in (False, True):
+        callback = keras.callbacks.LambdaCallback()
         with pytest.raises(FloatingPointError, match="Training diverged") as error:
             compiled = {"optimizer": keras.optimizers.SGD(3.0)}
-            fitted(KINDS[kind](X, Y), None, ordinary, compiled=compiled, epochs=100, callbacks=[Last(found)])
-        found.append(str(error.value))
-    assert found[1] == found[3]
-    for mine, theirs in zip(found[0].get_weights(), found[2].get_weights(), strict=True):
+            fitted(KINDS[kind](X, Y), None, by_keras, compiled=compiled, epochs=100, callbacks=[callback])
+        models.append(callback.model)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+    for mine, theirs in zip(*(model.get_weights() for model in models), strict=True):
         assert np.isfinite(mine).all()
         np.testing.assert_allclose(actual=mine, desired=theirs, rtol=1e-2)
-    assert taken
-
-
-class Last(keras.callbacks.Callback):
-    def __init__(self, found):
-        super().__init__()
-        self.found = found
-
-    def on_train_begin(self, logs=None):
-        self.found.append(self.model)
+    assert trained_blocks
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("what", ["x", "y"])
-def test_bad_numbers_are_named_and_the_model_is_as_it_was(always, taken, kind, what):
+def test_bad_numbers_are_named_and_the_model_is_as_it_was(always_loop, trained_blocks, kind, what):
     model, _ = fitted(X, Y)
     before = model.get_weights()
     x, y = X.copy(), Y.copy()
@@ -245,10 +237,10 @@ def test_bad_numbers_are_named_and_the_model_is_as_it_was(always, taken, kind, w
         model.fit(KINDS[kind](x, y), epochs=1 if kind == "generator" else 2, verbose=0, shuffle=False)
     for mine, theirs in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    assert taken
+    assert trained_blocks
 
 
-def test_parts_of_different_lengths_are_named_by_their_batch(always):
+def test_an_error_names_the_batch_whose_arrays_have_different_lengths(always_loop):
     batches = of_sizes(10, 10, 10)
     batches[2] = batches[2][0], batches[2][1][:4]
     model, _ = fitted(X, Y)
@@ -258,7 +250,7 @@ def test_parts_of_different_lengths_are_named_by_their_batch(always):
     np.testing.assert_array_equal(model.get_weights()[0], before)
 
 
-def test_an_error_of_the_users_own_reaches_them(always):
+def test_an_error_in_the_users_own_stream_reaches_the_user(always_loop):
     class Broken(Batches):
         def __getitem__(self, index):
             if index == 5:
@@ -269,64 +261,63 @@ def test_an_error_of_the_users_own_reaches_them(always):
         fitted(Broken(cut(X, Y)), None)
 
 
-# Which way
+# Blocks or Keras's loop
 
 
-ORDINARY = {
+RUN_BY_KERAS = {
     "sparse": (lambda: dataset(tf.sparse.from_dense(X), Y), {}),
     "eagerly": (lambda: dataset(X, Y), {"run_eagerly": True}),
 }
 
 
-@pytest.mark.parametrize("case", ORDINARY)
-def test_what_cannot_loop_goes_keras_own_way(always, taken, case):
-    make, compiled = ORDINARY[case]
+@pytest.mark.parametrize("case", RUN_BY_KERAS)
+def test_keras_runs_the_fits_that_blocks_cannot(always_loop, trained_blocks, case):
+    make, compiled = RUN_BY_KERAS[case]
     fitted(make(), None, compiled={"jit_compile": False, **compiled}, epochs=1)
-    assert not taken
+    assert not trained_blocks
 
 
-def test_batches_that_are_huge_go_keras_own_way(always, taken, monkeypatch):
-    monkeypatch.setattr(planning, "LARGE", 29)
+def test_keras_runs_huge_batches(always_loop, trained_blocks, loop_settings):
+    loop_settings(max_step_numbers=29)
     fitted(dataset(X, Y, drop_remainder=True), None)
-    assert not taken
+    assert not trained_blocks
     fitted(dataset(X, Y, size=9, drop_remainder=True), None)
-    assert taken
+    assert trained_blocks
 
 
-def test_a_few_batches_are_not_compiled_and_many_are(taken):
+def test_a_few_batches_are_not_compiled_and_many_are(trained_blocks):
     fitted(dataset(X, Y), None)
-    assert not taken
+    assert not trained_blocks
     fitted(dataset(X, Y), None, epochs=10)
-    assert taken
+    assert trained_blocks
 
 
-def test_a_stream_without_a_known_end_is_compiled_only_where_it_is_long(taken, monkeypatch):
-    monkeypatch.setattr(planning, "WORTH", 60 * planning.STEP)
+def test_a_stream_without_a_known_end_is_compiled_only_if_it_is_long(trained_blocks, loop_settings):
+    loop_settings(compile_after_seconds=60 * SECONDS_PER_STEP)
     model, _ = fitted(unknown(X, Y), None, epochs=5)
-    assert taken and not model._loop_memory.functions(model, "train_step")._by_size
+    assert trained_blocks and not model.step_cache.functions(model, "train_step").blocks
     model, _ = fitted(unknown(X, Y), None, epochs=6)
-    assert list(model._loop_memory.functions(model, "train_step")._by_size) == [10]
+    assert list(model.step_cache.functions(model, "train_step").blocks) == [10]
 
 
-def test_jit_compile_false_forbids_the_compiler(always, taken):
+def test_jit_compile_false_forbids_xla(always_loop, trained_blocks):
     model, _ = fitted(dataset(X, Y), None, compiled={"jit_compile": False})
-    assert taken and not any(
-        sized._compiled for sized in model._loop_memory.functions(model, "train_step")._by_size.values()
-    )
+    blocks = model.step_cache.functions(model, "train_step").blocks.values()
+    assert trained_blocks and not any(block.uses_xla for block in blocks)
 
 
-def test_a_callback_that_stops_at_a_batch_stops_there(always):
+def test_a_callback_that_stops_at_a_batch_stops_there(always_loop):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch == 4:
                 self.model.stop_training = True
 
-    ours, theirs = (fitted(dataset(X, Y), None, ordinary, callbacks=[Stop()]) for ordinary in (False, True))
-    same(ours, theirs)
+    ours, theirs = (fitted(dataset(X, Y), None, by_keras, callbacks=[Stop()]) for by_keras in (False, True))
+    assert_same_fit(ours, theirs)
     assert int(ours[0].optimizer.iterations) == 5
 
 
-def test_a_model_goes_on_on_other_streams(always):
+def test_a_model_can_be_fitted_on_one_stream_after_another(always_loop):
     model = klr.LinearRegression()
     model.compile()
     stock = klr.LinearRegression()

@@ -1,4 +1,4 @@
-"""Work on all cores comes back in order, a few items ahead and no more, and its errors are the caller's."""
+"""Work on all cores returns its results in order, runs a few items ahead, and passes its errors to the caller."""
 
 import concurrent.futures
 import os
@@ -15,13 +15,13 @@ ALL_CORES = pytest.mark.parametrize("cores", [1, 2, 4])
 
 
 @pytest.fixture
-def having(monkeypatch):
+def set_cores(monkeypatch):
     return lambda count: monkeypatch.setattr(threads, "cores", lambda: count)
 
 
 @ALL_CORES
-def test_results_come_in_the_order_of_the_items_whatever_they_take(cores, having):
-    having(cores)
+def test_results_come_in_the_order_of_the_items_however_long_each_takes(cores, set_cores):
+    set_cores(cores)
 
     def slow(item):
         time.sleep(0.004 if item % 3 == 0 else 0.0)
@@ -32,30 +32,30 @@ def test_results_come_in_the_order_of_the_items_whatever_they_take(cores, having
 
 @ALL_CORES
 @pytest.mark.parametrize("count", [0, 1, 2, 9])
-def test_few_items_and_none_are_all_there(count, cores, having):
-    having(cores)
+def test_few_items_or_none_give_as_many_results(count, cores, set_cores):
+    set_cores(cores)
     assert list(threads.in_order(str, range(count))) == [str(item) for item in range(count)]
 
 
 @ALL_CORES
-def test_no_more_than_a_few_items_are_taken_ahead(cores, having):
-    having(cores)
-    taken = []
+def test_only_a_few_items_are_read_ahead(cores, set_cores):
+    set_cores(cores)
+    started = []
 
     def items():
         for item in range(200):
-            taken.append(item)
+            started.append(item)
             yield item
 
     ahead = []
     for done in threads.in_order(lambda item: item, items()):
-        ahead.append(len(taken) - done)
+        ahead.append(len(started) - done)
     assert max(ahead) <= 2 * cores + 1
 
 
 @ALL_CORES
-def test_all_cores_work_at_once_and_no_more(cores, having):
-    having(cores)
+def test_as_many_items_as_cores_run_at_once(cores, set_cores):
+    set_cores(cores)
     barrier, lock = threading.Barrier(cores, timeout=10), threading.Lock()
     running, most = [], []
 
@@ -63,7 +63,7 @@ def test_all_cores_work_at_once_and_no_more(cores, having):
         with lock:
             running.append(item)
             most.append(len(running))
-        barrier.wait()  # broken, were they one after the other
+        barrier.wait()  # it breaks if they run one after the other
         with lock:
             running.remove(item)
 
@@ -72,24 +72,24 @@ def test_all_cores_work_at_once_and_no_more(cores, having):
 
 
 @ALL_CORES
-def test_an_error_of_the_work_reaches_the_caller_where_its_result_would_have_been(cores, having):
-    having(cores)
+def test_an_error_of_the_work_reaches_the_caller_in_place_of_its_result(cores, set_cores):
+    set_cores(cores)
 
     def work(item):
         if item == 5:
             raise ZeroDivisionError("row 5")
         return item
 
-    found = []
+    results = []
     with pytest.raises(ZeroDivisionError, match="row 5"):
-        for done in threads.in_order(work, range(50)):
-            found.append(done)
-    assert found == [0, 1, 2, 3, 4]
+        for result in threads.in_order(work, range(50)):
+            results.append(result)
+    assert results == [0, 1, 2, 3, 4]
 
 
 @ALL_CORES
-def test_an_error_of_the_items_reaches_the_caller(cores, having):
-    having(cores)
+def test_an_error_of_the_items_reaches_the_caller(cores, set_cores):
+    set_cores(cores)
 
     def items():
         yield from range(30)
@@ -100,8 +100,8 @@ def test_an_error_of_the_items_reaches_the_caller(cores, having):
 
 
 @ALL_CORES
-def test_who_stops_early_leaves_no_thread_behind(cores, having):
-    having(cores)
+def test_a_caller_that_stops_early_leaves_no_thread_behind(cores, set_cores):
+    set_cores(cores)
     before = threading.active_count()
     results = threads.in_order(lambda item: item, range(100))
     assert next(results) == 0
@@ -109,7 +109,7 @@ def test_who_stops_early_leaves_no_thread_behind(cores, having):
     assert threading.active_count() == before
 
 
-def test_blas_has_one_thread_within_and_as_many_as_before_after():
+def test_blas_has_one_thread_inside_and_its_old_number_afterwards():
     np.ones((2, 2)) @ np.ones((2, 2))
 
     def counts():
@@ -128,7 +128,7 @@ def test_blas_has_one_thread_within_and_as_many_as_before_after():
     assert counts() == before
 
 
-def test_cores_are_those_that_this_process_may_use(monkeypatch):
+def test_cores_counts_those_that_this_process_may_use(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
     assert threads.cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
@@ -138,8 +138,8 @@ def test_cores_are_those_that_this_process_may_use(monkeypatch):
     assert threads.cores() == 1
 
 
-def test_two_callers_at_once_do_not_mix_up_their_results(having):
-    having(2)
+def test_two_callers_at_once_get_their_own_results(set_cores):
+    set_cores(2)
 
     def caller(start):
         return list(threads.in_order(lambda item: item + start, range(100)))

@@ -1,11 +1,13 @@
 """LinearRegression: x @ kernel + bias, trained by gradient descent on a tape."""
 
 import warnings
+from typing import Any, NoReturn
 
 import keras
 import tensorflow as tf
 
 from keras_linreg.models.trained import TrainedModel
+from keras_linreg.utils.types import Batch
 
 
 @keras.saving.register_keras_serializable(package="keras_linreg")
@@ -18,20 +20,20 @@ class LinearRegression(TrainedModel):
     kernel -= learning_rate * d(loss)/d(kernel)
     ```
 
-    It takes what a Keras user has: NumPy arrays, tensors, sparse ones too, frames, dicts of named columns, `tf.data`,
-    `PyDataset`, generators; `x` of shape `(n,)` is one feature. Columns with names are matched by name. Inside another
-    model, and called as `model(x)`, it is the layer `x @ kernel + bias`: a preprocessor is no part of that.
+    It takes NumPy arrays, tensors, sparse tensors and matrices, frames, dicts of named columns, `tf.data` datasets,
+    `PyDataset`s and generators; `x` of shape `(n,)` is one feature. Columns with names are matched by name. Inside
+    another model, and called as `model(x)`, it is the layer `x @ kernel + bias`, without the preprocessor.
 
     Args:
         units: positive int, the number of outputs.
         use_bias: whether to fit an intercept.
-        kernel_initializer, bias_initializer: where the weights start, as in `keras.layers.Dense`.
+        kernel_initializer, bias_initializer: the initial weights, as in `keras.layers.Dense`.
         kernel_regularizer: a Keras regularizer of the kernel; the bias is never penalised.
         feature_names: a name for each column of the design; `None` takes them from the data (frames, dicts), from the
             preprocessor, or calls them x0, x1, ...
         preprocessor: an adapted `keras.utils.FeatureSpace`, a Keras layer or model from the user's columns to the
-            design. It runs in fit, evaluate, predict and the exported graph, ahead of the step; it is saved with the
-            model, and not trained.
+            design. It runs in fit, evaluate, predict and the exported graph, before the step. It is saved with the
+            model, and it is not trained.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras model.
 
     Attributes:
@@ -44,13 +46,13 @@ class LinearRegression(TrainedModel):
     >>> import keras_linreg as klr
     >>> x = np.linspace(-1, 1, 50)
     >>> model = klr.LinearRegression()
-    >>> model.compile(optimizer=keras.optimizers.SGD(0.5))  # compile() alone: SGD(0.01); either way SquaredError()
+    >>> model.compile(optimizer=keras.optimizers.SGD(0.5))  # the default: SGD(0.01)
     >>> history = model.fit(x, 2 * x + 1, batch_size=50, epochs=50, verbose=0)
     >>> print(f"{float(model.kernel[0, 0]):.3f} {float(model.bias[0]):.3f}")
     2.000 1.000
     """
 
-    def train_step(self, data):
+    def train_step(self, data: Batch) -> dict[str, Any]:
         """Take one step down the gradient of the loss on one batch, `(x, y)` or `(x, y, sample_weight)`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
 
@@ -68,22 +70,22 @@ class LinearRegression(TrainedModel):
         self.track_loss(loss, rows=tf.shape(y_pred)[0])
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
-    def report(self, *args, **kwargs):
-        """Refuse: weights that were descended to have no standard errors."""
-        raise self._has_no_errors("report")
+    def report(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: weights from gradient descent have no standard errors."""
+        raise self._no_standard_errors("report")
 
-    def predict_interval(self, *args, **kwargs):
-        """Refuse: weights that were descended to have no standard errors."""
-        raise self._has_no_errors("predict_interval")
+    def predict_interval(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: weights from gradient descent have no standard errors."""
+        raise self._no_standard_errors("predict_interval")
 
-    def diagnose(self, *args, **kwargs):
-        """Refuse: weights that were descended to have no standard errors."""
-        raise self._has_no_errors("diagnose")
+    def diagnose(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: weights from gradient descent have no standard errors."""
+        raise self._no_standard_errors("diagnose")
 
-    def _has_no_errors(self, method: str) -> ValueError:
+    def _no_standard_errors(self, method: str) -> ValueError:
         return ValueError(
-            f"`{method}` must be called on a model that was fitted exactly: weights that gradient descent has stopped "
-            "at have no standard errors. Fit keras_linreg.ExactLinearRegression on the same data, or take "
+            f"`{method}` must be called on a model that was fitted exactly: weights from gradient descent have no "
+            "standard errors. Fit keras_linreg.ExactLinearRegression on the same data, or call "
             "keras_linreg.RegressionReport.from_moments(keras_linreg.Moments.from_data(x, y)). "
             f"Received: a {type(self).__name__}."
         )

@@ -2,85 +2,123 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_linreg.data import Prepared, written_out
+from keras_linreg.data import Prepared, to_dense
 from keras_linreg.models.layer import Linear
 from keras_linreg.training import divergence, loop
+from keras_linreg.utils.keras_compat import is_call_of_fit
+from keras_linreg.utils.types import Data
 
 
 class LinearModel(Linear):
     """A linear model that evaluates and predicts as Keras does, on more kinds of data, and faster.
 
     Abstract: a subclass says how it is fitted.
+
+    Attributes:
+        prediction_dtype: the dtype of the batches of `predict`; `None` for Keras's: floatx, or the array's integers.
+        loop_settings: when blocks of steps run in one compiled call, and how large they are.
     """
 
-    # In which numbers of arrays are predicted of; `None`: as Keras makes them, floats in floatx.
-    dense_dtype: str | None = None
+    prediction_dtype: str | None = None
+    loop_settings = loop.LoopSettings()
+    step_cache: loop.StepCache  # of the present `compile`
 
     # Evaluating, predicting
 
     def evaluate(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        verbose="auto",
-        sample_weight=None,
-        steps=None,
-        callbacks=None,
-        return_dict=False,
-        **kwargs,
-    ):
+        x: Data = None,
+        y: Data = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Data = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Return loss and metrics as `keras.Model.evaluate` does, for every kind of data that `fit` takes.
 
-        Steps on data in memory run in one compiled call, or as with Keras, by the same rules as those of `fit`.
-        """
-        asked = {"verbose": verbose, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
-        how = {"batch_size": batch_size, "steps": steps}
-        if kwargs.get("_use_cached_eval_dataset"):  # fit's own call, on data that it has prepared
-            with loop.evaluating(self):
-                return super().evaluate(x, y, sample_weight=sample_weight, **how, **asked)
-        self._check_compiled("evaluate")
-        data = self._batched(self._prepare(x, y, sample_weight), batch_size)
-        given = {"x": data.x, "y": data.y, "sample_weight": data.sample_weight}
-        with loop.paused(self), divergence.naming_bad_batches(data):
-            run = loop.plan_evaluation(self, data, how | asked)
-            if run is not None:
-                given, how = run.given, {"steps": run.steps}
-            with loop.taking(self, run):
-                return super().evaluate(**given, **how, **asked)
+        Steps on data in memory run in one compiled call, or in Keras's own loop, by the same rules as in `fit`.
 
-    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        Raises:
+            ValueError: the model is not compiled.
+        """
+        arguments = {
+            "x": x,
+            "y": y,
+            "batch_size": batch_size,
+            "verbose": verbose,
+            "sample_weight": sample_weight,
+            "steps": steps,
+            "callbacks": callbacks,
+            "return_dict": return_dict,
+            **kwargs,
+        }
+        if is_call_of_fit(kwargs):
+            with loop.use_validation_loop(self):
+                return super().evaluate(**arguments)
+        self._check_compiled("evaluate")
+        data = self._keras_data(self._prepare(x, y, sample_weight), batch_size)
+        arguments |= {"x": data.x, "y": data.y, "sample_weight": data.sample_weight}
+        with loop.without_loop(self), divergence.explain_bad_batches(data):
+            block_loop = loop.plan_evaluation(self, data, arguments)
+            if block_loop is not None:
+                arguments |= block_loop.evaluate_arguments
+            with loop.use_loop(self, block_loop):
+                return super().evaluate(**arguments)
+
+    def predict(
+        self,
+        x: Data,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> np.ndarray:
         """Return the predictions, an array of shape `(n, units)`, for every kind of `x` that `fit` takes.
 
-        Without `batch_size` (or `steps`), batches of data in memory are as large as pays: predictions do not depend on
-        them. With a callback that watches batches, a `predict_step` of a subclass's own, or `jit_compile`, they are
-        Keras's 32 rows.
+        Without `batch_size` (or `steps`), data in memory come in large batches, which are faster: predictions do not
+        depend on the batch size. With a callback that watches batches, a `predict_step` of a subclass, or
+        `jit_compile`, batches have Keras's 32 rows.
         """
         data = self._prepare(x, targets=False)
-        asked = {"batch_size": batch_size, "steps": steps, "callbacks": callbacks}
-        inputs = loop.plan_prediction(self, data, asked, self.dense_dtype)
-        given = {"x": self._batched(data, batch_size).x} if inputs is None else inputs.given
-        with loop.paused(self), loop.handing(self, inputs), divergence.naming_bad_batches(data):
-            return super().predict(**asked | given, verbose=verbose)
+        arguments: dict[str, Any] = {"batch_size": batch_size, "steps": steps, "callbacks": callbacks}
+        batches = loop.plan_prediction(self, data, arguments, self.prediction_dtype)
+        if batches is None:
+            arguments["x"] = self._keras_data(data, batch_size).x
+        else:
+            arguments |= batches.predict_arguments
+        with (
+            loop.without_loop(self),
+            loop.use_prediction_batches(self, batches),
+            divergence.explain_bad_batches(data),
+        ):
+            return super().predict(**arguments, verbose=verbose)
 
-    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
-        """Return loss and metrics of one batch, as `keras.Model.test_on_batch` does."""
+    def test_on_batch(self, x: Data, y: Data = None, sample_weight: Data = None, return_dict: bool = False) -> Any:
+        """Return loss and metrics of one batch, as `keras.Model.test_on_batch` does.
+
+        Raises:
+            ValueError: the model is not compiled.
+        """
         self._check_compiled("test_on_batch")
         data = self._prepare(x, y, sample_weight)
-        with loop.paused(self):
-            return super().test_on_batch(written_out(data.x), data.y, data.sample_weight, return_dict)
+        with loop.without_loop(self):
+            return super().test_on_batch(to_dense(data.x), data.y, data.sample_weight, return_dict)
 
-    def predict_on_batch(self, x):
+    def predict_on_batch(self, x: Data) -> np.ndarray:
         """Return the predictions for one batch, an array of shape `(n, units)`."""
         data = self._prepare(x, targets=False)
-        with loop.handing(self, None):
-            return super().predict_on_batch(written_out(data.x))
+        with loop.use_prediction_batches(self, None):
+            return super().predict_on_batch(to_dense(data.x))
 
-    def _batched(self, data: Prepared, batch_size) -> Prepared:
-        """Return prepared data as Keras is given them; Keras cuts arrays into batches, and casts them to floatx."""
+    def _keras_data(self, data: Prepared, batch_size: int | None) -> Prepared:
+        """Return prepared data as Keras's loop is to read them: it cuts arrays into batches, and casts to floatx."""
         return data
 
     def _check_compiled(self, method: str) -> None:
@@ -92,35 +130,33 @@ class LinearModel(Linear):
 
     # What Keras's loops call
 
-    test_function: Any
-    predict_function: Any
+    test_function: Any  # a function, or None until it is made
+    predict_function: Any  # a function, or None until it is made
 
-    def make_test_function(self, force=False):
-        """Compile the test step as Keras does; a loop may take it in its place."""
+    def make_test_function(self, force: bool = False) -> None:
+        """Compile the test step as Keras does, in a function that asks the active loop first."""
         if self.test_function is None or force:
             super().make_test_function(force)
-            self.test_function = loop.taken(self, self.test_function)
+            self.test_function = loop.loop_test_function(self, self.test_function)
 
-    def make_predict_function(self, force=False):
-        """Compile the predict step as Keras does; its batches may be handed to it past Keras's iterator."""
+    def make_predict_function(self, force: bool = False) -> None:
+        """Compile the predict step as Keras does, in a function that may read batches past Keras's iterator."""
         if self.predict_function is None or force:
             super().make_predict_function(force)
-            self.predict_function = loop.handed(self, self.predict_function)
+            self.predict_function = loop.loop_predict_function(self, self.predict_function)
 
-    def reset_metrics(self):
-        """Reset loss and metrics as Keras does; a loop may do so itself, in its first step of an epoch."""
-        run = loop.running(self)
-        if run is None or run.aside or not tf.executing_eagerly() or not run.begin_epoch():
+    def reset_metrics(self) -> None:
+        """Reset loss and metrics, unless the active loop resets them in its next block."""
+        block_loop = loop.active_loop(self) if tf.executing_eagerly() else None
+        if block_loop is None or not block_loop.begin_epoch():
             super().reset_metrics()
 
-    def get_metrics_result(self):
-        """Return loss and metrics as Keras does, of the loop that takes the steps, if there is one."""
-        run = loop.running(self)
-        if run is None or run.aside or not tf.executing_eagerly():
-            return super().get_metrics_result()
-        return run.logs or super().get_metrics_result()
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return loss and metrics, those of the active loop if it has some."""
+        block_loop = loop.active_loop(self) if tf.executing_eagerly() else None
+        return (block_loop.logs if block_loop is not None else None) or super().get_metrics_result()
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Update the metrics and return their results, as `keras.Model.compute_metrics` does, for `y` of any rank."""
         if getattr(getattr(y, "shape", None), "rank", 0) is None:  # traced for (n,) and (n, 1) alike
             y = ops.reshape(y, ops.shape(y_pred))

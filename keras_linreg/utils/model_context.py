@@ -1,4 +1,4 @@
-"""What is said of a model in one thread, and not on the model itself."""
+"""A value that a model has for a while, in one thread only."""
 
 import contextlib
 import contextvars
@@ -8,19 +8,23 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class PerModel(Generic[T]):
-    """A value for each model, and in each thread its own: one may predict while another fits."""
+class ModelContext(Generic[T]):
+    """A value for each model, separate in each thread: one thread may predict while another one fits.
+
+    Args:
+        name: the name of the context variable, for debugging.
+    """
 
     def __init__(self, name: str):
         self._values: contextvars.ContextVar[dict[int, T | None]] = contextvars.ContextVar(name)
 
-    def of(self, model) -> T | None:
-        """Return the model's value in this thread."""
+    def get(self, model: object) -> T | None:
+        """Return the value of the model in this thread, or `None`."""
         return self._values.get({}).get(id(model))
 
     @contextlib.contextmanager
-    def set(self, model, value: T | None) -> Iterator[None]:
-        """Have the model have a value in this thread for a while."""
+    def use(self, model: object, value: T | None) -> Iterator[None]:
+        """Set the value of the model in this thread until the `with` block ends."""
         token = self._values.set({**self._values.get({}), id(model): value})
         try:
             yield

@@ -1,63 +1,90 @@
-"""Where data, or the weights that a fit began with, are NaN, infinite, or too large for their dtype."""
+"""Finds numbers in data, or in the weights before a fit, that are NaN, infinite, or too large for their dtype."""
 
 import itertools
 import time
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from keras_linreg.data import Prepared, finite_part, first_bad, is_finite
+from keras_linreg.data import Prepared, first_bad, float_numbers, is_finite
 from keras_linreg.training.divergence.watch import Watch
+from keras_linreg.utils.types import Data
 
-SECONDS_TO_LOOK = 5.0  # an endless stream is not read again for as long as it was trained on
+MAX_SECONDS = 5.0  # an endless stream would otherwise be read again for as long as it was trained on
 
 
-def in_data(data: Prepared, watch: Watch) -> str | None:
-    """Look for NaN and infinity in the data that the fit has seen, for some seconds; return where they are."""
-    seen = 1 + watch.steps
-    deadline = time.monotonic() + SECONDS_TO_LOOK
-    for number, x, y, sample_weight in itertools.islice(data.again(), seen):
+def find_in_data(data: Prepared, watch: Watch) -> str | None:
+    """Read the training data again, for some seconds; return the error message for the first bad number, or `None`.
+
+    Args:
+        data: the training data.
+        watch: of the fit; it knows how many batches the fit has seen.
+    """
+    names = watch.model.feature_names or []
+    deadline = time.monotonic() + MAX_SECONDS
+    for number, x, y, sample_weight in itertools.islice(data.again(), 1 + watch.steps):
         if time.monotonic() > deadline:
             break
-        why = _bad_batch(number, x, y, sample_weight, watch.model.compute_dtype, watch.model.feature_names)
-        if why:
-            return why
+        message = _bad_number_message(number, x, y, sample_weight, watch.model.compute_dtype, names)
+        if message:
+            return message
     return None
 
 
-def refuse_bad_numbers(data: Prepared, dtype: str, names) -> None:
-    """Refuse NaN and infinity in data in memory, before anything is built on them."""
+def refuse_bad_numbers(data: Prepared, dtype: str, names: Sequence[str]) -> None:
+    """Check data in memory before a model is built on them.
+
+    Args:
+        data: arrays.
+        dtype: in which the model computes with `x`.
+        names: of the columns of `x`.
+
+    Raises:
+        ValueError: a number of `x` or `y` is NaN, infinite, or too large for its dtype.
+    """
     _, x, y, sample_weight = next(data.again())
     with np.errstate(over="ignore"):
-        good = is_finite(x, dtype) and is_finite(y, keras.config.floatx())
-        why = None if good else _bad_batch(None, x, y, sample_weight, dtype, names)
-    if why:
-        raise ValueError(why)
+        if is_finite(x, dtype) and is_finite(y, keras.config.floatx()):
+            return
+        message = _bad_number_message(None, x, y, sample_weight, dtype, names)
+    if message:
+        raise ValueError(message)
 
 
-def in_weights(model, watch: Watch) -> str | None:
-    """Return which weight was NaN or infinite before the first step."""
+def find_in_start_weights(watch: Watch) -> str | None:
+    """Return the error message for a weight that was NaN or infinite before the first step, or `None`."""
+    names = watch.model.feature_names
     for variable, value in zip(watch.weights, watch.start, strict=True):
-        bad = ~np.isfinite(finite_part(value))
-        if bad.any():
-            at = np.unravel_index(int(np.argmax(bad)), bad.shape)
-            names = model.feature_names
-            of = f" of column {names[at[0]]!r}" if variable.name == "kernel" and names and at else ""
+        is_bad = ~np.isfinite(float_numbers(value))
+        if is_bad.any():
+            index = np.unravel_index(int(np.argmax(is_bad)), is_bad.shape)
+            column = f" of column {names[index[0]]!r}" if variable.name == "kernel" and names and index else ""
             return (
-                f"The weights must be finite before a fit. Received: {np.asarray(value)[at]} in {variable.name!r}{of}."
+                "The weights must be finite before a fit. "
+                f"Received: {np.asarray(value)[index]} in {variable.name!r}{column}."
             )
     return None
 
 
-def _bad_batch(number, x, y, sample_weight, dtype: str, names) -> str | None:
-    """Return what is not finite in a batch, or in all the data where there is no number."""
+def _bad_number_message(
+    batch: int | None, x: Data, y: Data, sample_weight: Data, dtype: str, names: Sequence[str]
+) -> str | None:
+    """Return the error message for the first bad number of a batch, or `None`.
+
+    Args:
+        batch: its number; `None` if it is all the data.
+        x, y, sample_weight: of the batch.
+        dtype: in which the model computes with `x`.
+        names: of the columns of `x`.
+    """
     for name, array in (("x", x), ("y", y), ("sample_weight", sample_weight)):
         place = first_bad(array, dtype if name == "x" else keras.config.floatx())
         if place is None:
             continue
         row, column, value = place
-        where = f"row {row}" if number is None else f"row {row} of batch {number}"
+        where = f"row {row}" if batch is None else f"row {row} of batch {batch}"
         if name == "x":
-            return f"`x` must be finite. Received: {value} in column {names[column]!r}, {where}."
+            where = f"column {names[column]!r}, {where}"
         return f"`{name}` must be finite. Received: {value} in {where}."
     return None

@@ -1,116 +1,126 @@
-"""A model's weights over a fit, and the sign that it went astray: a loss that is not finite."""
+"""Watch: keeps a model's weights during a fit, and notices a loss that is not finite."""
 
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_linreg.utils.model_context import PerModel
+from keras_linreg.data import Schema
+from keras_linreg.training.divergence.watched_model import WatchedModel
+from keras_linreg.utils.keras_compat import variable_reader
+from keras_linreg.utils.model_context import ModelContext
 
 
 class NonFiniteLoss(Exception):
-    """The loss of a call of the train function was NaN or infinite."""
+    """The loss is NaN or infinite after a call of the train function."""
 
 
 class Watch:
-    """Remembers the weights of a model over a fit, and the optimizer's state before it, so that they can be put back.
+    """Keeps a model's weights during a fit, and the optimizer's state before it, so that they can be restored.
 
-    Put back are the weights before the last call whose loss was finite: those of the call that failed may be finite and
-    yet too large for any loss.
+    The watch notices trouble by a loss of NaN or infinity alone: bad data lead to it, too. So it costs a read of each
+    weight and one comparison in each call of the train function, however large the data are.
 
-    A loss of NaN or infinity is the one sign of every trouble, bad data included, and the only one looked for: it costs
-    a read of each weight and one comparison a call of the train function, whatever the size of the data.
+    It restores the weights before the last call whose loss was finite. The weights before the call that failed may be
+    finite, and yet too large for a finite loss.
+
+    Args:
+        model: built, with its optimizer.
+        schema: the inputs that the model took before this fit; by default those that it takes now.
+
+    Attributes:
+        start: the values of `weights` before the fit.
+        calls: calls of the train function so far, or single steps.
+        steps: steps so far.
     """
 
-    def __init__(self, model: keras.Model, schema=None):
+    def __init__(self, model: WatchedModel, schema: Schema | None = None):
         self.model = model
         self.schema = schema or model.schema
         self.weights = model.weights
-        self._reads = [reader_of(variable) for variable in self.weights]
         self.optimizer_variables = model.optimizer.variables if model.optimizer.built else []
-        self.start = self.latest = self.previous = self._read()
-        self.optimizer_start = [reader_of(variable)() for variable in self.optimizer_variables]
-        self.calls = 0  # of the train function, or single steps
+        self._weight_readers = [variable_reader(variable) for variable in self.weights]
+        # The values before the fit, before the last call, and before the call ahead of it.
+        self.start = self._latest = self._previous = self._read_weights()
+        self._optimizer_start = [variable_reader(variable)() for variable in self.optimizer_variables]
+        self.calls = 0
         self.steps = 0
-        self._changed: list = []
-        self._reads_of_all: list = []
+        self._changing_variables: list[keras.Variable] = []
+        self._changing_readers: list[Callable[[], tf.Tensor]] = []
 
-    def before_step(self) -> None:
-        """Keep the weights of the last two calls."""
-        self.previous, self.latest = self.latest, self._read()
+    def before_call(self) -> None:
+        """Keep the weights before a call of Keras's train function."""
+        self._previous, self._latest = self._latest, self._read_weights()
         self.calls += 1
         self.steps += self.model.steps_per_execution
 
-    def after_step(self, logs) -> None:
-        """Stop the fit where the loss, a mean since the epoch began, is not finite."""
+    def after_step(self, logs: Any) -> None:
+        """Raise `NonFiniteLoss` if the loss, a mean since the epoch began, is not finite."""
         loss = logs.get("loss") if isinstance(logs, dict) else None
         if loss is not None and not math.isfinite(loss):
             raise NonFiniteLoss(str(float(loss)))
 
     def before_block(self, steps: int) -> tuple:
-        """Do as `before_step`, and return all that steps change, to `rewind` to."""
-        changed = [*self.weights, *self.optimizer_variables, *self.model.metrics_variables]
-        if len(changed) != len(self._changed):
-            self._changed, self._reads_of_all = changed, [reader_of(variable) for variable in changed]
-        kept = self.latest, self.previous, self.calls, self.steps
-        values = [read() for read in self._reads_of_all]
-        self.previous, self.latest = self.latest, values[: len(self.weights)]
+        """Keep the weights before a block of steps; return the state of all variables, for `rewind`."""
+        variables = [*self.weights, *self.optimizer_variables, *self.model.metrics_variables]
+        if len(variables) != len(self._changing_variables):
+            self._changing_variables = variables
+            self._changing_readers = [variable_reader(variable) for variable in variables]
+        counters = self._latest, self._previous, self.calls, self.steps
+        values = [read() for read in self._changing_readers]
+        self._previous, self._latest = self._latest, values[: len(self.weights)]
         self.calls += 1
         self.steps += steps
-        return values, *kept
+        return values, *counters
 
-    def rewind(self, kept: tuple) -> None:
-        """Make everything what it was before a block."""
-        values, self.latest, self.previous, self.calls, self.steps = kept
-        _assign(self._changed, values)
+    def rewind(self, state: tuple) -> None:
+        """Undo a block: restore the state that `before_block` has returned."""
+        values, self._latest, self._previous, self.calls, self.steps = state
+        _assign(self._changing_variables, values)
 
     def restore_start(self) -> None:
-        """Make the model what it was before the fit."""
+        """Restore the model as it was before the fit."""
         self.model.set_schema(self.schema)
         _assign(self.weights, self.start)
-        _assign(self.optimizer_variables, self.optimizer_start)
+        _assign(self.optimizer_variables, self._optimizer_start)
 
     def restore_finite(self) -> None:
-        """Give the model the last weights of a finite loss; the optimizer's moments, which went astray, start over."""
-        _assign(self.weights, self.previous)
-        for variable, value in zip(self.optimizer_variables, self.optimizer_start, strict=True):
-            if variable.name != "learning_rate":  # the user's, or a callback's
+        """Restore the weights before the last call with a finite loss.
+
+        The optimizer gets its state before the fit, because its momentum has diverged, too; but it keeps the learning
+        rate, which the user or a callback has set.
+        """
+        _assign(self.weights, self._previous)
+        for variable, value in zip(self.optimizer_variables, self._optimizer_start, strict=True):
+            if variable.name != "learning_rate":
                 variable.assign(value)
 
-    def _read(self) -> list[tf.Tensor]:
-        return [read() for read in self._reads]
+    def _read_weights(self) -> list[tf.Tensor]:
+        return [read() for read in self._weight_readers]
 
 
-watches = PerModel[Watch]("watches")
-watch_of = watches.of
+_watches = ModelContext[Watch]("watches")
+active_watch = _watches.get
+use_watch = _watches.use
 
 
-def _assign(variables, values) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+def with_watch(model: WatchedModel, keras_function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return Keras's train function, with the model's active watch around each call."""
 
-
-def reader_of(variable: keras.Variable) -> Callable[[], tf.Tensor]:
-    """Return a function that reads a variable; what it returns is not changed by later steps."""
-    value = variable.value
-    if type(value).__name__ == "ResourceVariable":
-        # The op itself: the methods around it cost more than the read, and this is done at every step.
-        return functools.partial(tf.raw_ops.ReadVariableOp, resource=value.handle, dtype=value.dtype)
-    return functools.partial(tf.identity, value)
-
-
-def watched(model: keras.Model, function: Callable) -> Callable:
-    """Return Keras's train function with the model's watch, if it has one, around each call."""
-
-    def train_function(iterator):
-        watch = watch_of(model)
+    def train_function(iterator: Iterator) -> Any:
+        watch = active_watch(model)
         if watch is None:
-            return function(iterator)
-        watch.before_step()
-        logs = function(iterator)
+            return keras_function(iterator)
+        watch.before_call()
+        logs = keras_function(iterator)
         watch.after_step(logs)
         return logs
 
     return train_function
+
+
+def _assign(variables: Iterable[keras.Variable], values: Iterable[tf.Tensor]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
