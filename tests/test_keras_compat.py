@@ -198,7 +198,7 @@ def test_keras_keeps_when_callbacks_save_where_the_loop_looks(tmp_path):
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "a.keras")
     backup = keras.callbacks.BackupAndRestore(tmp_path / "b")
     assert checkpoint.save_freq == "epoch"
-    assert getattr(backup, "save_freq", getattr(backup, "_save_freq", None)) == "epoch"
+    assert backup.save_freq == "epoch"
 
 
 def test_every_hook_has_a_canary():

@@ -145,7 +145,9 @@ class Counts(kt.RandomSearch):
 
 
 @pytest.mark.parametrize(("kind", "expected"), [(kt.RandomSearch, [(0, 10)]), (Counts, [(i, 1) for i in range(10)])])
-def test_trials_run_in_blocks_unless_the_tuner_looks_at_batches(always_loop, trained_blocks, tmp_path, tutorial, kind, expected):
+def test_trials_run_in_blocks_unless_the_tuner_looks_at_batches(
+    always_loop, trained_blocks, tmp_path, tutorial, kind, expected
+):
     hypermodel = klr.HyperLinearRegression(learning_rate=0.01, optimizer="sgd", momentum=0.0, l2=0.0, batch_size=8)
     search = kind(hypermodel, max_trials=1, objective="val_loss", directory=tmp_path)
     search.search(*tutorial, epochs=2, validation_split=0.2, verbose=0)

@@ -8,7 +8,7 @@ from keras_linreg.export.model_interface import ServableModel
 from keras_linreg.export.training_data import means_and_deviations
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments.moments import Moments
-from keras_linreg.utils.keras_compat import is_ours
+from keras_linreg.utils.keras_compat import is_package_method
 from keras_linreg.utils.types import Array
 from keras_linreg.utils.warnings import warn_user
 
@@ -50,7 +50,7 @@ def predictions_fit_float32(model: ServableModel, input_dtype: str, moments: Mom
     """
     if moments is None or model.preprocessor is not None or input_dtype != "float32":
         return False
-    if not is_ours(model, "call"):
+    if not is_package_method(model, "call"):
         return False
     means, deviations = (part[: len(moments.feature_names)] for part in means_and_deviations(moments))
     kernel = model.kernel.numpy()
