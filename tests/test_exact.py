@@ -189,9 +189,9 @@ def test_validation_split_holds_out_the_last_rows(table):
     assert history["val_loss"][0] == pytest.approx((residual[60:] ** 2).mean(), rel=1e-9)
 
 
-@pytest.mark.parametrize("units", [1, 3])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("l2", [0.0, 0.03])
+@pytest.mark.parametrize(
+    ("units", "weighted", "l2"), [(1, False, 0.0), (3, True, 0.0), (1, True, 0.03), (3, False, 0.03)]
+)
 def test_the_tape_model_run_long_reaches_the_same_weights(units, weighted, l2, float64):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(64, 3))

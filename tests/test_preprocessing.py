@@ -11,8 +11,9 @@ import keras_linreg as klr
 
 
 def compiled(space, **arguments):
+    """A model whose steps run eagerly: the preprocessor runs before them, and nothing is compiled for a few steps."""
     model = klr.LinearRegression(preprocessor=space, **arguments)
-    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    model.compile(optimizer=keras.optimizers.SGD(0.1), run_eagerly=True)
     return model
 
 
