@@ -1,4 +1,4 @@
-"""Every callback that the installed Keras ships runs with the model; a new one fails here until it is tried."""
+"""Every callback of the installed Keras works with the model; a new one fails here until it has a test."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ ABSTRACT = {"Callback", "CallbackList"}
 
 
 def build(name, folder):
-    """Return the callback, made as its users make it."""
+    """Return the callback, with the arguments that a user would give it."""
     shipped = keras.callbacks
     return {
         "BackupAndRestore": lambda: shipped.BackupAndRestore(folder / "backup"),
@@ -35,7 +35,7 @@ def build(name, folder):
 
 
 def effect(name, model, history, folder):
-    """Return whether the callback did what it is for."""
+    """Return whether the callback had its effect."""
     losses = history["loss"]
     return {
         "BackupAndRestore": lambda: not (folder / "backup" / "latest.weights.h5").exists(),
@@ -64,7 +64,7 @@ SHIPPED = sorted(
 )
 
 
-@pytest.mark.filterwarnings("ignore:Could not reach RemoteMonitor")  # nothing listens there, and that is its own matter
+@pytest.mark.filterwarnings("ignore:Could not reach RemoteMonitor")  # there is no server at that port
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_callback_of_keras_runs_and_has_its_effect(name, tmp_path):
     model = klr.LinearRegression()
@@ -75,7 +75,7 @@ def test_every_callback_of_keras_runs_and_has_its_effect(name, tmp_path):
     assert effect(name, model, history.history, tmp_path)
 
 
-def test_a_killed_fit_goes_on_from_its_backup(tmp_path):
+def test_a_killed_fit_continues_from_its_backup(tmp_path):
     class Kill(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
@@ -105,7 +105,7 @@ def test_the_progress_bar_shows_the_loss(capsys):
     model = klr.LinearRegression()
     model.compile(metrics=["mae"])
     model.fit(X, Y, epochs=2, verbose=2)
-    said = capsys.readouterr().out
-    assert "Epoch 2/2" in said
-    assert "loss:" in said
-    assert "mae:" in said or "mean_absolute_error:" in said
+    printed = capsys.readouterr().out
+    assert "Epoch 2/2" in printed
+    assert "loss:" in printed
+    assert "mae:" in printed or "mean_absolute_error:" in printed

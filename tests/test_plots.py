@@ -1,3 +1,5 @@
+"""The pictures of a fit and of its training show the numbers that they are given."""
+
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
@@ -34,7 +36,7 @@ def test_fitted_line_gives_each_output_its_colour_and_its_name(ax):
     np.testing.assert_allclose(points_of(ax, 1)[:, 1], y[:, 1])
 
 
-def test_actual_vs_predicted_puts_what_was_observed_on_x_and_a_diagonal_between_equal_axes(ax):
+def test_actual_vs_predicted_has_observations_on_x_equal_axes_and_their_diagonal(ax):
     plots.actual_vs_predicted(ax, [1.0, 2.0, 3.0], [[1.5], [2.5], [9.0]], unit="price")
     np.testing.assert_allclose(points_of(ax), [[1, 1.5], [2, 2.5], [3, 9]])
     assert ax.get_xlim() == ax.get_ylim()
@@ -64,7 +66,7 @@ def test_actual_vs_predicted_names_outputs_while_their_colours_can_be_told_apart
         ([-5.0, 80, 3], "linear"),
     ],
 )
-def test_loss_curve_is_logarithmic_where_that_shows_more(ax, loss, scale):
+def test_loss_curve_is_logarithmic_if_positive_losses_span_a_factor_of_ten(ax, loss, scale):
     plots.loss_curve(ax, [1, 2, 3], loss)
     assert ax.get_yscale() == scale
     np.testing.assert_allclose(ax.lines[0].get_ydata(), loss)
@@ -77,7 +79,7 @@ def test_loss_curve_shows_a_single_epoch_as_a_point(ax):
     assert low < 7 < high
 
 
-def test_loss_curve_joins_validation_epochs_over_those_without_and_leaves_out_what_is_not_finite(ax):
+def test_loss_curve_connects_the_epochs_with_a_finite_loss(ax):
     nan = float("nan")
     plots.loss_curve(ax, [1, 2, 3, 4], [4, 3, 2, np.inf], [nan, 5, nan, 4.5])
     np.testing.assert_allclose(ax.lines[0].get_xdata(), [1, 2, 3])
@@ -116,12 +118,12 @@ def test_any_column_name_can_be_a_label(name):
         (lambda ax: plots.loss_curve(ax, [1], [1], [1, 2]), "`epochs` and `val_loss`.*1 and 2"),
     ],
 )
-def test_shapes_that_do_not_match_are_an_error_that_names_them(ax, draw, words):
+def test_an_error_names_the_arguments_that_differ_in_size(ax, draw, words):
     with pytest.raises(ValueError, match=words):
         draw(ax)
 
 
-def test_padded_range_lets_the_others_reach_only_so_far_and_skips_what_is_not_finite():
+def test_padded_range_limits_the_reach_of_the_others_and_skips_values_that_are_not_finite():
     low, high = plots.padded_range([0, 10, np.nan], [5, 1e9, np.inf], reach=0.5)
     assert -2 < low < 0 and 15 < high < 17
     low, high = plots.padded_range([3.0, 3.0])
@@ -129,7 +131,7 @@ def test_padded_range_lets_the_others_reach_only_so_far_and_skips_what_is_not_fi
     assert plots.padded_range([np.nan]) == (0, 1)
 
 
-def test_save_gif_holds_its_last_frame_and_draws_them_all(tmp_path):
+def test_save_gif_draws_each_step_and_shows_the_last_one_longer(tmp_path):
     picture, (ax,) = plots.figure()
     steps = (plots.fitted_line(ax.clear() or ax, [0, 1], [0, 1], [0, 1], [0, slope]) for slope in (0, 1, 2))
     plots.save_gif(tmp_path / "a.gif", picture, steps, dpi=50)

@@ -1,3 +1,5 @@
+"""The pictures of a report, of intervals and of diagnostics show the numbers of the fit."""
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -5,23 +7,23 @@ from scipy import stats
 
 import keras_linreg as klr
 from keras_linreg import plots
-from keras_linreg.inference import residual_statistics
+from keras_linreg.inference.diagnostics import diagnose
 
 RNG = np.random.default_rng(0)
 
 
 def axes(panels=1):
-    found = plots.figure(panels=panels, columns=min(panels, 2))[1]
-    return found if panels > 1 else found[0]
+    _, panels = plots.figure(panels=panels, columns=min(panels, 2))
+    return panels if len(panels) > 1 else panels[0]
 
 
 def drawn(ax):
-    """Draw it all, as a file would be, and return the texts in the picture."""
+    """Draw the figure, as `savefig` does, and return its texts."""
     ax.figure.canvas.draw()
     return [text.get_text() for text in ax.texts]
 
 
-def test_coefficients_stand_in_order_each_with_its_interval():
+def test_coefficients_are_in_order_each_with_its_interval():
     ax = axes()
     params, limits = [1.0, -2.0, 0.1], [[0.5, 1.5], [-3.0, -1.0], [-1.0, 1.2]]
     plots.coefficients(ax, ["_a", "b$c", "a name of far more letters than fit"], params, limits, level=0.9)
@@ -34,7 +36,9 @@ def test_coefficients_stand_in_order_each_with_its_interval():
     np.testing.assert_allclose(actual=segments[:, :, 0], desired=limits)
     np.testing.assert_allclose(actual=segments[:, 0, 1], desired=[0, 1, 2])
     colours = ax.collections[0].get_colors()
-    assert (colours[0] == colours[1]).all() and (colours[0] != colours[2]).any()  # what holds zero is fainter
+    assert (colours[0] == colours[1]).all() and (
+        colours[0] != colours[2]
+    ).any()  # an interval that holds zero is fainter
 
 
 def test_a_coefficient_without_an_interval_is_a_hollow_point():
@@ -55,7 +59,7 @@ def test_bands_lie_between_their_limits_in_any_order_of_x():
 
 
 @pytest.mark.parametrize("draw", [plots.residuals_vs_fitted, plots.normal_qq, plots.scale_location])
-def test_points_are_drawn_where_they_are_and_named(draw):
+def test_points_are_drawn_and_labelled(draw):
     ax = axes()
     x, y = RNG.normal(size=(2, 40))
     y[3] = np.nan  # a row of leverage 1
@@ -105,7 +109,7 @@ def test_contours_are_where_cooks_distance_is_a_half_and_one(rank):
     assert set(drawn(ax)) == {"0.5", "1"}
 
 
-def test_no_contours_are_drawn_where_nobody_comes_near_them():
+def test_no_contours_are_drawn_far_from_all_points():
     ax = axes()
     plots.residuals_vs_leverage(ax, np.full(50, 0.01), RNG.normal(size=50), 3)
     assert drawn(ax) == []
@@ -116,17 +120,17 @@ def test_four_panels_of_a_fit(labels):
     four = axes(4)
     n = 30
     residuals = RNG.normal(size=n)
-    found = plots.diagnostics(four, np.arange(n), residuals, residuals / 2, np.full(n, 0.1), 2, labels=labels)
-    assert [ax.get_title(loc="left") for ax in found] == [
+    panels = plots.diagnostics(four, np.arange(n), residuals, residuals / 2, np.full(n, 0.1), 2, labels=labels)
+    assert [ax.get_title(loc="left") for ax in panels] == [
         "Residuals vs fitted",
         "Normal Q-Q",
         "Scale-location",
         "Residuals vs leverage",
     ]
-    qq = found[1].collections[0].get_offsets()
+    qq = panels[1].collections[0].get_offsets()
     np.testing.assert_allclose(actual=qq[:, 1], desired=np.sort(residuals / 2))
     np.testing.assert_allclose(actual=qq[:, 0], desired=stats.norm.ppf((np.arange(n) + 0.5) / n))
-    assert all(("row one" in drawn(ax)) == (labels is not None) for ax in found)
+    assert all(("row one" in drawn(ax)) == (labels is not None) for ax in panels)
 
 
 @pytest.mark.parametrize(
@@ -141,12 +145,12 @@ def test_four_panels_of_a_fit(labels):
         (lambda ax: plots.diagnostics([ax], [0.0], [0.0], [0.0], [0.0], 1), "axes"),
     ],
 )
-def test_arguments_that_do_not_fit_together_are_named(call, argument):
+def test_an_error_names_the_argument_that_differs_in_size(call, argument):
     with pytest.raises(ValueError, match=rf"`{argument}`.*Received"):
         call(axes())
 
 
-# From the report
+# Of a model
 
 
 @pytest.fixture(scope="module")
@@ -167,25 +171,27 @@ def test_a_report_draws_its_coefficients(stackloss):
     assert "80 %" in ax.get_xlabel()
 
 
-def test_a_picture_ends_a_notebooks_cell_and_opens_no_window(stackloss):
+def test_a_notebook_shows_a_picture_and_there_is_no_window(stackloss):
     picture = stackloss[0].report().plot()
     assert picture._repr_png_().startswith(b"\x89PNG")
-    with pytest.raises(AttributeError, match="`savefig|no window"):
+    with pytest.raises(AttributeError, match="no window. Save it by `.savefig"):
         picture.show()
 
 
-def test_diagnostics_draw_the_panels_and_name_the_most_influential_rows(stackloss, monkeypatch):
+def test_diagnostics_draw_the_panels_and_label_the_most_influential_rows(stackloss):
     model, x, y = stackloss
-    monkeypatch.setattr(residual_statistics, "SAMPLE_ROWS", 12)
-    found = model.diagnose((x, y), k=4)
-    four = found.plot().axes
+    batch = np.asarray(x), np.asarray(y)[:, None], None
+    diagnostics = diagnose(model.fitted.estimate, [batch], most_rows=4, sample_rows=12)
+    four = diagnostics.plot().axes
     points = four[3].collections[0].get_offsets()
     assert 12 <= len(points) <= 16  # the sample, and the influential rows that it lacks
     names = [text for text in drawn(four[3]) if text not in ("0.5", "1")]
-    assert names == [str(row) for row in found.rows[:3]]
-    worst = points[np.abs(points[:, 0] - found.leverage[0]).argmin()]
-    np.testing.assert_allclose(actual=worst[1] ** 2 / 4 * worst[0] / (1 - worst[0]), desired=found.cooks_distance[0])
-    (ax,) = found.plot_actual_vs_predicted().axes
+    assert names == [str(row) for row in diagnostics.rows[:3]]
+    worst = points[np.abs(points[:, 0] - diagnostics.leverage[0]).argmin()]
+    np.testing.assert_allclose(
+        actual=worst[1] ** 2 / 4 * worst[0] / (1 - worst[0]), desired=diagnostics.cooks_distance[0]
+    )
+    (ax,) = diagnostics.plot_actual_vs_predicted().axes
     assert len(ax.collections[0].get_offsets()) == 12
 
 
@@ -218,9 +224,9 @@ def test_a_line_is_drawn_through_points_that_lack_some_numbers():
     x[3] = np.nan
     (ax,) = model.report().plot_line(x, np.arange(10.0)).axes
     assert np.isfinite(ax.lines[0].get_ydata()).all()
-    for given in ((x, None), (None, x)):
+    for arguments in ((x, None), (None, x)):
         with pytest.raises(ValueError, match="`x` and `y` must be given together"):
-            model.report().plot_line(*given)
+            model.report().plot_line(*arguments)
     with pytest.raises(ValueError, match="`x` must have at least one finite number"):
         model.report().plot_line(np.full(3, np.nan), np.arange(3.0))
 

@@ -1,4 +1,4 @@
-"""Where float32 suffices for a served model, and where it would spoil the numbers of a request."""
+"""Whether float32 suffices for a served model, and whether it would spoil the numbers of a request."""
 
 import numpy as np
 import tensorflow as tf

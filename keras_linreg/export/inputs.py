@@ -55,7 +55,7 @@ class ServedInputs:
         return columns if self.named else columns["features"]
 
     def check_columns(self, inputs: Any) -> Any:
-        """Return the columns, and refuse a request whose columns differ in length.
+        """Return the columns, and refuse a request with columns of different lengths.
 
         A failing operation's name ends TensorFlow's error message, so its name holds the column and the rule. A reshape
         checks faster than a comparison of shapes, because it moves no number; and it accepts `[batch, 1]` too.
@@ -121,7 +121,7 @@ def build_preprocessor(preprocessor: keras.Layer | None, inputs: ServedInputs) -
 
 
 def argument_names(columns: tuple[str, ...]) -> dict[str, str]:
-    """Return for each column a name that TensorFlow accepts as an argument: the column's own name where possible.
+    """Return for each column a name that TensorFlow accepts as an argument: the column's own name if possible.
 
     TensorFlow refuses spaces, letters beyond ASCII, "self", Python's keywords, and names that differ only in case.
     """
@@ -143,7 +143,7 @@ def argument_names(columns: tuple[str, ...]) -> dict[str, str]:
 def _with_static_shape(value: tf.Tensor, shape: tuple[int | None, ...] | None = None) -> tf.Tensor:
     """Return the tensor with this static shape, by default an unknown one.
 
-    TensorFlow removes a check whose outcome it infers from the static shape, and a server does not enforce that shape.
+    TensorFlow removes a check if it infers the outcome from the static shape, and a server does not enforce that shape.
     """
     return tf.raw_ops.PlaceholderWithDefault(input=value, shape=tf.TensorShape(shape))
 

@@ -136,7 +136,7 @@ class Intervals(tf.Module):
         return design - self._centre
 
     def _are_determined(self, rows: tf.Tensor) -> tf.Tensor:
-        """Return the mask of centred rows whose columns depend on each other as in the training data."""
+        """Return the mask of centred rows with the same dependence between columns as the training data."""
         kept = tf.gather(rows, self._kept, axis=1)
         rest = tf.abs(tf.gather(rows, self._dropped, axis=1) - tf.matmul(kept, self._shares))
         size = tf.matmul(tf.abs(kept), tf.abs(self._shares)) + self._sizes

@@ -1,4 +1,4 @@
-"""The interface of a model that can be exported."""
+"""The interfaces of a model that can be exported."""
 
 from typing import Any, Protocol
 
@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_linreg.data import Schema
+from keras_linreg.utils.types import PathLike
 
 
 class ServableModel(Protocol):
@@ -41,3 +42,14 @@ class ServableModel(Protocol):
 
     def __call__(self, design: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return the predictions `(n, units)` of a design `(n, p)`."""
+
+
+class ExportableModel(Protocol):
+    """A model with the method `export` of this package's models."""
+
+    @property
+    def schema(self) -> Schema | None:
+        """The columns of the training data, or None before there are any."""
+
+    def export(self, filepath: PathLike, *, verbose: bool) -> None:
+        """Write the model to a folder."""

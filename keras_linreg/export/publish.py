@@ -7,17 +7,18 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
 
 from keras_linreg.export import manifest, saved_model, versions, warmup_requests
+from keras_linreg.export.model_interface import ExportableModel
 from keras_linreg.utils.types import Data, PathLike
 from keras_linreg.utils.warnings import warn_user
 
 
-def publish(model: Any, base: PathLike, warmup: Data = None, keep: int | None = None) -> Path:
+def publish(model: ExportableModel | PathLike, base: PathLike, warmup: Data = None, keep: int | None = None) -> Path:
     """Put a model into `base` as its next version, `base/1`, `base/2`, ..., where TF Serving finds it.
 
     The version is written beside the others, under a name that no server looks at. Its signatures are loaded (and run,
@@ -62,7 +63,7 @@ def publish(model: Any, base: PathLike, warmup: Data = None, keep: int | None = 
         manifest.read(exported)
     with versions.make_folder(folder), versions.staging(folder) as staged, _python_errors():
         if exported is None:
-            model.export(staged, verbose=False)
+            cast(ExportableModel, model).export(staged, verbose=False)
         else:
             _copy(exported, staged)
         description = manifest.read(staged)
@@ -130,7 +131,7 @@ def _copy(exported: Path, staged: Path) -> None:
 
 @contextlib.contextmanager
 def _python_errors() -> Iterator[None]:
-    """Raise an OSError where TensorFlow, which cannot write a file, raises an error of its own."""
+    """Turn TensorFlow's own errors about files that it cannot write into an OSError."""
     try:
         yield
     except (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError) as error:

@@ -276,7 +276,7 @@ def _draw_trend(ax: Axes, x: Array, y: Array) -> None:
         return
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
-    # Places are dense where points are dense.
+    # Quantiles are dense among dense points.
     places = np.unique(np.quantile(x, np.linspace(0, 1, TREND_PLACES)))
     count = max(int(TREND_SPAN * len(x)), 2)
     smooth = np.empty(len(places))

@@ -38,7 +38,7 @@ def replace_folder(folder: str, last: str, obsolete: Collection[str] = ()) -> It
     Args:
         folder: the folder to write or replace.
         last: the entry that moves into place last, for a reader looks for it first.
-        obsolete: entries of the old folder to remove, even where the new folder has none of that name.
+        obsolete: entries of the old folder to remove, even if the new folder has none of that name.
     """
     if URL.match(folder):
         yield folder
