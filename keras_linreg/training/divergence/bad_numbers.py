@@ -37,7 +37,7 @@ def refuse_bad_numbers(data: Prepared, dtype: str, names: Sequence[str]) -> None
 
     Args:
         data: arrays.
-        dtype: in which the model computes with `x`.
+        dtype: the dtype in which the model computes.
         names: of the columns of `x`.
 
     Raises:
@@ -75,7 +75,7 @@ def _bad_number_message(
     Args:
         batch: its number; `None` if it is all the data.
         x, y, sample_weight: of the batch.
-        dtype: in which the model computes with `x`.
+        dtype: the dtype in which the model computes.
         names: of the columns of `x`.
     """
     for name, array in (("x", x), ("y", y), ("sample_weight", sample_weight)):

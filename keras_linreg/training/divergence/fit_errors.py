@@ -31,7 +31,7 @@ def watch_fit(
     Raises:
         ValueError: the data are not finite, the weights were not finite before the fit, or a batch of a stream does
             not suit the model. The model is as it was before the fit.
-        FloatingPointError: the training diverged. The weights are the last finite ones.
+        FloatingPointError: the training diverged. The weights are the last ones with a finite loss.
     """
     if model.built and not model.layers and not model.optimizer.built:  # layers of a subclass may have no weights yet
         with model.distribute_strategy.scope():

@@ -32,7 +32,7 @@ class ArrayLoop(BlockLoop):
         batch_size: rows of a step; the last step of an epoch has the rest.
         shuffle: whether each epoch has an order of its own.
         block_steps: steps of a block.
-        settings: how large a chunk is, and from which size on rows are gathered.
+        settings: the size of a chunk, and the size of the steps whose rows are gathered.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ArrayLoop(BlockLoop):
         return self._next_step == 0
 
     def run_next_block(self, iterator: Iterator, watch: Watch | None) -> dict[str, Any]:
-        """Run the next block of the epoch, without a look at Keras's iterator; return loss and metrics."""
+        """Run the next block of the epoch, without Keras's iterator; return loss and metrics."""
         if self._next_step == 0 and self._shuffle:
             self._order_tensor = tf.random.shuffle(tf.range(self._row_count))
             self._order = self._order_tensor.numpy()

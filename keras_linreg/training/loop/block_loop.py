@@ -1,4 +1,4 @@
-"""BlockLoop: runs blocks of steps, and finds the very step at which a block diverged."""
+"""BlockLoop: runs blocks of steps, and finds the step at which a block diverged."""
 
 import abc
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from keras_linreg.training.loop.step_functions import StepFunctions
 class BlockLoop(abc.ABC):
     """Runs the steps of one fit, or of its evaluations, a block of steps in each call.
 
-    Keras's own loop counts the epochs and calls the callbacks. Where it would run a step, it calls `run_next_block`.
+    Keras's own loop counts the epochs and calls the callbacks. Instead of a step, it calls `run_next_block`.
 
     Args:
         functions: the compiled steps of the model.
@@ -51,7 +51,7 @@ class BlockLoop(abc.ABC):
 
         Args:
             iterator: Keras's iterator over the data.
-            watch: the watch over the weights; it sees the very step at which the loss stops being finite.
+            watch: the watch over the weights; it sees the first step with a loss that is not finite.
 
         Raises:
             StopIteration: a stream has ended.
@@ -68,8 +68,8 @@ class BlockLoop(abc.ABC):
     def _run_watched_steps(self, first: int, count: int, watch: Watch | None) -> None:
         """Run steps and set `logs`; if the loss is not finite after them, rewind and run them one by one.
 
-        The second run needs no XLA: of some functions (roots, norms) XLA computes a gradient of NaN at 0, where
-        TensorFlow computes a finite one.
+        The second run is without XLA: for some functions (roots, norms) XLA computes a gradient of NaN at 0, but
+        TensorFlow a finite one.
         """
         if watch is None:
             self._set_logs(self.run_steps(first, count))

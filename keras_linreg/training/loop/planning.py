@@ -18,7 +18,7 @@ from keras_linreg.training.loop.stream_loop import StreamLoop
 from keras_linreg.utils.keras_compat import is_package_method
 
 KERAS_BATCH_SIZE = 32
-# What Keras's own loop takes, measured: for a step, for each number of `x` in it, and for an epoch.
+# Measured times of Keras's own loop: for a step, for each number of `x` in the step, and for an epoch.
 SECONDS_PER_STEP, SECONDS_PER_NUMBER, SECONDS_PER_EPOCH = 1.3e-3, 3e-9, 30e-3
 
 

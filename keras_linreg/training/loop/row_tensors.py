@@ -66,7 +66,7 @@ class RowTensors:
         return memory[start : start + size].view(dtype).reshape(shape)
 
     def tensor(self, rows: Rows, count: int, buffer: np.ndarray | None = None) -> tf.Tensor:
-        """Return a tensor of `count` rows: the given rows first, then anything.
+        """Return a tensor of `count` rows: first `rows`, then rows of any numbers.
 
         Args:
             rows: at most `count` rows.

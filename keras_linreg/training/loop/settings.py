@@ -11,21 +11,21 @@ class LoopSettings:
 
     Attributes:
         enabled: whether to run blocks at all; if not, Keras runs every step.
-        compile_after_seconds: how long the fits so far would have taken in Keras's loop, before a block is compiled:
-            compilation takes about that long itself.
+        compile_after_seconds: a block is compiled once the fits so far take so many seconds in Keras's loop, by an
+            estimate: compilation takes about as long.
         chunk_numbers: how many numbers of `x` are prepared at a time, so that they stay in the processor's cache.
         max_step_numbers: the most numbers of `x` in one step. Keras runs larger steps: its overhead is small beside
             them, and a block would keep copies of two of them.
         max_sparse_step_numbers: the same for a sparse `x`, with all its zeros.
-        gather_above_numbers: a step of more numbers of `x` is gathered from the user's own memory, inside the block:
-            a copy would take longer than the training.
-        long_epoch_steps: from so many steps on, an epoch with a progress bar is cut into blocks, so that the bar moves.
-        long_epoch_blocks: into how many blocks it is cut.
+        gather_above_numbers: the rows of a step with more numbers of `x` are gathered from the user's own memory,
+            inside the block: a copy of them would take longer than the training.
+        long_epoch_steps: an epoch of at least so many steps is cut into blocks if it has a progress bar, so that the
+            bar moves.
+        long_epoch_blocks: the number of these blocks.
         first_read_batches: how many batches of a stream are read at first; later, as many as `read_seconds` allow.
-        read_seconds: how long a stream is read before its batches are trained on, so that the progress bar moves.
-        compile_after_row: steps of one size in a row in a stream, before a block of that size is compiled.
-        compile_after_total: steps of one size in all, before it is compiled, if a block holds fewer than
-            `compile_after_row` of them.
+        read_seconds: how long a stream is read before the training goes on, so that the progress bar moves.
+        compile_after_row: a block for one batch size of a stream is compiled after so many such batches in a row;
+        compile_after_total: or after so many of them in all, if a block holds fewer than `compile_after_row` steps.
     """
 
     enabled: bool = True

@@ -95,7 +95,7 @@ class BlockFunction:
         """
         arguments = arrays, *map(tf.constant, steps), tf.constant(reset), order
         key = tuple((array.shape, array.dtype) for array in tf.nest.flatten((arrays, order)) if array is not None)
-        if key not in self._concrete_functions:  # TensorFlow's own look-up takes longer than the call
+        if key not in self._concrete_functions:  # TensorFlow's own search takes longer than the call
             self._concrete_functions[key] = self._function.get_concrete_function(*arguments)
         try:
             return self._concrete_functions[key](*arguments)
@@ -141,7 +141,7 @@ def _gather(pair: tuple[tf.Tensor, tf.Tensor], numbers: tf.Tensor, total: int) -
     """Return rows by their numbers, of an array that is a pair of its first rows and the others.
 
     Args:
-        pair: the first rows, maybe a row too many if there are none; and the others.
+        pair: the first rows, and the others. The first tensor is never empty: with no first rows, it has an unused one.
         numbers: row numbers, `(rows,)`, int32.
         total: the rows of both.
     """

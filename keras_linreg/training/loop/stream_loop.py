@@ -47,7 +47,7 @@ class StreamLoop(BlockLoop):
         self._compile_after_steps, self._settings = compile_after_steps, settings
         self._max_rows = max(1, settings.chunk_numbers // columns)
         self._batches_at_a_time = settings.first_read_batches
-        # The batches that have been read: x, y and weights with all their rows, and the row at which each step ends.
+        # The batches in memory: x, y and weights with the rows of all, and the row at which each step ends.
         self._arrays: list = []
         self._row_ends = np.zeros(1, int)
         # By batch size: how many steps have come, and how many a compiled block holds.
