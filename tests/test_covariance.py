@@ -1,5 +1,7 @@
 """Standard errors, tests and intervals beside statsmodels, and beside exact rational arithmetic."""
 
+import functools
+
 import keras
 import numpy as np
 import pandas as pd
@@ -49,28 +51,23 @@ class Both:
 
 @pytest.fixture(scope="module")
 def both():
-    kept = {}
-
-    def get(name) -> Both:
-        kept[name] = kept.get(name) or Both(name)
-        return kept[name]
-
-    return get
+    return functools.cache(Both)
 
 
 def value(report, name):
-    found = getattr(report, name)
-    return np.asarray(found() if callable(found) else found, np.float64)
+    figure = getattr(report, name)
+    return np.asarray(figure() if callable(figure) else figure, np.float64)
 
 
-@pytest.mark.parametrize("figure", [*FIGURES, *ARRAYS, "df_model", "df_resid", "condition_number"])
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_every_figure_is_statsmodels(both, problem, figure):
+def test_every_figure_is_statsmodels(both, problem):
     fits = both(problem)
-    desired = value(fits.theirs, figure)
-    # Limits and covariances near zero are differences: statsmodels' own errors show in them on Longley's columns.
-    size = np.abs(desired).max() if figure == "conf_int" and problem == "longley" else 0.0
-    np.testing.assert_allclose(actual=value(fits.report, figure), desired=desired, rtol=RTOL, atol=RTOL * size)
+    for figure in (*FIGURES, *ARRAYS, "df_model", "df_resid", "condition_number"):
+        desired = value(fits.theirs, figure)
+        # A limit near zero is a difference: statsmodels' own errors show in it on Longley's columns.
+        size = np.abs(desired).max() if figure == "conf_int" and problem == "longley" else 0.0
+        actual = value(fits.report, figure)
+        np.testing.assert_allclose(actual=actual, desired=desired, rtol=RTOL, atol=RTOL * size, err_msg=figure)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.999])
@@ -93,15 +90,15 @@ def test_variance_inflation_is_statsmodels(both, problem):
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_intervals_and_leverage_are_statsmodels(both, problem):
     fits = both(problem)
-    found = fits.model.predict_interval(fits.x, level=0.9)
+    interval = fits.model.predict_interval(fits.x, level=0.9)
     expected = fits.theirs.get_prediction(fits.design, weights=1.0).summary_frame(alpha=0.1)
     rtol = 1e-8 if problem == "longley" else RTOL  # statsmodels is 5e-9 off there: leverage shows it below
     for key in expected.columns:
-        np.testing.assert_allclose(actual=found[key], desired=expected[key], rtol=rtol, err_msg=key)
+        np.testing.assert_allclose(actual=interval[key], desired=expected[key], rtol=rtol, err_msg=key)
     if fits.weights is None:
         hat = fits.theirs.get_influence().hat_matrix_diag
-        np.testing.assert_allclose(actual=found["leverage"], desired=hat, rtol=RTOL)
-    np.testing.assert_allclose(actual=found["mean"], desired=fits.model.predict(fits.x, verbose=0)[:, 0], rtol=1e-13)
+        np.testing.assert_allclose(actual=interval["leverage"], desired=hat, rtol=RTOL)
+    np.testing.assert_allclose(actual=interval["mean"], desired=fits.model.predict(fits.x, verbose=0)[:, 0], rtol=1e-13)
 
 
 def test_three_outputs_are_three_fits():
@@ -162,9 +159,9 @@ def test_standard_errors_have_thirteen_digits(problem, streamed):
 @pytest.mark.parametrize(("t", "df"), [(40.0, 900), (60.0, 400), (37.0, None), (7.0, 3)])
 def test_p_values_far_out_are_small_and_not_zero(t, df):
     desired = np.log(2) + (stats.norm.logsf(t) if df is None else np.log(stats.t.sf(t, df)))
-    found = distributions.p_of_t(np.array([t, -t]), df)
-    assert (found > 0).all()
-    np.testing.assert_allclose(actual=np.log(found), desired=desired, rtol=1e-10)
+    p_values = distributions.p_of_t(np.array([t, -t]), df)
+    assert (p_values > 0).all()
+    np.testing.assert_allclose(actual=np.log(p_values), desired=desired, rtol=1e-10)
 
 
 def test_a_certain_effect_has_a_p_value_beyond_1e_200():
@@ -220,7 +217,7 @@ def test_the_report_is_the_same_whatever_way_the_data_came(both, problem, way, t
 def test_intervals_are_given_for_whatever_predict_takes(both, kind):
     fits = both("diabetes")
     x = fits.x
-    given = {
+    rows = {
         "array": lambda: x.to_numpy(),
         "frame": lambda: x,
         "columns in another order": lambda: x[list(x)[::-1]],
@@ -229,10 +226,10 @@ def test_intervals_are_given_for_whatever_predict_takes(both, kind):
         "dataset with y": lambda: tf.data.Dataset.from_tensor_slices((x.to_numpy(), fits.y.to_numpy())).batch(50),
         "sparse": lambda: tf.sparse.from_dense(x.to_numpy()),
     }[kind]()
-    found, expected = fits.model.predict_interval(given), fits.model.predict_interval(x)
-    assert tuple(found) == KEYS
+    interval, expected = fits.model.predict_interval(rows), fits.model.predict_interval(x)
+    assert tuple(interval) == KEYS
     for key, part in expected.items():
-        np.testing.assert_allclose(actual=found[key], desired=part, rtol=1e-11, err_msg=key)
+        np.testing.assert_allclose(actual=interval[key], desired=part, rtol=1e-11, err_msg=key)
 
 
 def test_rows_of_weight_zero_are_left_out(both):
@@ -258,7 +255,7 @@ def dependent_data():
 
 @pytest.mark.filterwarnings("ignore:3 of 5 columns depend")
 @pytest.mark.parametrize("dependent", ["drop", "min_norm"])
-def test_what_columns_that_depend_on_others_leave_is_the_fit_without_them(dependent):
+def test_columns_that_depend_on_others_leave_the_figures_of_the_fit_without_them(dependent):
     x, y = dependent_data()
     model = klr.ExactLinearRegression(dependent=dependent)
     model.fit(x, y, verbose=0)
@@ -284,12 +281,12 @@ def test_a_combination_that_the_data_determine_is_tested_under_min_norm(combinat
     model.fit(x[["a", "twin", "b"]], y, verbose=0)
     report, theirs = model.report(), sm.OLS(y, sm.add_constant(x[["a", "b"]])).fit(method="pinv")
     np.testing.assert_allclose(actual=report.bse[[0, 3]], desired=theirs.bse.iloc[[0, 2]], rtol=RTOL)
-    found, expected = (
+    ours, expected = (
         report.t_test(combination),
         theirs.t_test(combination.replace("- a - twin", "- a").replace("a + twin", "a")),
     )
-    np.testing.assert_allclose(actual=found.tvalue, desired=np.ravel(expected.tvalue), rtol=RTOL)
-    np.testing.assert_allclose(actual=found.sd, desired=np.ravel(expected.sd), rtol=RTOL)
+    np.testing.assert_allclose(actual=ours.tvalue, desired=np.ravel(expected.tvalue), rtol=RTOL)
+    np.testing.assert_allclose(actual=ours.sd, desired=np.ravel(expected.sd), rtol=RTOL)
     for lost in ("a", "twin = 0", "a - twin"):
         with pytest.raises(ValueError, match="do not determine a|do not determine twin"):
             report.t_test(lost)
@@ -305,10 +302,10 @@ def test_rows_that_break_the_dependence_have_no_interval(dependent):
     other = x.copy()
     other.loc[[3, 5], "twin"] += 0.1
     with pytest.warns(UserWarning, match="2 rows of `x` have no interval"):
-        found = model.predict_interval(other)
+        interval = model.predict_interval(other)
     for key in KEYS[1:]:
-        assert np.flatnonzero(np.isnan(found[key])).tolist() == [3, 5]
-    assert np.isfinite(found["mean"]).all()
+        assert np.flatnonzero(np.isnan(interval[key])).tolist() == [3, 5]
+    assert np.isfinite(interval["mean"]).all()
 
 
 def test_categories_of_a_feature_space_are_a_formulas():
@@ -343,23 +340,32 @@ def test_categories_of_a_feature_space_are_a_formulas():
 # Coverage
 
 
-@pytest.mark.parametrize("level", [0.5, 0.95])
-def test_intervals_cover_what_they_say(level):
-    trials, rng = 2500, np.random.default_rng(1)
+@functools.cache
+def covered():
+    """For each level: whether limits cover the truth, in 2500 fits of the same design, 50 outputs at a time."""
+    outputs, rng = 50, np.random.default_rng(1)
     x = np.column_stack([np.linspace(-1, 2, 12), rng.normal(size=12)])
     kernel, new = np.array([2.0, -1.0]), np.array([[1.5, 0.3]])
-    y = 0.5 + x @ kernel + rng.normal(size=(trials, 12))
-    model = klr.ExactLinearRegression(units=trials)
-    model.fit(x, y.T, verbose=0)
-    limits, interval = model.report().conf_int(level=level), model.predict_interval(new, level=level)
     truth = np.array([0.5, *kernel])[:, None]
     mean = 0.5 + (new @ kernel)[0]
-    observed = mean + rng.normal(size=trials)
-    covered = {
-        "intercept": (limits[:, 0] <= truth) & (truth <= limits[:, 1]),
-        "mean": (interval["mean_ci_lower"] <= mean) & (mean <= interval["mean_ci_upper"]),
-        "observation": (interval["obs_ci_lower"] <= observed) & (observed <= interval["obs_ci_upper"]),
-    }
-    for name, hits in covered.items():
-        share = hits.mean(axis=-1)
+    hits = {level: {"parameters": [], "mean": [], "observation": []} for level in (0.5, 0.95)}
+    for _ in range(50):
+        y = (0.5 + x @ kernel)[:, None] + rng.normal(size=(12, outputs))
+        observed = mean + rng.normal(size=outputs)
+        model = klr.ExactLinearRegression.from_moments(klr.Moments.from_data(x, y))
+        report = model.report()
+        for level, parts in hits.items():
+            limits, interval = report.conf_int(level=level), model.predict_interval(new, level=level)
+            parts["parameters"].append((limits[:, 0] <= truth) & (truth <= limits[:, 1]))
+            parts["mean"].append((interval["mean_ci_lower"] <= mean) & (mean <= interval["mean_ci_upper"]))
+            is_above = interval["obs_ci_lower"] <= observed
+            parts["observation"].append(is_above & (observed <= interval["obs_ci_upper"]))
+    return {level: {name: np.hstack(part) for name, part in parts.items()} for level, parts in hits.items()}
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_intervals_cover_what_they_say(level):
+    for name, hits in covered()[level].items():
+        trials, share = hits.shape[-1], hits.mean(axis=-1)
+        assert trials == 2500
         assert (np.abs(share - level) < 4 * np.sqrt(level * (1 - level) / trials)).all(), (name, share)

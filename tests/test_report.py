@@ -1,4 +1,4 @@
-"""What is done with a report: read, printed, taken elsewhere; hypotheses and models tested; and what is refused."""
+"""Uses of a report: hypotheses and models are tested, it is printed and exported, and bad requests are refused."""
 
 import dataclasses
 import json
@@ -10,8 +10,8 @@ import statsmodels.api as sm
 from sklearn.datasets import load_diabetes
 
 import keras_linreg as klr
-from keras_linreg.inference import summary
-from keras_linreg.inference.constraints import parse
+from keras_linreg.inference.constraints import parse_restrictions
+from keras_linreg.inference.tables import shortened
 
 COLUMNS = ["age", "bmi", "bp", "s5"]
 RTOL = 1e-9
@@ -35,7 +35,7 @@ def theirs(data):
     return sm.OLS(data[1], sm.add_constant(data[0])).fit(method="pinv")
 
 
-def of(x, y, **options):
+def report_of(x, y, **options):
     options = {"dependent": "drop", "use_bias": True, "l2": 0.0, **options}
     return klr.RegressionReport.from_moments(klr.Moments.from_data(x, y), **options)
 
@@ -57,27 +57,28 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize(("given", "matrix", "value"), WAYS, ids=[str(way[0])[:30] for way in WAYS])
+@pytest.mark.parametrize(("restrictions", "matrix", "value"), WAYS, ids=[str(way[0])[:30] for way in WAYS])
 @pytest.mark.parametrize("cov_type", ["nonrobust", "HC3"])
-def test_restrictions_are_tested_as_statsmodels_tests_them(data, model, given, matrix, value, cov_type):
+def test_restrictions_are_tested_as_statsmodels_tests_them(data, model, restrictions, matrix, value, cov_type):
     x, y = data
     options = {} if cov_type == "nonrobust" else {"cov_type": cov_type, "data": data}
     report = model.report(**options)
     theirs = sm.OLS(y, sm.add_constant(x)).fit(method="pinv", cov_type=cov_type)
     pair = np.array(matrix, float), np.array(value, float)
-    found, expected = report.t_test(given), theirs.t_test(pair)
+    ours, expected = report.t_test(restrictions), theirs.t_test(pair)
     for name in ("effect", "sd", "tvalue", "pvalue"):
         desired = np.ravel(getattr(expected, name))
-        np.testing.assert_allclose(actual=getattr(found, name), desired=desired, rtol=RTOL, err_msg=name)
-    np.testing.assert_allclose(actual=found.conf_int(level=0.9), desired=expected.conf_int(alpha=0.1), rtol=RTOL)
-    found, expected = report.f_test(given), theirs.f_test(pair)
-    np.testing.assert_allclose(actual=found.fvalue, desired=expected.fvalue, rtol=RTOL)
-    np.testing.assert_allclose(actual=found.pvalue, desired=expected.pvalue, rtol=RTOL)
-    assert (found.df_num, found.df_denom) == (len(matrix), 437)
+        np.testing.assert_allclose(actual=getattr(ours, name), desired=desired, rtol=RTOL, err_msg=name)
+    np.testing.assert_allclose(actual=ours.conf_int(level=0.9), desired=expected.conf_int(alpha=0.1), rtol=RTOL)
+    ours, expected = report.f_test(restrictions), theirs.f_test(pair)
+    np.testing.assert_allclose(actual=ours.fvalue, desired=expected.fvalue, rtol=RTOL)
+    np.testing.assert_allclose(actual=ours.pvalue, desired=expected.pvalue, rtol=RTOL)
+    assert (ours.df_num, ours.df_denom) == (len(matrix), 437)
     for use_f in (None, False, True):
-        found, expected = report.wald_test(given, use_f=use_f), theirs.wald_test(pair, use_f=use_f, scalar=True)
-        np.testing.assert_allclose(actual=found.statistic, desired=expected.statistic, rtol=RTOL)
-        np.testing.assert_allclose(actual=found.pvalue, desired=expected.pvalue, rtol=RTOL)
+        ours = report.wald_test(restrictions, use_f=use_f)
+        expected = theirs.wald_test(pair, use_f=use_f, scalar=True)
+        np.testing.assert_allclose(actual=ours.statistic, desired=expected.statistic, rtol=RTOL)
+        np.testing.assert_allclose(actual=ours.pvalue, desired=expected.pvalue, rtol=RTOL)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +93,13 @@ def test_restrictions_are_tested_as_statsmodels_tests_them(data, model, given, m
     ],
 )
 def test_names_may_hold_spaces_operators_numbers_and_each_other(text, row, value):
-    matrix, values, _ = parse(text, ("fixed acidity", "x1", "x10", "a-b", "3"))
+    matrix, values, _ = parse_restrictions(text, ("fixed acidity", "x1", "x10", "a-b", "3"))
     np.testing.assert_array_equal(actual=matrix, desired=[row])
     np.testing.assert_array_equal(actual=values, desired=[value])
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("restrictions", "message"),
     [
         ("weight = 0", "Received: the name 'weight'"),
         ("bmi * bp = 0", "not linear"),
@@ -116,9 +117,9 @@ def test_names_may_hold_spaces_operators_numbers_and_each_other(text, row, value
         (None, "Received: None"),
     ],
 )
-def test_restrictions_that_make_no_sense_are_named(model, given, message):
+def test_restrictions_that_make_no_sense_are_named(model, restrictions, message):
     with pytest.raises(ValueError, match=f"`restrictions`.*{message}|`restrictions`.*Received.*{message}"):
-        model.report().t_test(given)
+        model.report().t_test(restrictions)
 
 
 def test_restrictions_that_are_not_independent_are_refused(model):
@@ -140,27 +141,27 @@ def test_tests_print_what_they_are(model):
 def test_nested_models_are_compared_as_statsmodels_compares_them(data, model, theirs, left):
     smaller = [name for name in COLUMNS if name not in left]
     restricted = klr.RegressionReport.from_moments(model.moments.select(smaller))
-    found = model.report().compare(restricted)
+    comparison = model.report().compare(restricted)
     expected = sm.OLS(data[1], sm.add_constant(data[0][smaller])).fit(method="pinv")
     f, f_p, df = theirs.compare_f_test(expected)
     ratio, ratio_p, _ = theirs.compare_lr_test(expected)
-    actual = [found.fvalue, found.f_pvalue, found.df_diff, found.lr_stat, found.lr_pvalue]
+    actual = [comparison.fvalue, comparison.f_pvalue, comparison.df_diff, comparison.lr_stat, comparison.lr_pvalue]
     np.testing.assert_allclose(actual=actual, desired=[f, f_p, df, ratio, ratio_p], rtol=1e-8)  # theirs: a difference
-    assert "Likelihood ratio" in str(found)
+    assert "Likelihood ratio" in str(comparison)
 
 
 def test_a_fit_without_intercept_is_nested_too(data, model, theirs):
-    found = model.report().compare(klr.RegressionReport.from_moments(model.moments, use_bias=False))
+    comparison = model.report().compare(klr.RegressionReport.from_moments(model.moments, use_bias=False))
     f, f_p, _ = theirs.compare_f_test(sm.OLS(data[1], data[0]).fit(method="pinv"))
-    np.testing.assert_allclose(actual=[found.fvalue, found.f_pvalue], desired=[f, f_p], rtol=1e-8)
+    np.testing.assert_allclose(actual=[comparison.fvalue, comparison.f_pvalue], desired=[f, f_p], rtol=1e-8)
 
 
 def test_models_that_are_not_nested_or_of_other_data_are_refused(data, model):
     x, y = data
     report = model.report()
-    other = of(x[["age", "bmi"]], y * 1.01)
-    fewer = of(x[["age", "bmi"]][:-1], y[:-1])
-    foreign = of(x[["age"]].rename(columns={"age": "years"}), y)
+    other = report_of(x[["age", "bmi"]], y * 1.01)
+    fewer = report_of(x[["age", "bmi"]][:-1], y[:-1])
+    foreign = report_of(x[["age"]].rename(columns={"age": "years"}), y)
     penalised = klr.RegressionReport.from_moments(model.moments, l2=1.0)
     for restricted, message in (
         (other, "other data"),
@@ -186,20 +187,22 @@ def wide_names():
 
 
 REPORTS = {
-    "plain": lambda: of(np.random.default_rng(0).normal(size=(9, 2)), np.arange(9.0)),
-    "long names, extreme numbers": lambda: of(*wide_names()),
-    "two outputs": lambda: of(np.arange(6.0), np.random.default_rng(0).normal(size=(6, 2))),
-    "aliased": lambda: of(np.stack([np.arange(6.0), np.arange(6.0) * 2], 1), np.random.default_rng(0).normal(size=6)),
-    "not estimable": lambda: of(
+    "plain": lambda: report_of(np.random.default_rng(0).normal(size=(9, 2)), np.arange(9.0)),
+    "long names, extreme numbers": lambda: report_of(*wide_names()),
+    "two outputs": lambda: report_of(np.arange(6.0), np.random.default_rng(0).normal(size=(6, 2))),
+    "aliased": lambda: report_of(
+        np.stack([np.arange(6.0), np.arange(6.0) * 2], 1), np.random.default_rng(0).normal(size=6)
+    ),
+    "not estimable": lambda: report_of(
         np.stack([np.arange(6.0), np.arange(6.0) * 2], 1), np.arange(6.0) ** 2, dependent="min_norm"
     ),
-    "penalised": lambda: of(np.arange(6.0), np.arange(6.0) ** 2, l2=0.1),
-    "no degrees of freedom": lambda: of(np.arange(2.0), np.array([1.0, 5.0])),
-    "perfect": lambda: of(np.arange(6.0), 2 * np.arange(6.0) + 1),
-    "constant output": lambda: of(np.arange(6.0), np.full(6, 3.0)),
-    "constant column": lambda: of(np.ones(6), np.arange(6.0)),
-    "no intercept": lambda: of(np.arange(6.0), np.arange(6.0) ** 2, use_bias=False),
-    "too few digits": lambda: of(
+    "penalised": lambda: report_of(np.arange(6.0), np.arange(6.0) ** 2, l2=0.1),
+    "no degrees of freedom": lambda: report_of(np.arange(2.0), np.array([1.0, 5.0])),
+    "perfect": lambda: report_of(np.arange(6.0), 2 * np.arange(6.0) + 1),
+    "constant output": lambda: report_of(np.arange(6.0), np.full(6, 3.0)),
+    "constant column": lambda: report_of(np.ones(6), np.arange(6.0)),
+    "no intercept": lambda: report_of(np.arange(6.0), np.arange(6.0) ** 2, use_bias=False),
+    "too few digits": lambda: report_of(
         np.stack([np.arange(9000.0), np.arange(9000.0) + 1e-7 * np.sin(np.arange(9000.0))] * 5, 1)[:, :7], np.ones(9000)
     ),
 }
@@ -212,7 +215,7 @@ def test_a_report_is_read_in_eighty_columns_in_a_notebook_and_as_json(kind):
     assert max(map(len, text.splitlines())) <= 80
     assert "nan" not in text
     for name in report.names:
-        shown = summary.shortened(name, 8)
+        shown = shortened(name, 8)
         assert shown[:3] in text and shown[-3:] in text
     assert report._repr_html_().count("<caption>") == len(report.output_names)
     again = json.loads(report.to_json())
@@ -227,14 +230,14 @@ def test_a_frame_and_json_hold_the_figures(model):
     frame = report.to_frame()
     assert list(frame.index) == ["Intercept", *COLUMNS]
     np.testing.assert_array_equal(actual=frame[["ci_lower", "ci_upper"]], desired=report.conf_int())
-    found = json.loads(report.to_json())["outputs"]["target"]
-    assert found["coefficients"]["bmi"]["pvalues"] == report.pvalues[2]
-    assert found["coefficients"]["Intercept"]["vif"] is None and found["rsquared"] == report.rsquared
+    output = json.loads(report.to_json())["outputs"]["target"]
+    assert output["coefficients"]["bmi"]["pvalues"] == report.pvalues[2]
+    assert output["coefficients"]["Intercept"]["vif"] is None and output["rsquared"] == report.rsquared
 
 
 def test_html_escapes_what_users_name_their_columns():
     x = pd.DataFrame({"<b>&": np.arange(6.0)})
-    page = of(x, pd.Series(np.arange(6.0) ** 2, name="<script>"))._repr_html_()
+    page = report_of(x, pd.Series(np.arange(6.0) ** 2, name="<script>"))._repr_html_()
     assert "&lt;b&gt;&amp;" in page and "<b>" not in page and "<script>" not in page
 
 
@@ -248,10 +251,10 @@ def test_a_report_cannot_be_changed(model):
         report.output("y")
 
 
-def test_tests_are_printed_as_tables_wherever_they_end_a_cell(model):
+def test_the_repr_of_a_test_is_its_table(model):
     report = model.report()
-    for found in (report.t_test("bmi = 0"), report.f_test("bmi = 0, bp = 0")):
-        assert repr(found) == str(found) and "bmi" in repr(found)
+    for test in (report.t_test("bmi = 0"), report.f_test("bmi = 0, bp = 0")):
+        assert repr(test) == str(test) and "bmi" in repr(test)
 
 
 def test_the_equations_of_a_chain_are_numbered_within_it(model):
@@ -265,7 +268,7 @@ def test_a_robust_name_over_other_errors_is_refused(model):
 
 
 def test_a_constant_output_is_not_called_a_perfect_fit():
-    notes = of(np.arange(6.0), np.full(6, 3.0)).notes
+    notes = report_of(np.arange(6.0), np.full(6, 3.0)).notes
     assert not any("perfect" in note for note in notes)
 
 
@@ -281,7 +284,7 @@ def test_a_constant_output_is_not_called_a_perfect_fit():
         ("constant column", "Aliased: x0"),
     ],
 )
-def test_what_the_data_do_not_tell_is_nan_and_a_note_says_why(kind, note):
+def test_figures_that_the_data_do_not_determine_are_nan_and_a_note_says_why(kind, note):
     report = REPORTS[kind]()
     assert any(note in each for each in report.notes)
     assert all(word in str(report) for word in note.split())
@@ -361,13 +364,13 @@ def test_weights_that_were_set_have_no_report(data):
 
 def test_shortened_names_keep_both_ends_apart():
     names = [f"a very long name of a column of the {place} region" for place in ("north", "south")]
-    assert [len(summary.shortened(name, 8)) for name in names] == [8, 8]
-    short = [summary.shortened(name, 24) for name in names]
+    assert [len(shortened(name, 8)) for name in names] == [8, 8]
+    short = [shortened(name, 24) for name in names]
     assert max(map(len, short)) <= 24 and short[0] != short[1]
 
 
 def test_data_that_are_no_pair_are_named(data, model):
     x = data[0]
-    for given, kind in ((x, "DataFrame"), (x.to_numpy(), "ndarray"), (3, "int")):
+    for bad, kind in ((x, "DataFrame"), (x.to_numpy(), "ndarray"), (3, "int")):
         with pytest.raises(ValueError, match=rf"`data` must be \(x, y\).* Received: {kind}"):
-            model.report(data=given)
+            model.report(data=bad)

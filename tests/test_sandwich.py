@@ -2,9 +2,11 @@
 
 import functools
 import tracemalloc
+import unittest.mock
 from fractions import Fraction
 
 import exact
+import hypothesis
 import keras
 import numpy as np
 import pandas as pd
@@ -13,9 +15,10 @@ import scipy.sparse
 import sklearn.datasets
 import statsmodels.api as sm
 import tensorflow as tf
+from hypothesis import strategies as st
 
 import keras_linreg as klr
-from keras_linreg.inference import sandwich, second_pass
+from keras_linreg.inference import sandwich
 from keras_linreg.inference.estimate import estimate_parameters
 from keras_linreg.utils import threads
 from tests.streams import Batches, cut
@@ -68,11 +71,11 @@ ALL_COVARIANCES = pytest.mark.parametrize("kind", COVARIANCES)
 
 def options_of(kind, n):
     """The arguments of `report`, and statsmodels' of the same."""
-    given = dict(COVARIANCES[kind])
-    if "groups" in given:
-        given["groups"] = np.random.default_rng(9).permutation(np.arange(n) % given["groups"])
+    arguments = dict(COVARIANCES[kind])
+    if "groups" in arguments:
+        arguments["groups"] = np.random.default_rng(9).permutation(np.arange(n) % arguments["groups"])
     cov_type = kind.split()[0]
-    return {"cov_type": cov_type, **given}, {"cov_type": cov_type, "cov_kwds": given or None}
+    return {"cov_type": cov_type, **arguments}, {"cov_type": cov_type, "cov_kwds": arguments or None}
 
 
 def fitted(x, y=None, w=None, **options):
@@ -90,6 +93,19 @@ def model_of(name):
 def data_of(name):
     x, y, w, _ = PROBLEMS[name]
     return (x, y) if w is None else (x, y, w)
+
+
+def batch_of(x, y, w=None):
+    """Arrays as a second pass reads them."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    return x, y.reshape(len(x), -1), None if w is None else np.asarray(w)
+
+
+def report_in_blocks(model, batches, block_numbers, cov_type, groups=None, maxlags=None):
+    """The report of a second pass that reads blocks of about so many numbers."""
+    estimate = model.fitted.estimate
+    meat, count = sandwich.meat(estimate, batches, cov_type, groups, maxlags, block_numbers)
+    return klr.RegressionReport(estimate, 0.95, cov_type, meat, count, maxlags)
 
 
 def oracle(x, y, w, use_bias, **kwargs):
@@ -122,10 +138,10 @@ def figures_of_statsmodels(results):
     return {key: np.stack([one[key] for one in each], axis=-1) for key in each[0]}
 
 
-def check_same(found, expected, rtol):
+def check_same(figures_of_report, expected, rtol):
     for key, value in expected.items():
         desired = np.asarray(value)
-        actual = np.asarray(found[key]).reshape(desired.shape)
+        actual = np.asarray(figures_of_report[key]).reshape(desired.shape)
         if key == "cov_params":  # an entry may be 0 but for rounding: by the errors of its row and column
             sd = np.sqrt(np.einsum("ii...->i...", desired))
             actual, desired = (part / (sd[:, None] * sd[None]) for part in (actual, desired))
@@ -172,11 +188,11 @@ def test_tests_of_restrictions_go_by_the_robust_covariance(name):
     np.testing.assert_allclose(actual=ours.conf_int(), desired=theirs.conf_int(), rtol=1e-9)
 
 
-def test_what_does_not_depend_on_the_covariance_is_as_without_it():
+def test_figures_that_do_not_depend_on_the_covariance_stay():
     model = model_of("diabetes")
-    plain, robust_one = model.report(), model.report(cov_type="HC3", data=data_of("diabetes"))
+    plain, robust_report = model.report(), model.report(cov_type="HC3", data=data_of("diabetes"))
     for key in ("params", "rsquared", "rsquared_adj", "llf", "aic", "bic", "scale", "ssr", "df_resid", "nobs"):
-        np.testing.assert_array_equal(getattr(robust_one, key), getattr(plain, key))
+        np.testing.assert_array_equal(actual=getattr(robust_report, key), desired=getattr(plain, key))
 
 
 def test_one_output_of_several_has_the_figures_of_its_own_fit():
@@ -257,15 +273,16 @@ KINDS_OF_GROUPS = {
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_GROUPS)
-@pytest.mark.parametrize("numbers", [2**17, 30], ids=["whole", "in blocks"])
-def test_groups_come_as_any_labels_whole_or_in_batches(kind, numbers, monkeypatch):
-    monkeypatch.setattr(second_pass, "BLOCK_NUMBERS", numbers)
+def test_groups_come_as_any_labels_whole_or_in_batches(kind):
     codes = np.random.default_rng(3).integers(0, 6, 442)
     (expected,) = oracle(*PROBLEMS["diabetes"], cov_type="cluster", cov_kwds={"groups": codes})
-    groups = KINDS_OF_GROUPS[kind](codes)
-    report = model_of("diabetes").report(cov_type="cluster", data=data_of("diabetes"), groups=groups)
-    np.testing.assert_allclose(actual=report.bse, desired=expected.bse, rtol=1e-9)
-    assert report.groups == 6
+    model, data = model_of("diabetes"), data_of("diabetes")
+    for report in (
+        model.report(cov_type="cluster", data=data, groups=KINDS_OF_GROUPS[kind](codes)),
+        report_in_blocks(model, [batch_of(*data)], 30, "cluster", groups=KINDS_OF_GROUPS[kind](codes)),
+    ):
+        np.testing.assert_allclose(actual=report.bse, desired=expected.bse, rtol=1e-9)
+        assert report.groups == 6
 
 
 def test_each_row_its_own_group_is_hc1_but_for_the_correction():
@@ -312,49 +329,52 @@ SECOND_PASSES = {
 
 @pytest.fixture(scope="module")
 def whole():
-    """The data of three outputs, the model of them and what it says of each covariance, read whole."""
-    given = (*three_outputs(), weights(90))
-    model = fitted(*given, units=3)
-    return given, model, {kind: figures(model.report(data=given, **o)) for kind, o in SECOND_PASSES.items()}
+    """The data of three outputs, their model, and the figures of each covariance, read whole."""
+    data = (*three_outputs(), weights(90))
+    model = fitted(*data, units=3)
+    return data, model, {kind: figures(model.report(data=data, **o)) for kind, o in SECOND_PASSES.items()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cov_type", SECOND_PASSES)
+@pytest.mark.parametrize("cov_type", ["HC3", "cluster", "HAC"])
 def test_every_kind_of_data_gives_the_same(kind, cov_type, whole):
-    given, model, expected = whole
-    report = model.report(data=KINDS[kind](*given), **SECOND_PASSES[cov_type])
+    data, model, expected = whole
+    report = model.report(data=KINDS[kind](*data), **SECOND_PASSES[cov_type])
     check_same(figures(report), expected[cov_type], rtol=1e-11)
 
 
-@pytest.mark.parametrize("cores", [1, 4])
-@pytest.mark.parametrize("numbers", [1, 8, 40])
 @pytest.mark.parametrize("cov_type", SECOND_PASSES)
-def test_neither_blocks_nor_cores_make_a_difference(cov_type, numbers, cores, whole, monkeypatch):
-    monkeypatch.setattr(second_pass, "BLOCK_NUMBERS", numbers)
-    monkeypatch.setattr(threads, "cores", lambda: cores)
-    given, model, expected = whole
-    for kind in ("arrays", "dataset in batches of 7"):
-        report = model.report(data=KINDS[kind](*given), **SECOND_PASSES[cov_type])
-        check_same(figures(report), expected[cov_type], rtol=1e-11)
+@hypothesis.settings(max_examples=10, deadline=None, derandomize=True, database=None)
+@hypothesis.given(
+    cuts=st.lists(st.integers(0, 90), max_size=12).map(sorted),
+    block_numbers=st.sampled_from([1, 8, 40, 2**17]),
+    cores=st.sampled_from([1, 4]),
+)
+def test_neither_batches_nor_blocks_nor_cores_make_a_difference(whole, cov_type, cuts, block_numbers, cores):
+    data, model, expected = whole
+    batches = list(zip(*(np.split(part, cuts) for part in batch_of(*data)), strict=True))
+    with unittest.mock.patch.object(threads, "cores", lambda: cores):
+        report = report_in_blocks(model, batches, block_numbers, **SECOND_PASSES[cov_type])
+    check_same(figures(report), expected[cov_type], rtol=1e-11)
 
 
 @pytest.mark.parametrize("cov_type", HETEROSCEDASTIC)
 def test_the_order_of_rows_makes_no_difference_to_white(cov_type, whole):
-    given, model, expected = whole
+    data, model, expected = whole
     order = np.random.default_rng(5).permutation(90)
-    report = model.report(cov_type=cov_type, data=tuple(part[order] for part in given))
+    report = model.report(cov_type=cov_type, data=tuple(part[order] for part in data))
     check_same(figures(report), expected[cov_type], rtol=1e-11)
 
 
 def test_a_model_loaded_from_disk_and_merged_shards_give_the_same(whole, tmp_path):
-    given, model, expected = whole
+    data, model, expected = whole
     model.save(tmp_path / "model.keras")
-    shards = [klr.Moments.from_data(*(part[i::3] for part in given)) for i in range(3)]
+    shards = [klr.Moments.from_data(*(part[i::3] for part in data)) for i in range(3)]
     for other in (
         keras.models.load_model(tmp_path / "model.keras"),
         klr.ExactLinearRegression.from_moments(sum(shards[1:], shards[0])),
     ):
-        check_same(figures(other.report(cov_type="HC3", data=given)), expected["HC3"], rtol=1e-10)
+        check_same(figures(other.report(cov_type="HC3", data=data)), expected["HC3"], rtol=1e-10)
 
 
 # Rows of weight zero
@@ -371,19 +391,21 @@ def with_zeros(x, y, w, seed=1):
     return many, used
 
 
-@pytest.mark.parametrize("kind", ["arrays", "dataset in batches of 7"])
-@pytest.mark.parametrize("numbers", [2**17, 8], ids=["whole", "in blocks"])
+@pytest.mark.parametrize("kind", ["arrays", "dataset in batches of 7", "in blocks"])
 @pytest.mark.parametrize("cov_type", SECOND_PASSES)
-def test_rows_of_weight_zero_are_as_left_out(cov_type, numbers, kind, whole, monkeypatch):
-    monkeypatch.setattr(second_pass, "BLOCK_NUMBERS", numbers)
-    given, _, expected = whole
-    many, used = with_zeros(*given)
+def test_rows_of_weight_zero_are_as_left_out(cov_type, kind, whole):
+    data, _, expected = whole
+    many, used = with_zeros(*data)
     options = dict(SECOND_PASSES[cov_type])
     if "groups" in options:  # some groups have rows of weight zero alone, and do not count
         groups = 1000 + np.arange(180)
         groups[used] = options["groups"]
         options["groups"] = groups
-    report = fitted(*many, units=3).report(data=KINDS[kind](*many), **options)
+    model = fitted(*many, units=3)
+    if kind == "in blocks":
+        report = report_in_blocks(model, [batch_of(*many)], 8, **options)
+    else:
+        report = model.report(data=KINDS[kind](*many), **options)
     check_same(figures(report), expected[cov_type], rtol=1e-10)
     assert report.groups == (11 if cov_type == "cluster" else None)
 
@@ -410,13 +432,13 @@ def test_aliased_columns_are_out_and_the_others_are_those_of_the_fit_without_the
     wide = np.column_stack([x[:, 0], x[:, 0] * 2 + 1, x[:, 1], np.full(21, 3.0), x[:, 2]])
     with pytest.warns(UserWarning, match="depend on the bias or columns before them"):
         model = fitted(wide, y)
-    there = [0, 1, 3, 5]
+    kept = [0, 1, 3, 5]
     for kind in COVARIANCES:
         ours, theirs = options_of(kind, 21)
         report = model.report(data=(wide, y), **ours)
         (expected,) = oracle(x, y, None, True, **theirs)
         for key in ("bse", "tvalues", "pvalues"):
-            np.testing.assert_allclose(actual=getattr(report, key)[there], desired=getattr(expected, key), rtol=1e-9)
+            np.testing.assert_allclose(actual=getattr(report, key)[kept], desired=getattr(expected, key), rtol=1e-9)
             assert np.isnan(getattr(report, key)[[2, 4]]).all()
         np.testing.assert_allclose(actual=report.fvalue, desired=expected.fvalue, rtol=1e-9)
 
@@ -432,7 +454,7 @@ def small(n=24, seed=2):
 
 GROUPS = np.arange(24) % 5
 BAD_ARGUMENTS = {
-    "a covariance that there is not": (
+    "an unknown covariance": (
         {"cov_type": "HC4"},
         r"`cov_type` must be one of \['nonrobust', 'HC0', .*, 'HAC'\]. Received: cov_type='HC4'",
     ),
@@ -517,23 +539,24 @@ def test_an_error_does_not_print_all_labels():
 def test_numpys_integers_count_lags(maxlags):
     x, y = small()
     model = fitted(x, y)
-    found, expected = (model.report(cov_type="HAC", data=(x, y), maxlags=m) for m in (maxlags, 2))
-    np.testing.assert_array_equal(found.bse, expected.bse)
-    assert str(found) == str(expected)
+    actual, expected = (model.report(cov_type="HAC", data=(x, y), maxlags=m) for m in (maxlags, 2))
+    np.testing.assert_array_equal(actual=actual.bse, desired=expected.bse)
+    assert str(actual) == str(expected)
 
 
-@pytest.mark.parametrize("numbers", [2**17, 12], ids=["whole", "in blocks"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("cov_type", ["HC2", "HC3"])
-def test_a_row_with_a_coefficient_to_itself_is_named_where_leverage_divides(cov_type, weighted, numbers, monkeypatch):
-    monkeypatch.setattr(second_pass, "BLOCK_NUMBERS", numbers)
+def test_a_row_with_a_coefficient_to_itself_is_named_where_leverage_divides(cov_type, weighted):
     x, y = small()
     x = np.column_stack([x, np.arange(24) == 13])
     w = np.where(np.arange(24) == 2, 0.0, weights(24)) if weighted else None
     data = (x, y) if w is None else (x, y, w)
     model = fitted(x, y, w)
-    with pytest.raises(ValueError, match=f"'{cov_type}' divides by .* take 'HC0' or 'HC1'.* leverage 1 in row 13."):
+    message = f"cov_type='{cov_type}' divides by .* use 'HC0' or 'HC1'.* leverage 1 in row 13."
+    with pytest.raises(ValueError, match=message):
         model.report(cov_type=cov_type, data=data)
+    with pytest.raises(ValueError, match=message):
+        report_in_blocks(model, [batch_of(*data)], 12, cov_type)
     kept = np.arange(24) != 2 if weighted else slice(None)
     (expected,) = oracle(x[kept], y[kept], None if w is None else w[kept], True, cov_type="HC1")
     np.testing.assert_allclose(
@@ -592,43 +615,44 @@ def peak_of(read):
         tracemalloc.stop()
 
 
-def test_memory_does_not_depend_on_how_many_rows_there_are(monkeypatch):
+@pytest.mark.parametrize(
+    ("run", "few", "many", "slack"),
+    [  # the additional data would be 14 MB and 24 MB
+        (lambda model, data: model.report(cov_type="HC3", data=data), 100_000, 400_000, 4 * 2**20),
+        (lambda model, data: model.diagnose(data), 300_000, 800_000, 12 * 2**20),
+    ],
+    ids=["report", "diagnose"],
+)
+def test_memory_does_not_depend_on_how_many_rows_there_are(run, few, many, slack, monkeypatch):
     monkeypatch.setattr(threads, "cores", lambda: 2)
-    peaks = []
-    for rows in (500_000, 2_000_000):
-        model = fitted(stream(rows))
-        passes = (
-            (lambda model=model, rows=rows: model.report(cov_type="HC3", data=stream(rows))),
-            (lambda model=model, rows=rows: model.diagnose(stream(rows))),
-        )
-        peaks.append([peak_of(read) for read in passes])
-    few, many = np.array(peaks)
-    assert (many < 1.2 * few + 2**23).all()  # the data themselves would be 72 MB more
+    models = {rows: fitted(stream(rows)) for rows in (few, many)}
+    peaks = {rows: peak_of(lambda rows=rows: run(models[rows], stream(rows))) for rows in (few, many)}
+    assert peaks[many] < 1.2 * peaks[few] + slack
 
 
 @functools.cache
 def coverage():
     """How often 95 % intervals hold the true slope, of 2400 fits whose errors grow with a column."""
     rng = np.random.default_rng(11)
-    held = {"nonrobust": 0, "HC3": 0}
+    hits = {"nonrobust": 0, "HC3": 0}
     designs, outputs, n = 24, 100, 150
     for _ in range(designs):
         x = rng.normal(size=(n, 2))
         y = (x @ [1.0, -2.0] + 3)[:, None] + rng.normal(size=(n, outputs)) * (0.2 + x[:, :1] ** 2)
         moments = klr.Moments.from_data(x, y)
-        found = estimate_parameters(moments.statistics, moments.solve())
-        for cov_type in held:
-            meat, _ = sandwich.meat(found, [(x, y, None)], cov_type)
-            lower, upper = klr.RegressionReport(found, 0.95, cov_type, meat).conf_int()[1]
-            held[cov_type] += int(((lower < 1) & (upper > 1)).sum())
-    return {key: count / (designs * outputs) for key, count in held.items()}, designs * outputs
+        estimate = estimate_parameters(moments.statistics, moments.solve())
+        for cov_type in hits:
+            meat, _ = sandwich.meat(estimate, [(x, y, None)], cov_type)
+            lower, upper = klr.RegressionReport(estimate, 0.95, cov_type, meat).conf_int()[1]
+            hits[cov_type] += int(((lower < 1) & (upper > 1)).sum())
+    return {key: count / (designs * outputs) for key, count in hits.items()}, designs * outputs
 
 
 def test_hc3_intervals_cover_95_percent_where_errors_grow_with_a_column():
-    found, fits = coverage()
-    assert found["HC3"] == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / fits))
+    shares, fits = coverage()
+    assert shares["HC3"] == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / fits))
 
 
 def test_nonrobust_intervals_do_not():
-    found, fits = coverage()
-    assert found["nonrobust"] < 0.95 - 10 * np.sqrt(0.95 * 0.05 / fits)
+    shares, fits = coverage()
+    assert shares["nonrobust"] < 0.95 - 10 * np.sqrt(0.95 * 0.05 / fits)

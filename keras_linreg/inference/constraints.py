@@ -1,92 +1,120 @@
-"""Linear restrictions on named parameters, as a user writes them: "a = b", "2*a + b = 3, c = 0"."""
+"""Linear constraints on named parameters, as a user writes them: "a = b", "2*a + b = 3, c = 0".
+
+A test takes them as `restrictions`. Text is parsed by recursive descent, with one method for each rule of the grammar:
+
+```
+equations = equation ("," equation)*
+equation  = sum ("=" sum)*
+sum       = product (("+" | "-") product)*
+product   = factor (("*" | "/") factor)*
+factor    = ("+" | "-") factor | "(" sum ")" | number | name
+```
+
+The value of an expression is a row of P + 1 numbers: its coefficients of the P parameters, and its constant.
+"""
 
 import itertools
 import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+
+from keras_linreg.utils.types import Array
+
+# Text, a list of texts, an array of coefficients, or a tuple of coefficients and values.
+Restrictions: TypeAlias = Any
 
 NUMBER = re.compile(r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?")
 QUOTED = re.compile(r"`([^`]*)`|\"([^\"]*)\"|'([^']*)'")
 SIGNS = "+-*/()=,"
+SHOWN_NAMES = 8
 
 
-def parse(given, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Return `matrix` and `value` of `matrix @ params == value`, `(q, P)` and `(q,)`, and what each row is called.
+def parse_restrictions(restrictions: Restrictions, names: tuple[str, ...]) -> tuple[Array, Array, tuple[str, ...]]:
+    """Return `matrix` and `value` of `matrix @ params == value`, `(q, P)` and `(q,)`, and the text of each row.
 
     Args:
-        given: text, or a list of texts; names are the parameters' own, in quotes or backticks where an operator or a
-            number would be read into them; an expression without `=` is compared with 0. Or an array `(P,)` or
-            `(q, P)`, or a tuple of such an array and the values `(q,)`.
+        restrictions: text, or a list of texts. A name stands as it is, or in quotes or backticks if an operator or a
+            number would be read into it. An expression without `=` is compared with 0. Or an array `(P,)` or `(q, P)`;
+            or a tuple of such an array and the values `(q,)`.
         names: of the P parameters.
 
     Raises:
-        ValueError: a name that there is not, an expression that is not linear, a shape that does not fit.
+        ValueError: a name does not exist, an expression is not linear, or a shape does not fit.
     """
-    texts = [given] if isinstance(given, str) else given
+    texts = [restrictions] if isinstance(restrictions, str) else restrictions
     if isinstance(texts, list | tuple) and texts and all(isinstance(text, str) for text in texts):
-        rows = [row for text in texts for row in _Parser(text, names).rows()]
-        matrix = np.stack([row for row, _ in rows])
-        return matrix[:, :-1], -matrix[:, -1], tuple(text for _, text in rows)
-    pair = isinstance(given, tuple) and len(given) == 2 and np.ndim(given[0]) >= 1
+        equations = [equation for text in texts for equation in _Parser(text, names).equations()]
+        rows = np.stack([row for row, _ in equations])
+        return rows[:, :-1], -rows[:, -1], tuple(text for _, text in equations)
+    return _parse_arrays(restrictions, names)
+
+
+def _parse_arrays(restrictions: Restrictions, names: tuple[str, ...]) -> tuple[Array, Array, tuple[str, ...]]:
+    """Return what `parse_restrictions` does, for arrays."""
+    is_pair = isinstance(restrictions, tuple) and len(restrictions) == 2 and np.ndim(restrictions[0]) >= 1
     try:
-        matrix = np.atleast_2d(np.asarray(given[0] if pair else given, np.float64))
-        value = np.ravel(np.asarray(given[1], np.float64)) if pair else np.zeros(len(matrix))
+        matrix = np.atleast_2d(np.asarray(restrictions[0] if is_pair else restrictions, np.float64))
+        value = np.ravel(np.asarray(restrictions[1], np.float64)) if is_pair else np.zeros(len(matrix))
     except (TypeError, ValueError):
         matrix, value = np.zeros((0, 0)), np.zeros(0)
-    if (
-        matrix.ndim != 2
-        or matrix.shape[1] != len(names)
-        or not matrix.size
-        or value.shape not in ((len(matrix),), (1,))
-    ):
+    fits = matrix.ndim == 2 and matrix.shape[1] == len(names) and matrix.size > 0
+    if not fits or value.shape not in ((len(matrix),), (1,)):
         raise ValueError(
             f"`restrictions` must be text like 'a = b', or an array of {len(names)} columns ({', '.join(names[:4])}"
-            f"{', ...' if len(names) > 4 else ''}) with a value for each row. Received: {given!r}."
+            f"{', ...' if len(names) > 4 else ''}) with a value for each row. Received: {restrictions!r}."
         )
     if not (np.isfinite(matrix).all() and np.isfinite(value).all()):
-        raise ValueError(f"`restrictions` must be finite. Received: {given!r}.")
+        raise ValueError(f"`restrictions` must be finite. Received: {restrictions!r}.")
     return matrix, np.broadcast_to(value, len(matrix)).copy(), tuple(f"c{i}" for i in range(len(matrix)))
 
 
+class _Token(NamedTuple):
+    kind: str  # "name", "number" or "sign"
+    text: str
+    start: int  # where it stands in the whole text
+
+
 class _Parser:
-    """Reads an expression as a row over the parameters, and the constant last."""
+    """Parses the equations of a text; each method reads the tokens of its rule and returns their value."""
 
     def __init__(self, text: str, names: tuple[str, ...]):
         self.text, self.names = text, names
-        # A name that is a number is one in quotes only.
-        self.longest_first = sorted({name for name in names if not NUMBER.fullmatch(name)}, key=len, reverse=True)
+        # Without quotes, a text like "3" is the number, even if a column is called so.
+        self.names_longest_first = sorted({n for n in names if n and not NUMBER.fullmatch(n)}, key=len, reverse=True)
         self.tokens = list(self._tokens())
-        self.place = 0
+        self.next = 0
 
-    def rows(self) -> list[tuple[np.ndarray, str]]:
-        """Return the rows that are to be zero, with their texts."""
-        equations: list[tuple[np.ndarray, str]] = []
+    def equations(self) -> list[tuple[Array, str]]:
+        """Return a row that must be zero, and its text, for each equation; a chain `a = b = c` is two equations."""
+        equations: list[tuple[Array, str]] = []
         while True:
-            start = self._position()
+            start = self._next_start()
             sides = [self._sum()]
-            while self._take("="):
+            while self._accept("="):
                 sides.append(self._sum())
-            text = self.text[start : self._position()].strip()
+            text = self.text[start : self._next_start()].strip()
             rows = [left - right for left, right in itertools.pairwise(sides)] or sides
             for number, row in enumerate(rows, start=1):
                 if not row[:-1].any():
                     raise self._error("an equation without parameters")
                 equations.append((row, text if len(rows) == 1 else f"{text} ({number})"))
-            if not self._take(","):
+            if not self._accept(","):
                 break
-        if self.place < len(self.tokens):
-            raise self._error(f"{self.tokens[self.place][1]!r} where an operator is expected")
+        if self.next < len(self.tokens):
+            raise self._error(f"{self.tokens[self.next].text!r} where an operator is expected")
         return equations
 
-    def _sum(self) -> np.ndarray:
+    def _sum(self) -> Array:
         total = self._product()
-        while sign := self._take("+", "-"):
+        while sign := self._accept("+", "-"):
             total = total + self._product() if sign == "+" else total - self._product()
         return total
 
-    def _product(self) -> np.ndarray:
+    def _product(self) -> Array:
         product = self._factor()
-        while sign := self._take("*", "/"):
+        while sign := self._accept("*", "/"):
             other = self._factor()
             if sign == "*" and product[:-1].any():
                 product, other = other, product
@@ -97,67 +125,73 @@ class _Parser:
             product = product / other[-1] if sign == "/" else product[-1] * other
         return product
 
-    def _factor(self) -> np.ndarray:
-        if sign := self._take("+", "-"):
+    def _factor(self) -> Array:
+        if sign := self._accept("+", "-"):
             return -self._factor() if sign == "-" else self._factor()
-        if self._take("("):
-            inside = self._sum()
-            if not self._take(")"):
+        if self._accept("("):
+            total = self._sum()
+            if not self._accept(")"):
                 raise self._error("a bracket that is not closed")
-            return inside
-        if self.place == len(self.tokens) or self.tokens[self.place][0] == "sign":
+            return total
+        if self.next == len(self.tokens) or self.tokens[self.next].kind == "sign":
             raise self._error("no name or number where one is expected")
-        kind, value, _ = self.tokens[self.place]
-        self.place += 1
+        token = self.tokens[self.next]
+        self.next += 1
         row = np.zeros(len(self.names) + 1)
-        row[-1 if kind == "number" else self.names.index(value)] = float(value) if kind == "number" else 1.0
+        if token.kind == "number":
+            row[-1] = float(token.text)
+        else:
+            row[self.names.index(token.text)] = 1.0
         return row
 
-    def _take(self, *signs: str) -> str | None:
-        if self.place < len(self.tokens) and self.tokens[self.place][:2] in [("sign", sign) for sign in signs]:
-            self.place += 1
-            return self.tokens[self.place - 1][1]
+    def _accept(self, *signs: str) -> str | None:
+        """Return the next token's text and go on behind it, if it is one of the signs; else return None."""
+        if self.next < len(self.tokens):
+            token = self.tokens[self.next]
+            if token.kind == "sign" and token.text in signs:
+                self.next += 1
+                return token.text
         return None
 
-    def _position(self) -> int:
-        return self.tokens[self.place][2] if self.place < len(self.tokens) else len(self.text)
+    def _next_start(self) -> int:
+        return self.tokens[self.next].start if self.next < len(self.tokens) else len(self.text)
 
-    def _tokens(self):
-        position = 0
-        while position < len(self.text):
-            rest = self.text[position:]
+    def _tokens(self) -> Iterator[_Token]:
+        start = 0
+        while start < len(self.text):
+            rest = self.text[start:]
             if rest[0].isspace():
-                position += 1
+                start += 1
                 continue
             if quoted := QUOTED.match(rest):
                 name = next(group for group in quoted.groups() if group is not None)
                 if name not in self.names:
                     raise self._error(f"the name {name!r}")
-                yield "name", name, position
-                position += quoted.end()
-            elif name := next((n for n in self.longest_first if n and _begins_with(rest, n)), None):
-                yield "name", name, position
-                position += len(name)
+                yield _Token("name", name, start)
+                start += quoted.end()
+            elif name := next((name for name in self.names_longest_first if _begins_with(rest, name)), ""):
+                yield _Token("name", name, start)
+                start += len(name)
             elif number := NUMBER.match(rest):
-                yield "number", number.group(), position
-                position += number.end()
+                yield _Token("number", number.group(), start)
+                start += number.end()
             elif rest[0] in SIGNS:
-                yield "sign", rest[0], position
-                position += 1
+                yield _Token("sign", rest[0], start)
+                start += 1
             else:
                 word = re.match(r"\w+|.", rest)
                 raise self._error(f"the name {word.group() if word else rest!r}")
 
     def _error(self, received: str) -> ValueError:
+        names = ", ".join(map(repr, self.names[:SHOWN_NAMES])) + ", ..." * (len(self.names) > SHOWN_NAMES)
         return ValueError(
-            "`restrictions` must be linear equations in the parameters "
-            f"{', '.join(map(repr, self.names[:8]))}{', ...' if len(self.names) > 8 else ''}. "
+            f"`restrictions` must be linear equations in the parameters {names}. "
             f"Received: {received}, in {self.text!r}."
         )
 
 
 def _begins_with(text: str, name: str) -> bool:
-    """Return whether a name stands there, and not the beginning of a longer word."""
+    """Return whether a text begins with a name, and not with a longer word of which the name is the beginning."""
     if not text.startswith(name):
         return False
     after = text[len(name) : len(name) + 1]

@@ -1,62 +1,68 @@
-"""Diagnostics of a fit, from one more pass over its rows: residuals, tests of what was assumed, influential rows."""
+"""Diagnostics of a fit, from one more pass over its rows: residuals, tests of the assumptions, influential rows."""
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import special
 
-from keras_linreg.inference import residual_statistics, summary
+from keras_linreg.inference import tables
 from keras_linreg.inference.covariance import squeeze_outputs
 from keras_linreg.inference.distributions import p_of_chi2
 from keras_linreg.inference.estimate import Estimate
-from keras_linreg.inference.quantiles import Quantiles
-from keras_linreg.inference.second_pass import read
+from keras_linreg.inference.heteroscedasticity import (
+    MOST_WHITE_TERMS,
+    LagrangeMultiplierTest,
+    SquaredResidualRegressions,
+)
+from keras_linreg.inference.influence import InfluentialRows
+from keras_linreg.inference.quantiles import EXACT_VALUES, Quantiles
+from keras_linreg.inference.residual_statistics import SAMPLE_ROWS, ResidualDistribution, RowSample
+from keras_linreg.inference.second_pass import BLOCK_NUMBERS, run_second_pass
+from keras_linreg.inference.tables import number, p_value
+from keras_linreg.utils.types import Array, Batch
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 PROBABILITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 QQ_POINTS = 1000
-LABELS = 3
-
-
-class LagrangeMultiplierTest(NamedTuple):
-    """Whether the squared residuals depend on the columns: of one output floats, of k outputs arrays `(k,)`."""
-
-    lm: Any
-    lm_pvalue: Any
-    fvalue: Any
-    f_pvalue: Any
-    df: int
+LABELLED_ROWS = 3
+SHARED_FIELDS = ("output_names", "nobs", "rank", "sample", "qq", "exact_rows", "notes")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Diagnostics:
-    """What the rows of a fit say of it. Residuals are weighted: times the root of the row's weight.
+    """What the rows of a fit tell about it. Residuals are weighted: times the root of the row's weight.
 
-    For one output, figures are floats and arrays are `(m,)`; for k outputs, `(k,)` and `(m, k)`, and
-    `diagnostics.output(name)` has those of one.
+    For one output, figures are floats and arrays are `(m,)`. For k outputs they are `(k,)` and `(m, k)`, and
+    `diagnostics.output(name)` has the diagnostics of one output.
 
     Attributes:
         output_names: k names.
-        nobs, rank: rows with a weight, and parameters.
+        nobs, rank: the number of rows with a weight, and of parameters.
         scale: the variance of the residuals.
         mean, std: of the residuals.
-        quantiles: their minimum, quartiles and maximum, `(5,)`: see `keras_linreg.quantiles.Quantiles`.
-        durbin_watson: near 2 where residuals do not depend on the row before them.
-        skew, kurtosis: of the residuals; of a normal distribution 0 and 3.
-        jarque_bera, jarque_bera_pvalue: whether they could be normal.
-        breusch_pagan: whether squared residuals depend on the columns (Koenker's form).
-        white: whether they depend on the columns, their squares and products; `None` where those are too many.
+        quantiles: their minimum, quartiles and maximum, `(5,)`: see `keras_linreg.inference.quantiles`.
+        durbin_watson: about 2 if residuals do not depend on the row before them.
+        skew, kurtosis: of the residuals; 0 and 3 for a normal distribution.
+        jarque_bera, jarque_bera_pvalue: whether the residuals can be normal.
+        breusch_pagan: whether squared residuals depend on the columns (Koenker's form); None without columns.
+        white: whether they depend on the columns, their squares and products; None if these are too many.
         rows: the rows of largest Cook's distance, `(m,)`, counted from 0 in the order of the data.
         cooks_distance, resid_studentized, leverage, residuals, fitted: of those rows; studentised externally.
-        sample: rows drawn at random for the pictures, all of them where they are not many: arrays `rows`, `fitted`,
+        sample: rows drawn at random for the pictures, or all rows if they are few: arrays `rows`, `y`, `fitted`,
             `residuals`, `standardized` (internally studentised residuals) and `leverage`.
         qq: `(theoretical, standardized)` quantiles, of all rows.
-        exact_rows: how many rows have leverage 1: a coefficient fits each of them exactly.
-        notes: what is missing, and why.
+        exact_rows: the number of rows of leverage 1: a coefficient fits each of them exactly.
+        notes: which figures are missing, and why.
 
     References:
-        Durbin, Watson (1950); Jarque, Bera (1980); Breusch, Pagan (1979); Koenker (1981); White (1980); Cook (1977).
+        Durbin, Watson (1950); Jarque, Bera, "Efficient tests for normality, homoscedasticity and serial independence of
+        regression residuals" (1980); Breusch, Pagan (1979); Koenker (1981); White (1980); Cook (1977).
     """
 
     output_names: tuple[str, ...]
@@ -65,7 +71,7 @@ class Diagnostics:
     scale: Any
     mean: Any
     std: Any
-    quantiles: np.ndarray
+    quantiles: Array
     durbin_watson: Any
     skew: Any
     kurtosis: Any
@@ -73,43 +79,40 @@ class Diagnostics:
     jarque_bera_pvalue: Any
     breusch_pagan: LagrangeMultiplierTest | None
     white: LagrangeMultiplierTest | None
-    rows: np.ndarray
-    cooks_distance: np.ndarray
-    resid_studentized: np.ndarray
-    leverage: np.ndarray
-    residuals: np.ndarray
-    fitted: np.ndarray
-    sample: dict[str, np.ndarray]
-    qq: tuple[np.ndarray, np.ndarray]
+    rows: Array
+    cooks_distance: Array
+    resid_studentized: Array
+    leverage: Array
+    residuals: Array
+    fitted: Array
+    sample: dict[str, Array]
+    qq: tuple[Array, Array]
     exact_rows: int
     notes: tuple[str, ...]
 
-    def output(self, name) -> "Diagnostics":
-        """Return the diagnostics of one output, by its name or number."""
+    def output(self, name: str | int) -> "Diagnostics":
+        """Return the diagnostics of one output.
+
+        Args:
+            name: the name of the output, or its number.
+        """
         names = self.output_names
         if name not in names and name not in range(len(names)):
             raise ValueError(f"`name` must be one of the outputs {list(names)}. Received: {name!r}.")
         if len(names) == 1:
             return self
         j = names.index(name) if name in names else int(name)
-
-        def one(value):
-            if isinstance(value, LagrangeMultiplierTest):
-                return LagrangeMultiplierTest._make([*(float(part[j]) for part in value[:4]), value.df])
-            if not isinstance(value, np.ndarray) or value.shape[-1:] != (len(names),):
-                return value
-            return value[..., j] if value.ndim > 1 else float(value[j])
-
-        shared = {"output_names", "nobs", "rank", "sample", "qq", "exact_rows", "notes"}
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        changed = {key: one(value) for key, value in fields.items() if key not in shared}
-        sample = {key: value if value.ndim == 1 else value[:, j] for key, value in self.sample.items()}
+        fields = (field.name for field in dataclasses.fields(self) if field.name not in SHARED_FIELDS)
         return dataclasses.replace(
-            self, output_names=(names[j],), sample=sample, qq=(self.qq[0], self.qq[1][:, j]), **changed
+            self,
+            output_names=(names[j],),
+            sample={key: part if part.ndim == 1 else part[:, j] for key, part in self.sample.items()},
+            qq=(self.qq[0], self.qq[1][:, j]),
+            **{field: _of_output(getattr(self, field), j) for field in fields},
         )
 
-    def to_frame(self):
-        """Return the influential rows of one output as a `pandas.DataFrame`, the most influential first."""
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return a frame of the influential rows, the most influential first; several outputs one below the other."""
         import pandas  # slow to import
 
         if len(self.output_names) > 1:
@@ -122,44 +125,49 @@ class Diagnostics:
         }
         return pandas.DataFrame(columns, index=pandas.Index(self.rows, name="row"))
 
-    def plot(self, axes=None):
-        """Draw the four panels that R draws of a fit, of one output; return the Matplotlib Figure.
+    def plot(self, axes: Any = None) -> "Figure | SubFigure":
+        """Draw the four panels that R draws of a fit, of one output, and return the Matplotlib Figure.
 
         Args:
-            axes: four Axes; `None` makes a figure.
+            axes: four Axes; None makes a figure.
         """
-        from keras_linreg import plots  # matplotlib is slow to import
+        from keras_linreg import plots  # Matplotlib is slow to import
 
-        one = self._only()
+        one = self._single_output()
         axes = plots.figure(panels=4, columns=2)[1] if axes is None else list(np.ravel(axes))
-        sample = one.sample
-        # The most influential rows are drawn whether or not they were.
-        left = ~np.isin(one.rows, sample["rows"])
-        more = {"rows": one.rows, "fitted": one.fitted, "residuals": one.residuals, "leverage": one.leverage}
-        with np.errstate(invalid="ignore"):  # of a fit that is perfect to the last bit
-            more["standardized"] = one.residuals / np.sqrt(one.scale * (1 - one.leverage))
-        drawn = {key: np.concatenate([sample[key], values[left]]) for key, values in more.items()}
-        place = {row: i for i, row in enumerate(drawn.pop("rows").tolist())}
-        labels = {place[row]: str(row) for row in one.rows[:LABELS].tolist()}
+        # The most influential rows are drawn even if they are not in the sample.
+        is_missing = ~np.isin(one.rows, one.sample["rows"])
+        with np.errstate(invalid="ignore", divide="ignore"):  # the fit is perfect to the last bit
+            standardized = one.residuals / np.sqrt(one.scale * (1 - one.leverage))
+        influential = {
+            "rows": one.rows,
+            "fitted": one.fitted,
+            "residuals": one.residuals,
+            "leverage": one.leverage,
+            "standardized": standardized,
+        }
+        drawn = {key: np.concatenate([one.sample[key], part[is_missing]]) for key, part in influential.items()}
+        positions = {row: i for i, row in enumerate(drawn.pop("rows").tolist())}
+        labels = {positions[row]: str(row) for row in one.rows[:LABELLED_ROWS].tolist()}
         plots.diagnostics(axes, **drawn, rank=one.rank, quantiles=one.qq, labels=labels)
         return axes[0].figure
 
-    def plot_actual_vs_predicted(self, ax=None):
-        """Draw what was observed against what is predicted, of one output; return the Matplotlib Figure."""
-        from keras_linreg import plots
+    def plot_actual_vs_predicted(self, ax: "Axes | None" = None) -> "Figure | SubFigure":
+        """Draw observed against predicted values of a sample of the rows, and return the Matplotlib Figure."""
+        from keras_linreg import plots  # Matplotlib is slow to import
 
-        one = self._only()
+        one = self._single_output()
         ax = plots.figure()[1][0] if ax is None else ax
         plots.actual_vs_predicted(ax, one.sample["y"], one.sample["fitted"], unit=one.output_names[0])
         return ax.figure
 
     def __str__(self) -> str:
-        return summary.text_of_diagnostics(self)
+        return tables.with_notes([_text(self.output(name)) for name in self.output_names], self.notes)
 
     def __repr__(self) -> str:
-        return summary.text_of_diagnostics(self)
+        return str(self)
 
-    def _only(self) -> "Diagnostics":
+    def _single_output(self) -> "Diagnostics":
         if len(self.output_names) > 1:
             raise ValueError(
                 f"One output at a time can be drawn: call `.output(name)` first. Received: {list(self.output_names)}."
@@ -167,68 +175,117 @@ class Diagnostics:
         return self
 
 
-def diagnose(estimate: Estimate, batches: Iterable[tuple], most_rows: int) -> Diagnostics:
-    """Return the diagnostics of a fit, by one more pass over its rows; memory does not depend on how many there are.
+def diagnose(
+    estimate: Estimate,
+    batches: Iterable[Batch],
+    most_rows: int,
+    *,
+    block_numbers: int = BLOCK_NUMBERS,
+    sample_rows: int = SAMPLE_ROWS,
+    exact_values: int = EXACT_VALUES,
+) -> Diagnostics:
+    """Return the diagnostics of a fit, by one more pass over its rows; memory does not grow with their number.
 
     Args:
         estimate: of the fit.
         batches: `(x, y, sample_weight)` of its rows once more.
         most_rows: how many influential rows to name.
+        block_numbers: about how many numbers the x of a block has.
+        sample_rows: how many rows the sample has at most.
+        exact_values: so many residuals have exact quantiles.
     """
-    residuals, influence = residual_statistics.Residuals(estimate), residual_statistics.Influence(estimate, most_rows)
-    sample, auxiliary = residual_statistics.Sample(estimate), residual_statistics.Auxiliary(estimate)
-    read(estimate, batches, [residuals, influence, sample, auxiliary])
-
-    def each(values):
-        return squeeze_outputs(np.asarray(values))
-
-    def test(values) -> LagrangeMultiplierTest | None:
-        return None if values is None else LagrangeMultiplierTest._make([*map(each, values[:4]), values[4]])
-
-    n, (skew, kurtosis) = estimate.nobs, residuals.shape()
+    distribution = ResidualDistribution(estimate, exact_values)
+    influence = InfluentialRows(estimate, most_rows)
+    sample = RowSample(estimate, sample_rows)
+    regressions = SquaredResidualRegressions(estimate)
+    run_second_pass(estimate, batches, [distribution, influence, sample, regressions], block_numbers)
+    n, skew, kurtosis = estimate.nobs, distribution.skewness(), distribution.kurtosis()
+    # Skewness and kurtosis of n normal values have the variances 6 / n and 24 / n.
     jarque_bera = n / 6 * (skew**2 + (kurtosis - 3) ** 2 / 4)
-    notes = []
-    if auxiliary.terms is None and auxiliary.width:
-        notes.append(
-            f"White's test is left out: its squares and products are {auxiliary.white_terms:,}, and at the most "
-            f"{residual_statistics.MOST_WHITE_TERMS} are taken, or one less than there are rows."
-        )
-    if influence.exact_rows:
-        notes.append(
-            f"Rows of leverage 1: {influence.exact_rows:,}. A coefficient serves each of them alone, and neither "
-            "Cook's distance nor a studentised residual is defined there."
-        )
-    if len(sample.kept["rows"]) < n:
-        notes.append(f"Pictures show {len(sample.kept['rows']):,} rows, drawn at random.")
+    breusch_pagan, white = regressions.breusch_pagan(), regressions.white()
     return Diagnostics(
         output_names=estimate.output_names,
         nobs=n,
         rank=estimate.rank,
-        scale=each(estimate.scale),
-        mean=each(residuals.mean()),
-        std=each(residuals.std()),
-        quantiles=each(np.stack([q.at(PROBABILITIES) for q in residuals.quantiles], axis=-1)),
-        durbin_watson=each(residuals.durbin_watson()),
-        skew=each(skew),
-        kurtosis=each(kurtosis),
-        jarque_bera=each(jarque_bera),
-        jarque_bera_pvalue=each(p_of_chi2(jarque_bera, 2)),
-        breusch_pagan=test(auxiliary.breusch_pagan()),
-        white=test(auxiliary.white()),
-        **{key: each(part) for key, part in influence.result().items()},
-        sample={key: value if value.ndim == 1 else each(value) for key, value in sample.kept.items()},
-        qq=_normal_quantiles(residuals.standardized, each),
+        scale=squeeze_outputs(estimate.scale),
+        mean=squeeze_outputs(distribution.mean()),
+        std=squeeze_outputs(distribution.std()),
+        quantiles=squeeze_outputs(np.stack([q.at(PROBABILITIES) for q in distribution.quantiles], axis=-1)),
+        durbin_watson=squeeze_outputs(distribution.durbin_watson()),
+        skew=squeeze_outputs(skew),
+        kurtosis=squeeze_outputs(kurtosis),
+        jarque_bera=squeeze_outputs(jarque_bera),
+        jarque_bera_pvalue=squeeze_outputs(p_of_chi2(jarque_bera, 2)),
+        breusch_pagan=None if breusch_pagan is None else breusch_pagan.map(squeeze_outputs),
+        white=None if white is None else white.map(squeeze_outputs),
+        **{key: squeeze_outputs(part) for key, part in influence.result().items()},
+        sample={key: part if part.ndim == 1 else squeeze_outputs(part) for key, part in sample.result().items()},
+        qq=_normal_quantiles(distribution.standardized_quantiles),
         exact_rows=influence.exact_rows,
-        notes=tuple(notes),
+        notes=_notes(regressions, influence.exact_rows, n, len(sample.result()["rows"])),
     )
 
 
-def _normal_quantiles(quantiles: list[Quantiles], each) -> tuple[np.ndarray, np.ndarray]:
-    """Return normal quantiles, and those of the standardised residuals beside them."""
+def _notes(regressions: SquaredResidualRegressions, exact_rows: int, nobs: int, sample_rows: int) -> tuple[str, ...]:
+    notes = []
+    if regressions.has_columns and not regressions.has_white_terms:
+        notes.append(
+            f"White's test is left out: its squares and products are {regressions.white_terms:,}. It takes at most "
+            f"{MOST_WHITE_TERMS}, and fewer than there are rows, less one."
+        )
+    if exact_rows:
+        notes.append(
+            f"Rows of leverage 1: {exact_rows:,}. A coefficient serves each of them alone. They have neither a Cook's "
+            "distance nor a studentised residual."
+        )
+    if sample_rows < nobs:
+        notes.append(f"Pictures show {sample_rows:,} rows, drawn at random.")
+    return tuple(notes)
+
+
+def _normal_quantiles(quantiles: list[Quantiles]) -> tuple[Array, Any]:
+    """Return quantiles of the normal distribution, and of the standardised residuals beside them."""
     count = max(quantiles[0].count, 1)
     points = min(count, QQ_POINTS)
     probabilities = (np.arange(points) + 0.5) / points
-    if count > points:  # and the ends, which such pictures are looked at for
+    if count > points:  # the ends are what such a picture is looked at for
         probabilities = np.concatenate([[0.5 / count], probabilities, [1 - 0.5 / count]])
-    observed = np.stack([q.at_plotting_positions(probabilities) for q in quantiles], axis=-1)
-    return special.ndtri(probabilities), each(observed)
+    standardized = np.stack([q.at_plotting_positions(probabilities) for q in quantiles], axis=-1)
+    return special.ndtri(probabilities), squeeze_outputs(standardized)
+
+
+def _of_output(value: Any, j: int) -> Any:
+    """Return output j of a field; its last axis is the outputs."""
+    if isinstance(value, LagrangeMultiplierTest):
+        return value.map(lambda figure: float(figure[j]))
+    if value is None:
+        return None
+    return value[..., j] if value.ndim > 1 else float(value[j])
+
+
+def _text(diagnostics: Diagnostics) -> str:
+    """Return the tables of the diagnostics of one output."""
+    facts = [
+        (("Rows", f"{diagnostics.nobs:,}"), ("Durbin-Watson", number(diagnostics.durbin_watson, 4))),
+        (("Mean of residuals", number(diagnostics.mean, 3)), ("Jarque-Bera", number(diagnostics.jarque_bera, 4))),
+        (("Standard deviation", number(diagnostics.std)), ("  p-value", p_value(diagnostics.jarque_bera_pvalue))),
+        (("Skewness", number(diagnostics.skew, 4)), *_fact("Breusch-Pagan", diagnostics.breusch_pagan)),
+        (("Kurtosis (normal: 3)", number(diagnostics.kurtosis, 4)), *_fact("White", diagnostics.white)),
+    ]
+    title = tables.shortened(f"Diagnostics of the regression of {diagnostics.output_names[0]}", tables.WIDTH)
+    quantiles = [("Residuals", [number(q, 4) for q in diagnostics.quantiles])]
+    columns = (diagnostics.cooks_distance, diagnostics.resid_studentized, diagnostics.leverage, diagnostics.residuals)
+    rows = [
+        (f"row {row}", [number(column[i], 4) for column in columns]) for i, row in enumerate(diagnostics.rows.tolist())
+    ]
+    return "\n".join(
+        [
+            tables.facts_table(title, facts),
+            tables.table(("Min", "1Q", "Median", "3Q", "Max"), quantiles),
+            tables.table(("Cook's distance", "studentised", "leverage", "residual"), rows),
+        ]
+    )
+
+
+def _fact(name: str, test: LagrangeMultiplierTest | None) -> list[tuple[str, str]]:
+    return [] if test is None else [(f"{name} p-value", p_value(test.lm_pvalue))]

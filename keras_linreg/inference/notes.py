@@ -1,44 +1,35 @@
-"""What to know of a fit before its figures are believed."""
+"""Notes on a fit: what limits its figures."""
 
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.solvers import FEW_DIGITS
 
-PERFECT = 1e-13  # of the sum of squares: what rounding alone leaves as residuals
+ROUNDING_ERROR = 1e-13  # of the total sum of squares: rounding alone leaves residuals of this size
 SHOWN_NAMES = 8
 
 
-def of(estimate: Estimate, groups: int | None = None) -> tuple[str, ...]:
+def notes_on(estimate: Estimate, groups: int | None = None) -> tuple[str, ...]:
     """Return what limits the figures of an estimate, a sentence or two each.
 
     Args:
         estimate: of the fit.
-        groups: of a clustered covariance, how many there are.
+        groups: the number of groups of a clustered covariance; else None.
     """
     notes = []
-    penalised = estimate.is_penalised
-    if penalised:
+    if estimate.is_penalised:
         notes.append(
-            "The fit is penalised: its coefficients are pulled towards zero by an amount that the data do not "
-            "tell, so there are no standard errors, tests or intervals. ExactLinearRegression.from_moments("
-            "model.moments).report() has those of the fit without the penalty."
+            "The fit is penalised: its coefficients are pulled towards zero, and the data do not tell how far. So it "
+            "has no standard errors, tests or intervals. ExactLinearRegression.from_moments(model.moments).report() "
+            "has those of the fit without the penalty."
         )
-    lost = [name for name, there in zip(estimate.names, estimate.estimable, strict=True) if not there]
-    if lost and not penalised:
-        more = f" and {len(lost) - SHOWN_NAMES} more" if len(lost) > SHOWN_NAMES else ""
-        shown = ", ".join(lost[:SHOWN_NAMES]) + more
+    else:
+        notes.extend(_notes_on_columns(estimate))
+    if estimate.df_resid <= 0 and not estimate.is_penalised:
         notes.append(
-            f"Aliased: {shown}. They depend on columns before them, or on the intercept, and are out of the model."
-            if estimate.dropped
-            else f"Not estimable: {shown}. Columns depend on each other, or on the intercept; these coefficients "
-            "are those of the smallest kernel, one choice among many that fit as well."
+            f"No degrees of freedom are left: {estimate.nobs} rows for {estimate.rank} coefficients. The data do not "
+            "tell the variance of the errors."
         )
-    if estimate.df_resid <= 0 and not penalised:
-        notes.append(
-            f"No degrees of freedom are left: {estimate.nobs} rows for {estimate.rank} coefficients. The data do not tell "
-            "the variance of the errors."
-        )
-    elif ((estimate.ssr <= PERFECT * estimate.tss) & (estimate.tss > 0)).any():
-        notes.append("The fit is perfect up to rounding: standard errors and tests are of the rounding.")
+    elif ((estimate.ssr <= ROUNDING_ERROR * estimate.tss) & (estimate.tss > 0)).any():
+        notes.append("The fit is perfect up to rounding: standard errors and tests are those of rounding errors.")
     if (estimate.tss == 0).any():
         notes.append("An output is constant: there is nothing to explain.")
     if groups is not None and groups <= estimate.df_model:
@@ -48,3 +39,18 @@ def of(estimate: Estimate, groups: int | None = None) -> tuple[str, ...]:
             f"Only about {estimate.digits:.0f} digits of the coefficients are sure: columns are nearly dependent."
         )
     return tuple(notes)
+
+
+def _notes_on_columns(estimate: Estimate) -> list[str]:
+    """Return a note that names the columns whose coefficients the data do not determine, if there are any."""
+    names = [name for name, ok in zip(estimate.names, estimate.estimable, strict=True) if not ok]
+    if not names:
+        return []
+    shown = ", ".join(names[:SHOWN_NAMES])
+    shown += f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    if estimate.dropped:
+        return [f"Aliased: {shown}. They depend on columns before them, or on the intercept, and are out of the model."]
+    return [
+        f"Not estimable: {shown}. Columns depend on each other, or on the intercept. These coefficients are those of "
+        "the smallest kernel, one choice among many that fit as well."
+    ]

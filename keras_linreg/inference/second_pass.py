@@ -1,159 +1,230 @@
-"""A second pass over the rows of a fit: residuals and leverages, block by block, and whether the rows are the same."""
+"""A second pass over the rows of a fit: residuals and leverages, block by block.
+
+Moments give the coefficients, but no residual of a single row. Where these are needed, the rows are read once more. A
+pass hands blocks of rows to accumulators, in bounded memory and on all cores, and refuses rows that are not the rows of
+the fit.
+
+A row enters as its coordinates z in an orthonormal basis of the design (`keras_linreg.inference.coordinates`). With the
+rows z below each other in Z, `Z.T @ Z` is the identity, and the fitted values are `Z @ Z.T @ y`. So `Z @ Z.T` is the
+hat matrix, and the leverage of a row, its diagonal element, is a sum of squares:
+
+```python
+leverage = z @ z
+```
+
+Where rows have weights, each row of the design and of y counts times the root of its weight. Then the above holds for
+these rows, and a residual is the root of the weight times the residual of y.
+"""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from keras_linreg.data.row_blocks import row_blocks, without_zero_weights
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.intervals import BLOCK_NUMBERS
+from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF
 from keras_linreg.utils.threads import in_order, one_blas_thread
+from keras_linreg.utils.types import Array, Batch
 
-RULE = "`data` must be what the model was fitted on: the same rows, with the same weights."
-FITTED_EXACTLY = 1e-10  # what is left of 1 by the leverage of a row that has a coefficient to itself
-SAME = {"float64": 1e-8, "float32": 1e-5, "bfloat16": 1e-2, "float16": 1e-2}  # of moments, beside what rounding does
+SAME_ROWS_RULE = "`data` must be what the model was fitted on: the same rows, with the same weights."
+LEVERAGE_ONE_TOLERANCE = 1e-10
+# How far moments of the same rows may differ, as a part of their size, if rounding adds nothing.
+MOMENTS_TOLERANCES = {"float64": 1e-8, "float32": 1e-5, "bfloat16": 1e-2, "float16": 1e-2}
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Some rows of the second pass, those of weight zero left out; `root_weight` is the root of a row's weight.
+    """Consecutive rows of the second pass, without those of weight zero: n rows of the `height` that were read.
 
     Attributes:
-        first: the number of the first row, among all that were given.
-        given: how many rows were given.
-        used: mask `(given,)` of the rows whose weight is not zero, `None`: all.
+        first_row: the number of the first row, counted from 0 over the whole data.
+        height: the number of rows, those of weight zero included.
+        used: mask `(height,)` of the rows whose weight is not zero; None if all are used.
         z: `(n, m)`, float64: the coordinates of the rows, times `root_weight`.
         residuals: `(n, k)`, float64: `(y - x @ kernel - bias) * root_weight`.
-        fitted: `(n, k)`, float64.
+        fitted: `(n, k)`, float64: `x @ kernel + bias`.
         leverage: `(n,)`.
-        root_weight: `(n, 1)`, or `None`.
+        root_weight: `(n, 1)`: the roots of the weights; None if all weights are 1.
     """
 
-    first: int
-    given: int
-    used: np.ndarray | None
-    z: np.ndarray
-    residuals: np.ndarray
-    fitted: np.ndarray
-    leverage: np.ndarray
-    root_weight: np.ndarray | None
+    first_row: int
+    height: int
+    used: Array | None
+    z: Array
+    residuals: Array
+    fitted: Array
+    leverage: Array
+    root_weight: Array | None
 
     @property
-    def rows(self) -> np.ndarray:
-        """The numbers `(n,)` of the rows, among all that were given."""
-        return self.first + (np.arange(self.given) if self.used is None else np.flatnonzero(self.used))
+    def row_numbers(self) -> Array:
+        """The numbers `(n,)` of the rows, counted from 0 over the whole data, those of weight zero included."""
+        return self.first_row + (np.arange(self.height) if self.used is None else np.flatnonzero(self.used))
 
 
-class Reading(Protocol):
-    """What is read off the blocks of a second pass."""
+class BlockAccumulator(Protocol[T]):
+    """Adds up the blocks of a second pass. The work on a block is on any thread; only the sum has an order."""
 
-    def of(self, block: Block) -> Any:
-        """Return what a block says; on any thread."""
+    def contribution(self, block: Block) -> T:
+        """Return the block's part of the result. It is called on several threads at a time."""
 
-    def add(self, what: Any) -> None:
-        """Take what `of` returned, in the order of the rows."""
+    def add(self, contribution: T) -> None:
+        """Add the part of the next block, in the order of the rows."""
 
 
-def read(estimate: Estimate, batches: Iterable[tuple], readings: Sequence[Reading]) -> None:
-    """Read the rows of the fit once more, in bounded memory.
+def run_second_pass(
+    estimate: Estimate,
+    batches: Iterable[Batch],
+    accumulators: Sequence[BlockAccumulator[Any]],
+    block_numbers: int = BLOCK_NUMBERS,
+) -> None:
+    """Read the rows of the fit once more, and add each block of them to each accumulator.
 
     Args:
         estimate: of the fit, without a penalty.
         batches: `(x, y, sample_weight)` of the same rows.
-        readings: what takes the blocks.
+        accumulators: of the results.
+        block_numbers: about how many numbers the x of a block has.
 
     Raises:
-        ValueError: they are not the rows of the fit.
+        ValueError: the rows are not the rows of the fit. The accumulators may hold anything then.
     """
+    check = _SameRowsCheck(estimate)
+    everyone: list[BlockAccumulator[Any]] = [check, *accumulators]
+
+    @np.errstate(all="ignore")  # a thread does not know how its caller has set NumPy's warnings
+    def contributions(numbered: tuple[int, Batch]) -> list[Any]:
+        block = _block(estimate, *numbered)
+        return [accumulator.contribution(block) for accumulator in everyone]
+
+    with one_blas_thread(), np.errstate(all="ignore"):
+        for each in in_order(contributions, _numbered_blocks(batches, block_numbers)):
+            for accumulator, contribution in zip(everyone, each, strict=True):
+                accumulator.add(contribution)
+    check.refuse_other_rows()
+
+
+def has_leverage_one(estimate: Estimate, leverage: Array) -> Array:
+    """Return the mask `(n,)` of rows of leverage 1, up to rounding: a coefficient serves each such row alone.
+
+    Such a row is fitted exactly whatever its y. Its residual is zero and has no variance to be divided by.
+    """
+    tolerance = max(LEVERAGE_ONE_TOLERANCE, 16 * FLOAT64_ROUNDOFF * estimate.scaled_condition_number)
+    return 1 - leverage < tolerance
+
+
+def moments_tolerance(estimate: Estimate) -> float:
+    """Return how far moments of the same rows may differ, as a part of their size.
+
+    The coordinates come from the inverse of the factor, which amplifies rounding errors by the condition number.
+    """
+    return max(MOMENTS_TOLERANCES[estimate.dtype], 1e3 * FLOAT64_ROUNDOFF * estimate.scaled_condition_number)
+
+
+def _block(estimate: Estimate, first_row: int, batch: Batch) -> Block:
+    """Return the block of some rows, the first of which has a number."""
+    used = None
+    if batch[2] is not None and (np.asarray(batch[2]) == 0).any():
+        used = np.asarray(batch[2]) != 0
+    x, y, weights = without_zero_weights(*batch)
+    coordinates = estimate.unpenalised_coordinates()
     start = int(estimate.has_intercept)
     kernel = estimate.params[start:]
-    coordinates = estimate.unpenalised_coordinates()
-    middle = estimate.params[0] + coordinates.centre.sum(axis=0) @ kernel if start else np.zeros(kernel.shape[1])
-    check = _Check(estimate)
-
-    def of_block(numbered: tuple) -> list:
-        first, (x, y, weights) = numbered
-        given, used = len(x), None
-        if weights is not None and (np.asarray(weights) == 0).any():
-            used = np.asarray(weights) != 0
-        x, y, weights = without_zero_weights(x, y, weights)
-        root = None if weights is None else np.sqrt(weights)[:, None]
-        moved = coordinates.centred(x)  # so that an offset of the columns takes no digits
-        z, explained = coordinates.of_centred(moved), moved @ kernel
-        residuals = np.asarray(y, np.float64) - middle - explained
-        if root is not None:
-            z, residuals = z * root, residuals * root
-        leverage = np.einsum("ij,ij->i", z, z)
-        block = Block(first, given, used, z, residuals, middle + explained, leverage, root)
-        return [reading.of(block) for reading in (check, *readings)]
-
-    # A thread does not know how its caller has set NumPy's warnings.
-    quietly = np.errstate(all="ignore")(of_block)
-    with one_blas_thread(), np.errstate(all="ignore"):
-        for each in in_order(quietly, _numbered(batches)):
-            for reading, what in zip((check, *readings), each, strict=True):
-                reading.add(what)
-    check.refuse_others()
+    fitted_at_centre = estimate.params[0] + coordinates.centre.sum(axis=0) @ kernel if start else 0.0
+    centred = coordinates.centred(x)  # so that an offset of the columns costs no digits
+    z, explained = coordinates.of_centred(centred), centred @ kernel
+    residuals = np.asarray(y, np.float64) - fitted_at_centre - explained
+    root_weight = None if weights is None else np.sqrt(weights)[:, None]
+    if root_weight is not None:
+        z, residuals = z * root_weight, residuals * root_weight
+    leverage = np.einsum("ij,ij->i", z, z)
+    return Block(first_row, len(batch[0]), used, z, residuals, fitted_at_centre + explained, leverage, root_weight)
 
 
-def least_left(estimate: Estimate) -> float:
-    """Return what is left of 1, up to rounding, by the leverage of a row that has a coefficient to itself."""
-    return max(FITTED_EXACTLY, 16 * 2.0**-53 * estimate.scaled_condition_number)
+class _Sums(NamedTuple):
+    """Sums over some rows."""
+
+    rows: int
+    with_intercept: Array  # (m,): z[:, 0] @ z, zeros without an intercept
+    squares: Array  # (m,): z**2
+    gradient: Array  # (m, k): z.T @ residuals
+    ssr: Array  # (k,): residuals**2
+
+    def merge(self, other: "_Sums") -> "_Sums":
+        return _Sums(
+            self.rows + other.rows,
+            self.with_intercept + other.with_intercept,
+            self.squares + other.squares,
+            self.gradient + other.gradient,
+            self.ssr + other.ssr,
+        )
 
 
-def slack_of(estimate: Estimate) -> float:
-    """Return how far moments may be off, as part of their size, that are taken from the same data twice."""
-    return max(SAME[estimate.dtype], 1e3 * 2.0**-53 * estimate.scaled_condition_number)
+class _SameRowsCheck:
+    """Compares the rows of the pass with the rows of the fit.
 
+    Over the rows of the fit,
 
-class _Check:
-    """Compares rows with those of the fit: in its coordinates their cross-products are the identity."""
+    ```python
+    Z.T @ Z == identity
+    Z.T @ residuals == 0
+    sum(residuals**2) == ssr
+    ```
+
+    Of the first, only the diagonal and the row of the intercept (the means of the columns) are compared. That costs m
+    products a row, where all of it would cost as much as the fit. An order of the rows is not compared.
+    """
 
     def __init__(self, estimate: Estimate):
-        self.estimate, self.slack = estimate, slack_of(estimate)
-        width = estimate.rank
-        self.nobs = 0
-        self.sums: list = [
-            np.zeros(width),
-            np.zeros(width),
-            np.zeros((width, len(estimate.ssr))),
-            np.zeros(len(estimate.ssr)),
-        ]
+        self.estimate = estimate
+        m, k = estimate.rank, len(estimate.ssr)
+        self.total = _Sums(0, np.zeros(m), np.zeros(m), np.zeros((m, k)), np.zeros(k))
 
-    def of(self, block: Block) -> tuple:
-        z, u = block.z, block.residuals
-        across = z.T @ z[:, 0] if self.estimate.has_intercept else np.zeros(z.shape[1])
-        return len(z), [across, np.einsum("ij,ij->j", z, z), z.T @ u, np.einsum("ij,ij->j", u, u)]
-
-    def add(self, of_block: tuple) -> None:
-        self.nobs += of_block[0]
-        most = self.estimate.nobs
-        if self.nobs > most:  # a stream may have no end
-            raise ValueError(f"{RULE} Received: at least {self.nobs} rows, and the fit was of {most}.")
-        self.sums = [total + part for total, part in zip(self.sums, of_block[1], strict=True)]
-
-    def refuse_others(self) -> None:
-        estimate, slack = self.estimate, self.slack
-        across, norms, gradient, ssr = self.sums
-        if self.nobs != estimate.nobs:
-            raise ValueError(
-                f"{RULE} Received: {self.nobs} rows, and the fit was of {estimate.nobs}, rows of weight 0 not counted."
-            )
-        size = np.sqrt(np.maximum(estimate.tss, 1e-300))
-        same = (
-            (np.abs(norms - 1) <= slack).all()
-            and (np.abs(across[1:]) <= slack).all()
-            and (np.abs(gradient) <= slack * size).all()
-            and (np.abs(ssr - estimate.ssr) <= slack * estimate.ssr + slack**2 * estimate.tss).all()
+    def contribution(self, block: Block) -> _Sums:
+        z, residuals = block.z, block.residuals
+        return _Sums(
+            rows=len(z),
+            with_intercept=z.T @ z[:, 0] if self.estimate.has_intercept else np.zeros(z.shape[1]),
+            squares=np.einsum("ij,ij->j", z, z),
+            gradient=z.T @ residuals,
+            ssr=np.einsum("ij,ij->j", residuals, residuals),
         )
-        if not same:
-            raise ValueError(f"{RULE} Received: as many rows, with other moments.")
+
+    def add(self, contribution: _Sums) -> None:
+        self.total = self.total.merge(contribution)
+        if self.total.rows > self.estimate.nobs:  # refused at once: a stream may have no end
+            raise ValueError(
+                f"{SAME_ROWS_RULE} Received: at least {self.total.rows} rows, and the fit was of {self.estimate.nobs}."
+            )
+
+    def refuse_other_rows(self) -> None:
+        """Raise a ValueError if the rows were not those of the fit."""
+        estimate, total = self.estimate, self.total
+        if total.rows != estimate.nobs:
+            raise ValueError(
+                f"{SAME_ROWS_RULE} Received: {total.rows} rows, and the fit was of {estimate.nobs}, rows of weight 0 "
+                "not counted."
+            )
+        tolerance = moments_tolerance(estimate)
+        norm_of_y = np.sqrt(np.maximum(estimate.tss, 1e-300))
+        are_same = (
+            (np.abs(total.squares - 1) <= tolerance).all()
+            and (np.abs(total.with_intercept[1:]) <= tolerance).all()
+            and (np.abs(total.gradient) <= tolerance * norm_of_y).all()
+            and (np.abs(total.ssr - estimate.ssr) <= tolerance * estimate.ssr + tolerance**2 * estimate.tss).all()
+        )
+        if not are_same:
+            raise ValueError(f"{SAME_ROWS_RULE} Received: as many rows, with other moments.")
 
 
-def _numbered(batches: Iterable[tuple]) -> Iterator[tuple]:
-    first = 0
-    for block in row_blocks(batches, BLOCK_NUMBERS):
-        yield first, block
-        first += len(block[0])
+def _numbered_blocks(batches: Iterable[Batch], block_numbers: int) -> Iterator[tuple[int, Batch]]:
+    """Yield the number of a block's first row, and the block's x, y and weights."""
+    first_row = 0
+    for block in row_blocks(batches, block_numbers):
+        yield first_row, block
+        first_row += len(block[0])

@@ -142,7 +142,7 @@ class MomentsModel(LinearModel):
                 no degrees of freedom are left.
         """
         level = check_level(level)
-        sandwich.check(cov_type, data, groups, maxlags)
+        sandwich.check_arguments(cov_type, data, groups, maxlags)
         batches = None if data is None else self._rows_of_fit(data)
         return self._fitted_or_refuse().report(level, cov_type, batches, groups, maxlags)
 
