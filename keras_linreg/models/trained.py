@@ -155,8 +155,7 @@ class TrainedModel(LinearModel):
                 "shuffle": shuffle if data.can_shuffle else False,
                 "validation_data": None if held_out is None else held_out.packed,
             }
-            if block_loop is not None:
-                arguments |= block_loop.fit_arguments
+            arguments |= {} if block_loop is None else block_loop.fit_arguments
             with loop.use_loop(self, block_loop):
                 return super().fit(**arguments)
 
