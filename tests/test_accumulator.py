@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from exact import cross_products, fractions, weighted_means
+from rational import cross_products, fractions, weighted_means
 
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
 from keras_linreg.moments import accumulator as accumulators

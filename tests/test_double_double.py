@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from exact import fractions
+from rational import fractions
 
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, concatenate, sqrt, two_product, two_sum
 

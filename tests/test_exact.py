@@ -1,5 +1,5 @@
-import loader_process
 import keras
+import loader_process
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,10 +8,10 @@ import sklearn.linear_model
 import statsmodels.api as sm
 import tensorflow as tf
 from keras.callbacks import LambdaCallback
+from streams import Batches, cut
 
 import keras_linreg as klr
 from keras_linreg.moments import checks
-from tests.streams import Batches, cut
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def run(code, **environment):
 
 
 MOMENTS_ALONE = """
-import resource, sys, time
+import sys, time
 began = time.perf_counter()
 import keras_linreg
 keras_linreg.Moments
@@ -44,7 +44,9 @@ moments.solve(warn=False)
 keras_linreg.Moments.from_data({"a": x[:, 0], "b": [1.0, 2.0] * 100}, x[:, 2]).select(["a"]).solve()
 str(keras_linreg.RegressionReport.from_moments(moments))
 slow = [name for name in ("tensorflow", "keras", "pandas", "matplotlib", "sklearn") if name in sys.modules]
-print(slow, round(seconds, 2), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+import os
+peak = os.path.exists("/proc/self/status") and [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")] or [0]
+print(slow, round(seconds, 2), int(peak[0]) // 1024)
 """
 
 

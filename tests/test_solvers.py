@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import sklearn.linear_model
 import statsmodels.datasets
-from exact import digits, independent, least_squares, norm_digits, smallest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rational import digits, independent, least_squares, norm_digits, smallest
 
 import keras_linreg as klr
 from keras_linreg.solvers import Solution

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from exact import cross_products, fractions, solve
+from rational import cross_products, fractions, solve
 
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import DoubleDouble

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, block_size, dense_batch, is_stream, output_names, batches_by_number
+from keras_linreg.data import Prepared, batches_by_number, block_size, dense_batch, is_stream, output_names
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns

@@ -103,8 +103,8 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
 
         The first epoch reads the data (with `steps_per_epoch`, its first batches); later epochs change nothing.
         The loss in the logs is the mean squared error, without the penalty, of the solution of the rows so far.
-        Metrics of the first epoch are computed batch by batch with the solution so far, as Keras does with the weights so
-        far; `evaluate` computes them with the final solution.
+        Metrics of the first epoch are computed batch by batch, with the solution so far, as Keras computes them with
+        its weights so far; `evaluate` computes them with the final solution.
 
         Args:
             x: array `(n, p)` or `(n,)`, tensor, sparse tensor or matrix, frame, Series, dict of columns; or a
