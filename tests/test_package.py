@@ -160,31 +160,6 @@ def test_no_file_imports_itself_through_others():
         needed = {name: others for name, others in needed.items() if name not in free}
 
 
-@pytest.mark.parametrize(
-    "private", [r"keras\.src", r"tensorflow\.python", r"\b(keras|tf|tensorflow|keras_tuner)\.[\w.]*\._"]
-)
-def test_private_modules_of_others_are_touched_in_keras_compat_alone(private):
-    for name, source in SOURCES.items():
-        if name != "utils/keras_compat.py":
-            assert not re.search(private, source), name
-
-
-KERAS_PRIVATE = [
-    "_tracker",
-    "_loss_tracker",
-    "_initial_epoch",
-    "_maybe_symbolic_build",
-    "_assert_compile_called",
-    "_use_cached_eval_dataset",
-    "_save_freq",
-    "_should_trace",
-    "_DefaultDistributionStrategy",
-    "_handle_name",
-    "_compile_loss",
-    "_compile_metrics",
-]
-
-
 OF_KERAS = """
     _tracker _loss_tracker _initial_epoch _maybe_symbolic_build _assert_compile_called _use_cached_eval_dataset
     _save_freq _should_trace _DefaultDistributionStrategy _handle_name _compile_loss _compile_metrics

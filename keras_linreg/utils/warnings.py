@@ -1,7 +1,6 @@
 """Warnings that name the user's own line, however deep in the libraries we found their reason."""
 
-import itertools
-import sys
+import inspect
 import warnings
 
 LIBRARIES = ("keras_linreg", "keras", "tensorflow")
@@ -13,11 +12,7 @@ def warn_user(message: str) -> None:
     Args:
         message: the text of the warning.
     """
-    for level in itertools.count(2):
-        try:
-            frame = sys._getframe(level)
-        except ValueError:  # the bottom of the stack: a library started this thread
-            break
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in LIBRARIES:
-            break
-    warnings.warn(message, UserWarning, stacklevel=level + 1)
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in LIBRARIES:
+        frame, level = frame.f_back, level + 1  # None at the bottom of the stack: a library started this thread
+    warnings.warn(message, UserWarning, stacklevel=level)
