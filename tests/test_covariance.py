@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import rational
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
 import tensorflow as tf
@@ -16,7 +17,6 @@ from statsmodels.stats.outliers_influence import variance_inflation_factor
 import keras_linreg as klr
 from keras_linreg.inference import distributions
 from keras_linreg.inference.intervals import KEYS
-from tests import exact
 
 FIGURES = ("rsquared", "rsquared_adj", "fvalue", "f_pvalue", "llf", "aic", "bic", "scale", "ssr", "nobs")
 ARRAYS = ("params", "bse", "tvalues", "pvalues", "conf_int", "cov_params")
@@ -125,8 +125,8 @@ def test_three_outputs_are_three_fits():
 def exact_errors(x, y, use_bias):
     """Return the standard errors in rational arithmetic, rounded at the very end."""
     design = np.concatenate([np.ones((len(x), int(use_bias))), x], axis=1)
-    inverse = exact.solve(exact.cross_products(design), np.array(exact.identity(design.shape[1]), object))
-    scale = exact.least_squares(x, y, use_bias=use_bias).rss[0] / (len(x) - design.shape[1])
+    inverse = rational.solve(rational.cross_products(design), np.array(rational.identity(design.shape[1]), object))
+    scale = rational.least_squares(x, y, use_bias=use_bias).rss[0] / (len(x) - design.shape[1])
     return np.sqrt([float(scale * inverse[j, j]) for j in range(len(inverse))])
 
 

@@ -107,7 +107,7 @@ def test_names_may_hold_spaces_operators_numbers_and_each_other(text, row, value
         ("bmi / 0 = 1", "division by zero"),
         ("bmi = ", "no name or number"),
         ("(bmi = 0", "bracket"),
-        ("bmi bp = 0", "'bp' where an operator"),
+        ("bmi bp = 0", "'bp' instead of an operator"),
         ("3 = 3", "without parameters"),
         ("bmi = bmi", "without parameters"),
         ("", "no name or number"),

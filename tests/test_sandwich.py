@@ -5,23 +5,23 @@ import tracemalloc
 import unittest.mock
 from fractions import Fraction
 
-import exact
 import hypothesis
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+import rational
 import scipy.sparse
 import sklearn.datasets
 import statsmodels.api as sm
 import tensorflow as tf
 from hypothesis import strategies as st
+from streams import Batches, cut
 
 import keras_linreg as klr
 from keras_linreg.inference import sandwich
 from keras_linreg.inference.estimate import estimate_parameters
 from keras_linreg.utils import threads
-from tests.streams import Batches, cut
 
 FIGURES = ("params", "bse", "tvalues", "pvalues", "fvalue", "f_pvalue")
 HETEROSCEDASTIC = ("HC0", "HC1", "HC2", "HC3")
@@ -210,8 +210,8 @@ def test_one_output_of_several_has_the_figures_of_its_own_fit():
 def longley():
     """Data; and, as fractions, the inverse, the scores of the rows, leverages."""
     x, y = (np.asarray(part, float) for part in dataset("longley"))
-    design, target = exact.fractions(sm.add_constant(x)), exact.fractions(y)
-    inverse = exact.solve(design.T @ design, np.array(exact.identity(7), object))
+    design, target = rational.fractions(sm.add_constant(x)), rational.fractions(y)
+    inverse = rational.solve(design.T @ design, np.array(rational.identity(7), object))
     left = target - design @ (inverse @ (design.T @ target))
     leverage = np.array([row @ inverse @ row for row in design])
     return x, y, inverse, design * left[:, None], leverage

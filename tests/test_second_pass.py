@@ -91,7 +91,7 @@ ALL_SECOND_PASSES = pytest.mark.parametrize("run", SECOND_PASSES.values(), ids=S
 def check_refused(model, run, case, rows):
     other_rows, message = OTHERS[case]
     report, weights = str(model.report()), [weight.copy() for weight in model.get_weights()]
-    with pytest.raises(ValueError, match=f"`data` must be what the model was fitted on: {message}"):
+    with pytest.raises(ValueError, match=f"`data` must be the data of the fit: {message}"):
         run(model, other_rows(*rows))
     assert str(model.report()) == report
     np.testing.assert_equal(actual=list(model.get_weights()), desired=weights)

@@ -18,7 +18,7 @@ class ClusterLabels:
         groups: labels `(n,)` of any kind, or an iterable of batches of labels.
 
     Raises:
-        ValueError: here or on reading: they are not labels, a label is missing, or there are fewer than rows.
+        ValueError: `groups` are not labels; or, on reading, a label is missing, or there are fewer labels than rows.
     """
 
     def __init__(self, groups: Data):

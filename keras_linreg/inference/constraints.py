@@ -52,7 +52,7 @@ def parse_restrictions(restrictions: Restrictions, names: tuple[str, ...]) -> tu
 
 
 def _parse_arrays(restrictions: Restrictions, names: tuple[str, ...]) -> tuple[Array, Array, tuple[str, ...]]:
-    """Return what `parse_restrictions` does, for arrays."""
+    """Return the matrix, the values and the texts of restrictions that are arrays."""
     is_pair = isinstance(restrictions, tuple) and len(restrictions) == 2 and np.ndim(restrictions[0]) >= 1
     try:
         matrix = np.atleast_2d(np.asarray(restrictions[0] if is_pair else restrictions, np.float64))
@@ -73,7 +73,7 @@ def _parse_arrays(restrictions: Restrictions, names: tuple[str, ...]) -> tuple[A
 class _Token(NamedTuple):
     kind: str  # "name", "number" or "sign"
     text: str
-    start: int  # where it stands in the whole text
+    start: int  # its position in the whole text
 
 
 class _Parser:
@@ -103,7 +103,7 @@ class _Parser:
             if not self._accept(","):
                 break
         if self.next < len(self.tokens):
-            raise self._error(f"{self.tokens[self.next].text!r} where an operator is expected")
+            raise self._error(f"{self.tokens[self.next].text!r} instead of an operator")
         return equations
 
     def _sum(self) -> Array:
@@ -134,7 +134,7 @@ class _Parser:
                 raise self._error("a bracket that is not closed")
             return total
         if self.next == len(self.tokens) or self.tokens[self.next].kind == "sign":
-            raise self._error("no name or number where one is expected")
+            raise self._error(f"no name or number at position {self._next_start()}")
         token = self.tokens[self.next]
         self.next += 1
         row = np.zeros(len(self.names) + 1)
@@ -191,7 +191,7 @@ class _Parser:
 
 
 def _begins_with(text: str, name: str) -> bool:
-    """Return whether a text begins with a name, and not with a longer word of which the name is the beginning."""
+    """Return whether a text begins with a whole name: "x10 = 0" begins with "x10", not with "x1"."""
     if not text.startswith(name):
         return False
     after = text[len(name) : len(name) + 1]

@@ -53,7 +53,7 @@ def log_likelihood(estimate: Estimate) -> np.ndarray:
 
 
 def squeeze_outputs(values: np.ndarray) -> Any:
-    """Return figures whose last axis is the outputs; of one output without that axis, a scalar as a float."""
+    """Return figures `(..., k)`; for one output without the last axis, and a single figure as a float."""
     if values.shape[-1] > 1:
         return values
     return values[..., 0] if values.ndim > 1 else float(values[0])

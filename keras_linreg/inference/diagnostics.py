@@ -230,8 +230,8 @@ def _notes(regressions: SquaredResidualRegressions, exact_rows: int, nobs: int, 
     notes = []
     if regressions.has_columns and not regressions.has_white_terms:
         notes.append(
-            f"White's test is left out: its squares and products are {regressions.white_terms:,}. It takes at most "
-            f"{MOST_WHITE_TERMS}, and fewer than there are rows, less one."
+            f"White's test is left out: it would have {regressions.white_terms:,} columns, squares and products. "
+            f"At most {MOST_WHITE_TERMS} are allowed, and at most the number of rows less 2."
         )
     if exact_rows:
         notes.append(
@@ -248,7 +248,7 @@ def _normal_quantiles(quantiles: list[Quantiles]) -> tuple[Array, Any]:
     count = max(quantiles[0].count, 1)
     points = min(count, QQ_POINTS)
     probabilities = (np.arange(points) + 0.5) / points
-    if count > points:  # the ends are what such a picture is looked at for
+    if count > points:  # the ends matter most in such a picture
         probabilities = np.concatenate([[0.5 / count], probabilities, [1 - 0.5 / count]])
     standardized = np.stack([q.at_plotting_positions(probabilities) for q in quantiles], axis=-1)
     return special.ndtri(probabilities), squeeze_outputs(standardized)

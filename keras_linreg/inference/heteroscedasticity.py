@@ -11,7 +11,7 @@ lm = n * rsquared
 is chi-squared with as many degrees of freedom as there are terms (Koenker's form, which does not need normal errors).
 The F statistic of the regression tests the same.
 
-The regression needs no pass of its own: its moments are accumulated like those of any other fit.
+The regression needs no pass of its own: its moments are accumulated like the moments of any other fit.
 
 References:
     Breusch, Pagan, "A simple test for heteroscedasticity and random coefficient variation" (1979); Koenker, "A note on

@@ -196,8 +196,8 @@ def wald_test(estimate: Estimate, meat: Array | None, restrictions: Restrictions
 def compare(larger: Estimate, smaller: Estimate) -> Comparison:
     """Test a model against a smaller one that is nested in it, of the same data: by F, and by the likelihood ratio.
 
-    The gain is the larger model's Wald statistic of the parameters that the smaller one lacks, times the scale. It
-    could be had as the difference of the two sums of squares, but a small gain would lose its digits there.
+    The gain is the larger model's Wald statistic of the parameters that the smaller model lacks, times the scale. The
+    difference of the two sums of squares is the same number, but a small gain would lose its digits in it.
 
     Raises:
         ValueError: the smaller model is not nested in the larger one, or is of other data.

@@ -1,4 +1,4 @@
-"""Notes on a fit: what limits its figures."""
+"""Notes on a fit: the limits of its figures."""
 
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.solvers import FEW_DIGITS
@@ -8,7 +8,7 @@ SHOWN_NAMES = 8
 
 
 def notes_on(estimate: Estimate, groups: int | None = None) -> tuple[str, ...]:
-    """Return what limits the figures of an estimate, a sentence or two each.
+    """Return the limits of the figures of an estimate, a sentence or two each.
 
     Args:
         estimate: of the fit.
@@ -19,7 +19,7 @@ def notes_on(estimate: Estimate, groups: int | None = None) -> tuple[str, ...]:
         notes.append(
             "The fit is penalised: its coefficients are pulled towards zero, and the data do not tell how far. So it "
             "has no standard errors, tests or intervals. ExactLinearRegression.from_moments(model.moments).report() "
-            "has those of the fit without the penalty."
+            "has them, for the fit without the penalty."
         )
     else:
         notes.extend(_notes_on_columns(estimate))
@@ -29,7 +29,7 @@ def notes_on(estimate: Estimate, groups: int | None = None) -> tuple[str, ...]:
             "tell the variance of the errors."
         )
     elif ((estimate.ssr <= ROUNDING_ERROR * estimate.tss) & (estimate.tss > 0)).any():
-        notes.append("The fit is perfect up to rounding: standard errors and tests are those of rounding errors.")
+        notes.append("The fit is perfect up to rounding: standard errors and tests describe rounding errors.")
     if (estimate.tss == 0).any():
         notes.append("An output is constant: there is nothing to explain.")
     if groups is not None and groups <= estimate.df_model:
@@ -42,7 +42,7 @@ def notes_on(estimate: Estimate, groups: int | None = None) -> tuple[str, ...]:
 
 
 def _notes_on_columns(estimate: Estimate) -> list[str]:
-    """Return a note that names the columns whose coefficients the data do not determine, if there are any."""
+    """Return a note that names the columns without a determined coefficient, if there are any."""
     names = [name for name, ok in zip(estimate.names, estimate.estimable, strict=True) if not ok]
     if not names:
         return []

@@ -31,8 +31,8 @@ class Quantiles:
     Neither the order of the values nor their batches change the result.
 
     Args:
-        scale: about the size of the values; if it is not positive, 1 is taken.
-        exact_values: so many values are stored.
+        scale: about the size of the values. A scale that is not positive counts as 1.
+        exact_values: the number of values that are stored at most.
 
     Attributes:
         count: the number of values so far.

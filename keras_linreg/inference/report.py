@@ -1,4 +1,4 @@
-"""RegressionReport: what the data say about the coefficients, and how sure they are."""
+"""RegressionReport: the coefficients of a fit, and how sure they are."""
 
 import dataclasses
 import json
@@ -25,10 +25,10 @@ class RegressionReport(ReportStatistics):
 
     Parameters run intercept first (named "Intercept"), then the columns. For one output, arrays have the shapes below,
     and a statistic of the fit is a float. For k outputs there is one more axis, the last one, and `report.output(name)`
-    is the report of one output. What the data do not determine is NaN, and `notes` tells why.
+    is the report of one output. A figure that the data do not determine is NaN, and `notes` tells why.
 
-    With a robust `cov_type`, or `"cluster"` or `"HAC"`, tests go by the normal distribution, and F and the intervals by
-    that covariance: they are those of statsmodels' `OLS(...).fit(cov_type=...)`.
+    With a robust `cov_type`, or `"cluster"` or `"HAC"`, tests use the normal distribution, and F and the intervals use
+    that covariance. The numbers are the same as in statsmodels' `OLS(...).fit(cov_type=...)`.
 
     Attributes:
         level: the coverage of the intervals that are printed.
@@ -48,7 +48,7 @@ class RegressionReport(ReportStatistics):
         nobs: the number of rows whose weight is not zero.
         df_model, df_resid: degrees of freedom.
         condition_number: of the design as it is, with the column of ones.
-        notes: what limits these figures.
+        notes: the limits of these figures.
 
     Example:
     >>> import numpy as np

@@ -17,10 +17,10 @@ from keras_linreg.utils.types import Array
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ReportStatistics:
-    """What a `RegressionReport` knows: see there.
+    """The statistics of a `RegressionReport`, which describes them.
 
-    Of k outputs each statistic is computed as an array whose last axis is the outputs. For one output that axis is left
-    out, so a statistic of the fit is a float. Hence the return types Any.
+    Each statistic is computed for k outputs, as an array with the outputs on its last axis. For one output that axis is
+    left out, so a statistic of the fit is a float. Hence the return types Any.
 
     Attributes:
         estimate: of the fit.
@@ -151,12 +151,12 @@ class ReportStatistics:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What limits these figures, a sentence or two each."""
+        """The limits of these figures, a sentence or two each."""
         return notes_on(self.estimate, self.groups)
 
     @property
     def df_of_t(self) -> int | None:
-        """The degrees of freedom of t tests; None for the normal distribution, which robust covariances go by."""
+        """The degrees of freedom of t tests; None for the normal distribution, which robust covariances use."""
         return None if self.meat is not None else self.df_resid
 
     @property

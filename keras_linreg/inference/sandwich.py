@@ -20,7 +20,7 @@ root @ meat @ root.T  # meat = Z.T @ Omega @ Z
 cross-product is inverted, and nearly dependent columns cost as few digits as in the coefficients. Where rows have
 weights, residuals and coordinates contain the roots of the weights.
 
-All numbers are those of statsmodels' `OLS(...).fit(cov_type=...)`.
+All numbers are the same as in statsmodels' `OLS(...).fit(cov_type=...)`.
 """
 
 import reprlib
@@ -94,8 +94,8 @@ def check_arguments(cov_type: str, data: Data, groups: Data, maxlags: int | None
         raise ValueError(f"`cov_type` must be one of {list(COV_TYPES)}. Received: cov_type={cov_type!r}.")
     if cov_type != "nonrobust" and data is None:
         raise ValueError(
-            f"`data` must be given for cov_type={cov_type!r}, which needs the residual of each row: what the model "
-            "was fitted on, as (x, y), (x, y, sample_weight) or a stream. Received: data=None."
+            f"`data` must be given for cov_type={cov_type!r}, which needs the residual of each row: pass the data "
+            "of the fit, as (x, y), (x, y, sample_weight) or a stream. Received: data=None."
         )
     for name, value, owner in (("groups", groups, "cluster"), ("maxlags", maxlags, "HAC")):
         if (value is None) == (cov_type == owner):
@@ -109,8 +109,9 @@ def check_arguments(cov_type: str, data: Data, groups: Data, maxlags: int | None
 class HCMeat:
     """Accumulates White's meat for unequal variances, with a correction for leverage.
 
-    A squared residual estimates the variance of its row, but too low, because the fit follows each row: its mean is
-    `scale * (1 - leverage)`. HC2 corrects for this, HC3 approximates the residual of the fit without the row.
+    A squared residual estimates the variance of its row. The estimate is too low, because each row pulls the fit: with
+    equal variances its mean is `scale * (1 - leverage)`. HC2 divides by that factor. HC3 divides twice, which gives the
+    squared residual of the fit without the row.
 
     ```python
     meat = sum(residual**2 / (1 - leverage) ** power * outer(z, z))  # HC0, HC1: power 0, HC2: 1, HC3: 2
@@ -159,7 +160,7 @@ class HCMeat:
 class ClusterMeat:
     """Accumulates the meat for errors that depend on each other within groups of rows, and not between groups.
 
-    Within a group all products of errors may count, so the scores of a group are added up before they are multiplied:
+    Within a group every product of two errors counts, so the scores of a group are added before they are multiplied:
 
     ```python
     meat = correction * sum(outer(s, s) for s in scores_of_groups)  # s = sum(residual * z) over the rows of a group
@@ -229,7 +230,7 @@ class HACMeat:
     weight(lag) = 1 - lag / (maxlags + 1)
     ```
 
-    The weights of Bartlett fall with the lag. Equal weights could give a negative variance; these cannot.
+    Bartlett's weights fall with the lag. Equal weights could give a negative variance; Bartlett's cannot.
 
     References:
         Newey, West, "A simple, positive semi-definite, heteroskedasticity and autocorrelation consistent covariance

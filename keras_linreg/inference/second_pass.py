@@ -29,7 +29,7 @@ from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF
 from keras_linreg.utils.threads import in_order, one_blas_thread
 from keras_linreg.utils.types import Array, Batch
 
-SAME_ROWS_RULE = "`data` must be what the model was fitted on: the same rows, with the same weights."
+SAME_ROWS_RULE = "`data` must be the data of the fit: the same rows, with the same weights."
 LEVERAGE_ONE_TOLERANCE = 1e-10
 # How far moments of the same rows may differ, as a part of their size, if rounding adds nothing.
 MOMENTS_TOLERANCES = {"float64": 1e-8, "float32": 1e-5, "bfloat16": 1e-2, "float16": 1e-2}
@@ -39,11 +39,11 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Consecutive rows of the second pass, without those of weight zero: n rows of the `height` that were read.
+    """Consecutive rows of the second pass: n rows with a weight, out of `height` rows that were read.
 
     Attributes:
         first_row: the number of the first row, counted from 0 over the whole data.
-        height: the number of rows, those of weight zero included.
+        height: the number of rows, with the rows of weight zero.
         used: mask `(height,)` of the rows whose weight is not zero; None if all are used.
         z: `(n, m)`, float64: the coordinates of the rows, times `root_weight`.
         residuals: `(n, k)`, float64: `(y - x @ kernel - bias) * root_weight`.
@@ -63,7 +63,7 @@ class Block:
 
     @property
     def row_numbers(self) -> Array:
-        """The numbers `(n,)` of the rows, counted from 0 over the whole data, those of weight zero included."""
+        """The numbers `(n,)` of the rows, counted from 0 over the whole data, with the rows of weight zero."""
         return self.first_row + (np.arange(self.height) if self.used is None else np.flatnonzero(self.used))
 
 
@@ -127,7 +127,7 @@ def moments_tolerance(estimate: Estimate) -> float:
 
 
 def _block(estimate: Estimate, first_row: int, batch: Batch) -> Block:
-    """Return the block of some rows, the first of which has a number."""
+    """Return the block of a batch `(x, y, sample_weight)`; `first_row` is the number of its first row."""
     used = None
     if batch[2] is not None and (np.asarray(batch[2]) == 0).any():
         used = np.asarray(batch[2]) != 0
@@ -176,8 +176,8 @@ class _SameRowsCheck:
     sum(residuals**2) == ssr
     ```
 
-    Of the first, only the diagonal and the row of the intercept (the means of the columns) are compared. That costs m
-    products a row, where all of it would cost as much as the fit. An order of the rows is not compared.
+    Of `Z.T @ Z`, only the diagonal and the row of the intercept (the means of the columns) are compared. That costs 2 m
+    products a row; the whole would cost as much as the fit. The order of the rows does not count.
     """
 
     def __init__(self, estimate: Estimate):
@@ -203,7 +203,7 @@ class _SameRowsCheck:
             )
 
     def refuse_other_rows(self) -> None:
-        """Raise a ValueError if the rows were not those of the fit."""
+        """Raise a ValueError if the rows were not the rows of the fit."""
         estimate, total = self.estimate, self.total
         if total.rows != estimate.nobs:
             raise ValueError(

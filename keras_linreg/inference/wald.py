@@ -46,7 +46,7 @@ def wald_statistic(
         meat: as in `covariance.covariance`.
 
     Raises:
-        ValueError: the restrictions are not independent, or the data do not determine what they restrict.
+        ValueError: the restrictions are not independent, or the data do not determine a restricted combination.
     """
     roots = roots_of_combinations(estimate, matrix)
     if np.linalg.matrix_rank(matrix) < len(matrix):
@@ -80,7 +80,7 @@ def _wald(estimate: Estimate, roots: np.ndarray, effect: np.ndarray, meat: np.nd
 
 
 def _in_terms_of_kept(estimate: Estimate) -> np.ndarray:
-    """Return the parameters `(P, k)` with those of dependent columns moved to the columns that they depend on."""
+    """Return the parameters `(P, k)`, the weight of dependent columns moved to the columns that they depend on."""
     dependent = (estimate.root == 0).all(axis=1)
     return estimate.params - estimate.null @ estimate.params[dependent]
 

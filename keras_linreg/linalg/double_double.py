@@ -5,15 +5,15 @@ Everything here follows from two facts about float64 arithmetic that rounds to n
 **The error of a sum is a float64.** Let `total` be `a + b` rounded. The error `a + b - total` is a multiple of the last
 bit of the smaller number. It is also no larger than that number, because `total` is the float64 nearest to `a + b`, and
 the larger number is a candidate. So the error has at most 53 bits. `two_sum` computes it: `total - a` is the part of b
-that arrived in the total, and `total` less this part is the part of a that arrived. Each number less its part is what
-rounding has cut off. Knuth proves that the sum of the two is the error, exactly, whichever number is larger.
+that arrived in the total, and `total` less this part is the part of a that arrived. The rest of each number was lost.
+Knuth proves that the sum of the two rests is the error, exactly, whichever number is larger.
 
 **The error of a product is a float64**, if nothing overflows or underflows. The product of two numbers of 53 bits has
 at most 106 bits, and the rounded product holds the upper 53. To compute the rest, `split` cuts each number into halves
 of at most 26 bits. A product of two halves has at most 52 bits, so float64 holds it exactly. `two_product` starts from
 the largest of the four products of halves, subtracts the rounded product, and adds the other three. No step rounds.
 
-Double-double arithmetic uses these errors: it computes with `hi`, and adds to `lo` what each operation has lost.
+Double-double arithmetic uses these errors: it computes with `hi`, and adds the error of each operation to `lo`.
 
 References:
     Knuth, The Art of Computer Programming, volume 2, section 4.2.2, theorem B (two_sum); Dekker, "A floating-point

@@ -30,10 +30,10 @@ def triangularise(rows: Factor) -> Factor:
 def householder(rows: Array) -> Array:
     """Return the square R of `(n, q)` rows in Fortran order, which are overwritten; a zero column has a zero row in R.
 
-    Reflection j turns the rest of column j into a multiple of the unit vector e_j. A column of zeros needs no turn:
-    LAPACK leaves e_j as it is, and row j of R is a row of the other columns, whatever it holds. The cross-products
-    would still be right, but a solver that leaves column j out, with its row, would lose this part of the columns after
-    it. So zero columns take no part, and their rows are zero.
+    Reflection j turns the rest of column j into a multiple of the unit vector e_j. If that rest is zero, LAPACK
+    reflects nothing, and row j of R holds a row of the later columns as it is. The cross-products are still right. But
+    a solver that drops column j together with row j would lose this part of the later columns. So columns of zeros are
+    left out, and their rows of R are zero.
     """
     width = rows.shape[1]
     is_nonzero = rows.any(axis=0)
@@ -56,8 +56,8 @@ def gram_schmidt(
 def gram_schmidt(columns: Factor, tolerance: float | None = None, candidates: int = 0) -> tuple[Factor, Array, Factor]:
     """Return R, the mask of kept columns, and their orthonormal directions, by modified Gram-Schmidt.
 
-    Step j divides what is left of column j by its norm, which gives direction j, and subtracts that direction from all
-    columns after it at once:
+    Step j divides the rest of column j by its norm, which gives direction j. Then it subtracts this direction from all
+    later columns at once:
 
     ```python
     factor[j, j] = norm(columns[j])
@@ -66,16 +66,14 @@ def gram_schmidt(columns: Factor, tolerance: float | None = None, candidates: in
     columns[j + 1 :] -= outer(factor[j, j + 1 :], direction)
     ```
 
-    The directions lose their right angles by rounding where columns nearly depend on each other, but R does not suffer:
-    in exact arithmetic and in rounded arithmetic alike, the steps are those of Householder's method on the same columns
-    with a square of zeros above. So R is as accurate as Householder's. The same holds for the columns of y, if they are
-    the last columns here: their part of R is as good as the reflected y.
+    If columns nearly depend on each other, rounding errors spoil the right angles between the directions. R does not
+    suffer: even in rounded arithmetic, the steps are Householder's steps on the same columns with a square of zeros
+    above them. So R is as accurate as Householder's R. If the last columns are y, their part of R is as accurate, too.
 
-    A column that depends on those before it leaves nothing but rounding errors. Divided by their norm, these would be a
-    direction without meaning, and a part of the columns after it would be counted in that direction. So such a column
-    is
-    dropped: its row of R is zero, and nothing is subtracted from the columns after it. Its own column of R stays and
-    tells how it depends on the kept ones.
+    A column that depends on earlier columns leaves only rounding errors. Divided by their norm, they would give a
+    direction without meaning, and R would count a part of the later columns in that direction. So the column is
+    dropped: its row of R is zero, and nothing is subtracted from the later columns. Its column of R stays, and tells
+    how it depends on the kept columns.
 
     Args:
         columns: `(q, n)`, float64 or double-double: each row is a column of the matrix.
