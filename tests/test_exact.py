@@ -780,3 +780,46 @@ def test_a_strategy_of_one_device_makes_no_difference(diabetes, kind):
     np.testing.assert_allclose(
         actual=model.evaluate(*data, verbose=0), desired=plain.evaluate(*data, verbose=0), rtol=1e-12
     )
+
+
+class Asks(keras.callbacks.Callback):
+    """Asks for the metrics of the rows so far, at each batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.get_metrics_result()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses.append(self.model.get_metrics_result()["loss"])
+
+
+ASKED = {
+    "arrays": lambda x, y: {"x": x, "y": y, "batch_size": 9},
+    "dataset": lambda x, y: {"x": tf.data.Dataset.from_tensor_slices((x, y)).batch(9)},
+    "dataset of unknown length": lambda x, y: {
+        "x": tf.data.Dataset.from_tensor_slices((x, y)).filter(lambda *row: True).batch(9)
+    },
+    "endless dataset": lambda x, y: {
+        "x": tf.data.Dataset.from_tensor_slices((x, y)).batch(9).repeat(),
+        "steps_per_epoch": 10,
+    },
+    "PyDataset": lambda x, y: {"x": Batches(cut(x, y, size=9))},
+    "generator": lambda x, y: {"x": (batch for batch in cut(x, y, size=9))},
+}
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("kind", ASKED)
+def test_a_callback_that_asks_for_the_metrics_does_not_end_the_pass(kind, steps, table):
+    x, y, _ = table
+    model, asks = klr.ExactLinearRegression(), Asks()
+    model.compile(metrics=["mae"], steps_per_execution=steps)
+    model.fit(**ASKED[kind](x, y[:, None]), callbacks=[asks], verbose=0)
+    assert model.moments.rows == 90
+    np.testing.assert_allclose(actual=coefficients(model), desired=ols(x, y), rtol=1e-10)
+    first = ols(x[: 9 * steps], y[: 9 * steps])
+    residuals = y[: 9 * steps] - x[: 9 * steps] @ first[1:] - first[0]
+    np.testing.assert_allclose(actual=asks.losses[0], desired=(residuals**2).mean(), rtol=1e-6)

@@ -65,7 +65,7 @@ class OnePass:
         model: to be fitted.
         data: to fit it on.
         y: the targets as the user gave them, which may have names.
-        batch_size, callbacks, verbose: the user's.
+        batch_size, callbacks, verbose, steps_per_epoch: the user's.
 
     Attributes:
         metrics_are_lent: whether an evaluation, or an update of the pass's own, uses the model's metrics now.
@@ -74,7 +74,14 @@ class OnePass:
     """
 
     def __init__(
-        self, model: ModelOfPass, data: Prepared, y: Data, batch_size: int | None, callbacks: Any, verbose: str | int
+        self,
+        model: ModelOfPass,
+        data: Prepared,
+        y: Data,
+        batch_size: int | None,
+        callbacks: Any,
+        verbose: str | int,
+        steps_per_epoch: int | None = None,
     ):
         self.model = model
         self.data = data
@@ -92,17 +99,43 @@ class OnePass:
         self._next_progress = 0.0
         self._batches = 0
         self._has_begun = False
+        self._is_exhausted = False
+        self._batches_of_epoch = steps_per_epoch or self._number_of_batches()
 
     @property
     def is_finished(self) -> bool:
         """Whether the data have ended, and the model has their solution."""
         return self._fitted is not None
 
+    @property
+    def has_open_data(self) -> bool:
+        """Whether rows wait for the end of their data."""
+        return self._accumulator is not None
+
+    @property
+    def data_have_ended(self) -> bool:
+        """Whether Keras draws no more batches in the first epoch."""
+        is_complete = self._batches_of_epoch is not None and self._batches >= self._batches_of_epoch
+        return self._is_exhausted or is_complete or self.model.stop_training
+
+    def end_data(self) -> None:
+        """Take note that the iterator has no more batches."""
+        self._is_exhausted = True
+
+    def _number_of_batches(self) -> int | None:
+        """Return the number of batches of an epoch, or None if only its end tells."""
+        if self._rows is not None:
+            return -(-int(self.data.x.shape[0]) // self._rows)
+        if isinstance(self.data.x, keras.utils.PyDataset):
+            return self.data.x.num_batches
+        cardinality = int(self.data.x.cardinality()) if isinstance(self.data.x, tf.data.Dataset) else -1
+        return cardinality if cardinality >= 0 else None
+
     def batches(self) -> Any:
         """Return what Keras iterates over: a stream itself; for arrays, the numbers of their batches."""
         if self._rows is None:
             return self.data.x
-        numbers = _counting(-(-int(self.data.x.shape[0]) // self._rows))
+        numbers = _counting(self._number_of_batches())
         replicas = self.model.distribute_strategy.num_replicas_in_sync
         # A strategy cuts a batch into one part for each replica: one of them gets the number.
         return numbers if replicas == 1 else numbers.map(lambda i: tf.concat([[i], -tf.ones(replicas - 1, i.dtype)], 0))
@@ -121,11 +154,16 @@ class OnePass:
             if self._has_metrics:
                 self._update_metrics(x, y, weight)
 
-    def logs(self) -> dict[str, Any]:
-        """Return loss and metrics of the rows so far; the loss is computed only if somebody sees it."""
+    def logs(self, with_new_loss: bool = False) -> dict[str, Any]:
+        """Return loss and metrics of the rows so far.
+
+        Args:
+            with_new_loss: whether to compute the loss in any case; otherwise it is computed only if somebody sees it.
+        """
         if self._fitted is None and self._accumulator is not None:
             began = time.monotonic()
-            if self._every_batch or (self._shows_progress and began >= self._next_progress):
+            is_due = self._shows_progress and began >= self._next_progress
+            if with_new_loss or self._every_batch or is_due:
                 solution = self._solution_so_far()
                 self.loss = solution.mean_squared_error if solution else 0.0
                 now = time.monotonic()

@@ -142,7 +142,7 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
             check_memory(len(reader.schema.feature_names) + self.units)
         try:
             self.adopt_schema(reader.schema)
-            one_pass = OnePass(self, data, y, batch_size, callbacks, verbose)
+            one_pass = OnePass(self, data, y, batch_size, callbacks, verbose, steps_per_epoch)
             self._set_untracked("_pass", one_pass)
             if held_out is not None:
                 validation = self._keras_data(held_out, validation_batch_size or batch_size).x
@@ -162,6 +162,10 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
                     steps_per_epoch=steps_per_epoch,
                     validation_steps=validation_steps,
                     validation_freq=validation_freq,
+                )
+            if self._pass.has_open_data:
+                raise RuntimeError(
+                    "Keras ended the first epoch before the data: this version of Keras is not supported."
                 )
         except BaseException:
             self._restore(before)
@@ -211,9 +215,12 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
 
     def _train_on_batches(self, iterator: Iterator[Any]) -> dict[str, Any]:
         for count in range(self.steps_per_execution):
+            if count and self._pass.has_open_data and self._pass.data_have_ended:
+                break  # Keras fills the last execution up beyond `steps_per_epoch`
             try:
                 batch = next(iterator)
             except (StopIteration, tf.errors.OutOfRangeError):
+                self._pass.end_data()
                 if count == 0:
                     raise
                 break
@@ -221,9 +228,14 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         return self._pass.logs()
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """Return loss and metrics; Keras asks for them at the end of an epoch: then the pass ends, and is solved."""
+        """Return loss and metrics. Keras asks for them at the end of the data: then the pass is solved.
+
+        A callback may ask for them earlier: it gets those of the rows so far, and the pass goes on.
+        """
         if self._pass is None or self._pass.metrics_are_lent:
             return super().get_metrics_result()
+        if not (self._pass.is_finished or self._pass.data_have_ended):
+            return self._pass.logs(with_new_loss=True)
         self._pass.finish()
         return {**super().get_metrics_result(), "loss": self._pass.loss}
 
