@@ -26,7 +26,7 @@ class Quantiles:
 
     So a bin of width dt in t is at most `sqrt(2) * dt * max(scale, abs(value))` wide in values. With 65,536 bins for
     values up to 1e9 scales, dt is 6.5e-4, and a quantile is off by at most 0.1 % of the value or of the scale,
-    whichever is larger. Of values beyond 1e9 scales only the extremes are known.
+    whichever is larger. Beyond 1e9 scales only the extremes are known.
 
     Neither the order of the values nor their batches change the result.
 

@@ -194,7 +194,7 @@ class ClusterMeat:
         codes = codes if used is None else codes[used]
         if not len(codes):
             return
-        self._make_room(int(codes.max()) + 1)
+        self._grow(int(codes.max()) + 1)
         order = np.argsort(codes, kind="stable")
         starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
         groups = codes[order][starts]
@@ -213,8 +213,8 @@ class ClusterMeat:
             raise ValueError(f"`groups` must name at least two groups. Received: {groups}.")
         return groups / (groups - 1) * (nobs - 1) / self._estimate.df_resid * sum_of_squares(self._scores)
 
-    def _make_room(self, groups: int) -> None:
-        """Make room for so many groups, and at least double it, so that few copies are made."""
+    def _grow(self, groups: int) -> None:
+        """Hold sums of at least so many groups; the arrays at least double, so that few copies are made."""
         if groups > len(self._scores):
             more = max(groups - len(self._scores), len(self._scores))
             self._scores = np.concatenate([self._scores, np.zeros((more, *self._scores.shape[1:]))])

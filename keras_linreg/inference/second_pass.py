@@ -95,16 +95,16 @@ def run_second_pass(
         ValueError: the rows are not the rows of the fit. The accumulators may hold anything then.
     """
     check = _SameRowsCheck(estimate)
-    everyone: list[BlockAccumulator[Any]] = [check, *accumulators]
+    all_accumulators: list[BlockAccumulator[Any]] = [check, *accumulators]
 
     @np.errstate(all="ignore")  # a thread does not know how its caller has set NumPy's warnings
     def contributions(numbered: tuple[int, Batch]) -> list[Any]:
         block = _block(estimate, *numbered)
-        return [accumulator.contribution(block) for accumulator in everyone]
+        return [accumulator.contribution(block) for accumulator in all_accumulators]
 
     with one_blas_thread(), np.errstate(all="ignore"):
         for each in in_order(contributions, _numbered_blocks(batches, block_numbers)):
-            for accumulator, contribution in zip(everyone, each, strict=True):
+            for accumulator, contribution in zip(all_accumulators, each, strict=True):
                 accumulator.add(contribution)
     check.refuse_other_rows()
 
