@@ -15,9 +15,9 @@ class SquaredError(keras.losses.Loss):
     ```
 
     It differs from `keras.losses.MeanSquaredError` in two things. It computes in float64 if the predictions are
-    float64; Keras's losses cast them to `keras.config.floatx()`. (Both raise half precision to float32: a square of 256
-    overflows there.) And `y_true` and `y_pred` must have the same shape, up to one trailing dimension of 1. Shapes that
-    would broadcast, such as `(n, 2)` and `(n, 1)`, are an error.
+    float64; Keras's losses cast them to `keras.config.floatx()`. (Both raise half precision to float32, for the square
+    of 256 overflows in float16.) And `y_true` and `y_pred` must have the same shape, up to one trailing dimension of 1.
+    Shapes that would broadcast, such as `(n, 2)` and `(n, 1)`, are an error.
 
     Args:
         reduction: how the losses of the rows become one number, as in every Keras loss: `"sum_over_batch_size"`

@@ -62,6 +62,7 @@ class Watcher(threading.Thread):
     def run(self):
         while not self.stopped:
             self.check_versions()
+            time.sleep(0.001)  # leave the publishers some of the processor
 
     def stop(self):
         """Stop after a last check of all versions."""
@@ -148,7 +149,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=5)
     arguments = parser.parse_args()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["keras_linreg"])
+    context.set_forkserver_preload(["keras_linreg.export", "keras_linreg.models.exact"])
     with tempfile.TemporaryDirectory() as path:
         folder = Path(path)
         exporter = context.Process(target=export_models, args=(folder, arguments.publishers))

@@ -1,4 +1,4 @@
-"""Keras callbacks that watch a regression being fitted."""
+"""Keras callbacks that draw a fit while the model trains."""
 
 from keras_linreg.callbacks.fit_plot import FitPlot
 
