@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import keras_tuner
 
-from keras_linreg.data.streams import is_stream
+from keras_linreg.data import is_stream
 from keras_linreg.losses import SquaredError
 from keras_linreg.models.gradient import LinearRegression
 from keras_linreg.utils.keras_compat import Search, current_search, objective_parts, replace_infinite_scores

@@ -201,6 +201,46 @@ def test_keras_keeps_when_callbacks_save_where_the_loop_looks(tmp_path):
     assert backup.save_freq == "epoch"
 
 
+def test_keras_defines_its_losses_metrics_and_optimizers_in_private_parts_that_name_them():
+    keras_things = {
+        "losses": keras.losses.Huber,
+        "metrics": keras.metrics.Mean,
+        "optimizers": keras.optimizers.schedules.CosineDecay,
+        "regularizers": keras.regularizers.L2,
+        "dtype_policies": keras.DTypePolicy,
+    }
+    for part, thing in keras_things.items():
+        assert keras_compat.part_of_keras(thing) == part
+    assert keras_compat.part_of_keras(keras.losses.huber) == "losses"
+    assert keras_compat.part_of_keras(type("Huber", (keras.losses.Huber,), {})) is None
+
+
+def test_keras_keeps_all_settings_of_a_loss_or_optimizer_in_its_attributes():
+    loss = keras_compat.state_of_instance(keras.losses.Huber(0.25))
+    assert 0.25 in [*loss.values(), *loss.get("_fn_kwargs", {}).values()]
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.75, clipnorm=2.5, weight_decay=0.125)
+    optimizer.build([keras.Variable(np.ones(2))])
+    state = keras_compat.state_of_instance(optimizer)
+    assert {0.75, 2.5, 0.125} <= {value for value in state.values() if isinstance(value, float)}
+    assert not {"_tracker", "_variables", "name"} & set(state)
+
+
+def test_tensorflow_calls_a_traced_program_with_other_variables():
+    a, b = tf.Variable(1.0), tf.Variable(5.0)
+
+    @tf.function(autograph=False)
+    def add(x):
+        a.assign_add(x)
+        return a.read_value()
+
+    concrete = add.get_concrete_function(tf.TensorSpec([]))
+    assert concrete.captured_inputs[0] is a.handle
+    program = keras_compat.program_without_variables(concrete)
+    with_b = keras_compat.program_with_variables(program, [b.handle])
+    assert float(with_b(tf.constant(2.0))) == 7.0
+    assert (float(a), float(b)) == (1.0, 7.0)
+
+
 def test_every_hook_has_a_canary():
     names = [
         name
@@ -208,5 +248,10 @@ def test_every_hook_has_a_canary():
         if inspect.isfunction(thing) and thing.__module__ == keras_compat.__name__ and not name.startswith("_")
     ]
     source = inspect.getsource(sys.modules[__name__])
-    public = {"callback_list", "check_backend", "is_package_method"}  # no private name is behind these
+    public = {
+        "callback_list",
+        "check_backend",
+        "is_package_class",
+        "is_package_method",
+    }  # no private name is behind these
     assert [name for name in names if f"keras_compat.{name}" not in source and name not in public] == []

@@ -53,6 +53,30 @@ def test_every_optimizer_takes_the_steps_of_keras(always_loop, trained_blocks, o
     assert trained_blocks == [(0, 11)] * 3
 
 
+class OfTheUser(keras.metrics.Mean):
+    """A metric whose variables are there before the first step."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        return super().update_state(keras.ops.abs(y_true - y_pred), sample_weight)
+
+
+INSTANCES = {
+    "of Keras": lambda: keras.metrics.MeanAbsoluteError(),
+    "with a setting": lambda: keras.metrics.MeanMetricWrapper(keras.losses.huber, name="huber", delta=0.1),
+    "of the user": lambda: OfTheUser(name="mine"),
+}
+
+
+@pytest.mark.parametrize("metric", INSTANCES)
+def test_metrics_given_as_instances_begin_anew_in_each_epoch_and_after_validation(always_loop, trained_blocks, metric):
+    def compiled():
+        return {"metrics": [INSTANCES[metric]()]}
+
+    fit = {"batch_size": 10, "validation_split": 0.3}
+    assert_same_fit(*(fitted(X, Y, by_keras, compiled=compiled(), **fit) for by_keras in (False, True)))
+    assert len(trained_blocks) == 3
+
+
 SPARSE = scipy.sparse.csr_array(np.where(np.abs(X) < 0.5, 0, X))
 
 

@@ -9,7 +9,19 @@ from keras_linreg.data import Prepared, is_sparse, is_stream, split, to_dense
 from keras_linreg.losses import SquaredError
 from keras_linreg.models.linear_model import LinearModel
 from keras_linreg.training import divergence, loop
+from keras_linreg.utils import keras_compat
 from keras_linreg.utils.types import Data
+
+STEP_METHODS = (
+    "call",
+    "train_step",
+    "test_step",
+    "compute_loss",
+    "compute_metrics",
+    "track_loss",
+    "get_metrics_result",
+    "reset_metrics",
+)
 
 
 class TrainedModel(LinearModel):
@@ -52,10 +64,12 @@ class TrainedModel(LinearModel):
             loss_weights, metrics, weighted_metrics, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as
                 in `keras.Model.compile`.
         """
+        loss = SquaredError() if loss is None else loss
         self._set_untracked("step_cache", loop.StepCache(use_xla=jit_compile is not False))
+        self._set_untracked("_compiled_with", {"loss": loss, "loss_weights": loss_weights})
         super().compile(
             optimizer=keras.optimizers.SGD(learning_rate=0.01) if optimizer is None else optimizer,
-            loss=SquaredError() if loss is None else loss,
+            loss=loss,
             loss_weights=loss_weights,
             metrics=metrics,
             weighted_metrics=weighted_metrics,
@@ -64,6 +78,26 @@ class TrainedModel(LinearModel):
             jit_compile=jit_compile,
             auto_scale_loss=auto_scale_loss,
         )
+
+    @property
+    def step_settings(self) -> dict[str, Any] | None:
+        """All that a step depends on beside variables and data; `None` for a subclass, or a step of the user's."""
+        is_own_class = keras_compat.is_package_class(type(self))
+        if not is_own_class or any(name in vars(self) for name in STEP_METHODS):
+            return None
+        loss = self._compiled_with["loss"]
+        return {
+            **self._compiled_with,
+            "loss of that name": keras.losses.get(loss) if isinstance(loss, str) else None,
+            "metrics": self.metrics,
+            "optimizer": self.optimizer,
+            "kernel_regularizer": self.kernel_regularizer,
+            "activity_regularizer": self.activity_regularizer,
+            "dtype_policy": self.dtype_policy,
+            "trainable": self.trainable,
+            "units": self.units,
+            "use_bias": self.use_bias,
+        }
 
     def _compile_if_needed(self) -> None:
         if not self.compiled:

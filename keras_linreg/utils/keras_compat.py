@@ -35,6 +35,11 @@ def is_package_method(model: keras.Model, method: str) -> bool:
     return owner.__module__.startswith("keras_linreg.")
 
 
+def is_package_class(kind: type) -> bool:
+    """Return whether a class is defined in this package."""
+    return kind.__module__.startswith("keras_linreg.")
+
+
 def callback_list(callbacks: Any) -> list[Any]:
     """Return the callbacks in a list, from all that `fit` takes: `None`, one, a nested list, or a `CallbackList`."""
     return keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or [])
@@ -213,3 +218,46 @@ def is_xla_error(error: Exception) -> bool:
     TensorFlow has no class for such errors: only their text tells.
     """
     return any(word in str(error) for word in ("XLA", "tf2xla", "jit_compile", "_XlaMustCompile"))
+
+
+def part_of_keras(thing: Any) -> str | None:
+    """Return the part of Keras that defines a class or function, such as "losses", or None if Keras does not.
+
+    Public names do not tell: a user may put a class under the same name. The private module of the definition does.
+    """
+    package, _, rest = thing.__module__.partition("keras.src.")
+    return None if package or not rest else rest.partition(".")[0]
+
+
+def state_of_instance(instance: Any) -> dict[str, Any]:
+    """Return the attributes of a loss, metric, optimizer, regularizer and the like that steps depend on.
+
+    Those left out are bookkeeping: trackers, lists of variables (each variable has an attribute of its own, too), a
+    cache, and the optimizer's name, which is counted up.
+    """
+    left_out = {
+        "_tracker",
+        "_distribution_strategy",
+        "_lock",
+        "_variables",
+        "_trainable_variables",
+        "_trainable_variables_indices",
+        "_exclude_from_weight_decay_cache",
+    }
+    if isinstance(instance, keras.optimizers.Optimizer):
+        left_out.add("name")
+    state = vars(instance).items()
+    return {name: value for name, value in state if name not in left_out and not name.startswith("_self_")}
+
+
+def program_without_variables(concrete: Any) -> Any:
+    """Return the program of a concrete function, to be called with other variables than it was traced with.
+
+    TensorFlow has no public way to call one with other captures.
+    """
+    return concrete.inference_fn
+
+
+def program_with_variables(program: Any, handles: list[Any]) -> Callable[..., Any]:
+    """Return a function that calls a program with the handles of variables, in the order of its captured inputs."""
+    return lambda *arguments: program.call_with_captures(arguments, {}, handles)

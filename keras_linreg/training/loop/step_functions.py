@@ -1,19 +1,18 @@
 """A model's own train_step or test_step, compiled: a block of steps of one batch size, or one step of any size."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
+from keras_linreg.training.loop.shared_programs import Program, SharingModel, shared_program
 from keras_linreg.utils.keras_compat import is_xla_error
 
 
-class SteppedModel(Protocol):
+class SteppedModel(SharingModel, Protocol):
     """A compiled model that has the step, `train_step` or `test_step`."""
-
-    metrics: Any
 
     def reset_metrics(self) -> None:
         """Reset loss and metrics."""
@@ -41,7 +40,8 @@ class StepFunctions:
         self.keras_test_functions: dict[int, Any] = {}
         self._model, self._use_xla = model, use_xla
         # A partial: TensorFlow counts the traces of a method for all models together, and warns of too many.
-        self._one_step = tf.function(functools.partial(self._trace_one_step), autograph=False, reduce_retracing=True)
+        self._one_step = tf.function(functools.partial(self._trace_one_step), autograph=False)
+        self._one_step_programs: dict[tuple, Program] = {}
 
     def reset_metrics(self) -> None:
         """Reset loss and metrics at once, even while a loop is active."""
@@ -50,7 +50,15 @@ class StepFunctions:
 
     def run_one_step(self, arrays: Sequence[Any]) -> dict[str, tf.Tensor]:
         """Run one step on `x`, `y` and weights of any number of rows, without XLA; return loss and metrics."""
-        return self._one_step(arrays)
+        tensors = [None if array is None else tf.convert_to_tensor(array) for array in arrays]
+        # One program for any number of rows: the last batch of an epoch is mostly a smaller one.
+        specs = [None if t is None else tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in tensors]
+        key = ("one step", self.method, *(None if spec is None else (spec.dtype, *spec.shape[1:]) for spec in specs))
+        if key not in self._one_step_programs:
+            self._one_step_programs[key] = shared_program(
+                self._model, key, lambda: self._one_step.get_concrete_function(specs)
+            )
+        return self._one_step_programs[key](tensors)
 
     def _trace_one_step(self, arrays: Sequence[Any]) -> dict[str, tf.Tensor]:
         return getattr(self._model, self.method)(keras.utils.pack_x_y_sample_weight(*arrays))
@@ -79,7 +87,7 @@ class BlockFunction:
         self.uses_xla = use_xla
         self._model, self._method, self._batch_size = model, method, batch_size
         self._function = tf.function(self._trace, autograph=False, jit_compile=use_xla or None)
-        self._concrete_functions: dict[tuple, Callable[..., dict[str, tf.Tensor]]] = {}
+        self._programs: dict[tuple, Program] = {}
 
     def run(
         self, arrays: tuple, steps: tuple[int, int], reset: bool, order: tf.Tensor | None = None
@@ -94,18 +102,32 @@ class BlockFunction:
             order: the row numbers in the order of the steps; or `None` if the rows are in that order.
         """
         arguments = arrays, *map(tf.constant, steps), tf.constant(reset), order
-        key = tuple((array.shape, array.dtype) for array in tf.nest.flatten((arrays, order)) if array is not None)
-        if key not in self._concrete_functions:  # TensorFlow's own search takes longer than the call
-            self._concrete_functions[key] = self._function.get_concrete_function(*arguments)
+        key = tuple(None if a is None else (a.dtype, *a.shape) for a in tf.nest.flatten((arrays, order)))
+        if key not in self._programs:  # TensorFlow's own search takes longer than the call
+            whole_key = ("block", self._method, self._batch_size, self.uses_xla, order is None, *key)
+            self._programs[key] = shared_program(self._model, whole_key, lambda: self._traced(arguments))
         try:
-            return self._concrete_functions[key](*arguments)
+            return self._programs[key](*arguments)
         except (tf.errors.OpError, ValueError) as error:
             if not self.uses_xla or not is_xla_error(error):
                 raise
         # No step has run yet: XLA compiles before it runs.
-        self.uses_xla, self._concrete_functions = False, {}
+        self.uses_xla, self._programs = False, {}
         self._function = tf.function(self._trace, autograph=False)
         return self.run(arrays, steps, reset, order)
+
+    def _traced(self, arguments: tuple) -> Any:
+        """Return the concrete function of some arguments.
+
+        A metric that is not built when the trace begins is built by the first step, after the reset was traced without
+        it. So it would never be reset: then a second trace is made.
+        """
+        are_built = all(getattr(metric, "built", True) for metric in self._model.metrics)
+        concrete = self._function.get_concrete_function(*arguments)
+        if are_built:
+            return concrete
+        self._function = tf.function(self._trace, autograph=False, jit_compile=self.uses_xla or None)
+        return self._function.get_concrete_function(*arguments)
 
     def _trace(
         self, arrays: tuple, first: tf.Tensor, end: tf.Tensor, reset: tf.Tensor, order: tf.Tensor | None

@@ -1,0 +1,145 @@
+"""Models of the same settings share a compiled program; models of other settings never do."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_linreg as klr
+from keras_linreg.training.loop import shared_programs
+
+RNG = np.random.default_rng(4)
+X = RNG.normal(size=(70, 3)).astype("float32")  # the last of 16 rows a batch is ragged
+Y = (X @ [[1.0], [-2.0], [0.5]] + RNG.standard_t(2, size=(70, 1))).astype("float32")
+opt, losses = keras.optimizers, keras.losses
+
+
+@pytest.fixture(autouse=True)
+def no_programs(always_loop):
+    shared_programs.forget_programs()
+
+
+def trained(optimizer=None, units=1, start=0.0, run_eagerly=False, regularizer=None, metrics=None, **compiled):
+    model = klr.LinearRegression(
+        units, kernel_initializer=keras.initializers.Constant(start), kernel_regularizer=regularizer
+    )
+    optimizer = opt.SGD(0.05) if optimizer is None else optimizer()
+    model.compile(optimizer, metrics=None if metrics is None else metrics(), run_eagerly=run_eagerly, **compiled)
+    y = np.repeat(Y, units, axis=1)
+    history = model.fit(X, y, batch_size=16, epochs=3, shuffle=False, validation_split=0.3, verbose=0).history
+    return np.concatenate([w.ravel() for w in model.get_weights()]), history
+
+
+def count():
+    return len(shared_programs._programs)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"optimizer": lambda: opt.Adam(0.05)},
+        {"optimizer": lambda: opt.SGD(opt.schedules.CosineDecay(0.1, 10))},
+        {"optimizer": lambda: opt.AdamW(0.05, weight_decay=0.01, clipnorm=1.0)},
+        {"loss": "huber", "metrics": lambda: ["mae", keras.metrics.R2Score()]},
+        {"loss": klr.SquaredError(), "regularizer": keras.regularizers.L1L2(0.01, 0.02), "units": 2},
+    ],
+    ids=["defaults", "Adam", "schedule", "AdamW", "metrics", "L1L2"],
+)
+def test_a_second_model_runs_the_programs_of_the_first_and_gets_the_same_numbers_to_the_bit(settings):
+    first = trained(**settings)
+    programs = count()
+    assert programs >= 2  # of train steps and of test steps
+    second = trained(**settings)
+    assert count() == programs
+    shared_programs.forget_programs()
+    alone = trained(**settings)
+    for weights, history in (second, alone):
+        np.testing.assert_array_equal(weights, first[0])
+        assert history == first[1]
+
+
+def test_programs_are_shared_whatever_the_weights_and_the_learning_rate():
+    trained()
+    programs = count()
+    for settings in ({"start": 3.0}, {"optimizer": lambda: opt.SGD(0.01)}):
+        weights, history = trained(**settings)
+        expected, of_keras = trained(**settings, run_eagerly=True)
+        np.testing.assert_allclose(actual=weights, desired=expected, rtol=1e-4)
+        np.testing.assert_allclose(actual=history["val_loss"], desired=of_keras["val_loss"], rtol=1e-5)
+    assert count() == programs
+
+
+def without_bias_decay():
+    optimizer = opt.AdamW(0.05, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+DIFFERENT = {
+    "Huber's delta, which get_config leaves out": [{"loss": losses.Huber(0.1)}, {"loss": losses.Huber(2.0)}],
+    "momentum": [{"optimizer": lambda m=m: opt.SGD(0.05, momentum=m)} for m in (0.0, 0.5, 0.9)],
+    "Nesterov's": [{"optimizer": lambda n=n: opt.SGD(0.05, momentum=0.9, nesterov=n)} for n in (False, True)],
+    "clipping": [{"optimizer": lambda c=c: opt.SGD(0.05, clipvalue=c)} for c in (0.1, 0.2, None)],
+    "a schedule's steps": [
+        {"optimizer": lambda s=s: opt.SGD(opt.schedules.ExponentialDecay(0.1, s, 0.5))} for s in (2, 5)
+    ],
+    "weight decay": [
+        {"optimizer": lambda: opt.AdamW(0.05, weight_decay=0.5)},
+        {"optimizer": without_bias_decay},
+    ],
+    "the penalty": [{"regularizer": keras.regularizers.L2(l2)} for l2 in (0.0, 0.1, 0.2)],
+    "the reduction of the loss": [{"loss": klr.SquaredError(r)} for r in ("sum_over_batch_size", "sum")],
+    "a metric's delta": [
+        {"metrics": lambda d=d: [keras.metrics.MeanMetricWrapper(losses.huber, name="h", delta=d)]} for d in (0.1, 2.0)
+    ],
+    "weights of the loss": [{"loss": "mse", "loss_weights": w} for w in (None, 0.5)],
+    "functions of the user": [{"loss": lambda y, p, c=c: keras.ops.mean(c * (y - p) ** 2, -1)} for c in (1.0, 0.3)],
+}
+
+
+@pytest.mark.parametrize("kind", DIFFERENT)
+def test_models_of_different_settings_each_train_by_their_own(kind):
+    results = []
+    for settings in DIFFERENT[kind]:
+        weights, history = trained(**settings)
+        expected, of_keras = trained(**settings, run_eagerly=True)
+        np.testing.assert_allclose(actual=weights, desired=expected, rtol=1e-4, atol=1e-6)
+        for name, values in of_keras.items():
+            np.testing.assert_allclose(actual=history[name], desired=values, rtol=1e-4)
+        results.append((weights.tolist(), history))
+    assert all(results[0] != other for other in results[1:])
+
+
+def test_a_function_that_reads_a_global_is_never_shared():
+    scale = {"value": 1.0}
+
+    def loss(y_true, y_pred):
+        return keras.ops.mean(scale["value"] * (y_true - y_pred) ** 2, axis=-1)
+
+    first, _ = trained(loss=loss)
+    scale["value"] = 0.1
+    second, _ = trained(loss=loss)
+    assert count() == 0
+    assert not np.allclose(first, second)
+
+
+def test_a_subclass_and_a_patched_step_are_never_shared():
+    class Half(klr.LinearRegression):
+        def call(self, inputs):
+            return 0.5 * super().call(inputs)
+
+    trained()
+    programs = count()
+    for model in (Half(), klr.LinearRegression()):
+        model.compile(opt.SGD(0.05))
+        if type(model) is klr.LinearRegression:
+            model.compute_loss = lambda *args, own=model.compute_loss, **kwargs: 0.5 * own(*args, **kwargs)
+        model.fit(X, Y, batch_size=16, epochs=3, shuffle=False, validation_split=0.3, verbose=0)
+        assert count() == programs
+
+
+def test_the_programs_used_last_are_kept(monkeypatch):
+    monkeypatch.setattr(shared_programs, "MOST_PROGRAMS", 3)
+    for momentum in (0.1, 0.2, 0.3):
+        trained(optimizer=lambda momentum=momentum: opt.SGD(0.05, momentum=momentum))
+        assert count() <= 3
