@@ -137,6 +137,7 @@ def test_the_quickstart_says_what_is_wrong_with_a_csv(kind, tmp_path):
     assert why in str(stopped.value)
 
 
+@pytest.mark.heavy
 def test_the_pipelines_example_runs(tmp_path):
     result = run("pipelines.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -146,6 +147,7 @@ def test_the_pipelines_example_runs(tmp_path):
     assert drawn(tmp_path / "pipelines_output" / "pipelines.png")
 
 
+@pytest.mark.heavy
 def test_the_tuning_example_runs(tmp_path):
     result = run("tuning.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -153,6 +155,7 @@ def test_the_tuning_example_runs(tmp_path):
     assert drawn(tmp_path / "tuning_output" / "tuned.png")
 
 
+@pytest.mark.heavy
 def test_the_benchmark_of_exact_fits_prints_its_tables_and_draws_its_chart(tmp_path, monkeypatch, capsys):
     module = loaded(ROOT / "examples" / "benchmarks" / "exact_fit.py")
     monkeypatch.setattr(module, "SIZES", [(3000, 4), (2000, 6), (1000, 8)])
@@ -176,6 +179,7 @@ def test_the_inference_example_prints_its_reports_and_draws_its_pictures(tmp_pat
         assert drawn(tmp_path / "inference_output" / f"{name}.png")
 
 
+@pytest.mark.heavy
 def test_the_benchmark_of_inference_prints_its_ratios(monkeypatch, capsys):
     module = loaded(ROOT / "examples" / "benchmarks" / "inference.py")
     monkeypatch.setattr(sys, "argv", ["inference.py", "--rows", "3000", "--columns", "5", "--repeats", "1"])
@@ -203,6 +207,7 @@ def test_the_serving_example_shows_requests_that_the_published_graph_answers(tmp
             np.testing.assert_allclose(*(np.array(text.split(), float) for text in (found, expected)), atol=2e-4)
 
 
+@pytest.mark.heavy
 def test_the_benchmark_of_serving_prints_its_ratios(monkeypatch, capfd):
     module = loaded(ROOT / "examples" / "benchmarks" / "serving.py")
     monkeypatch.setattr(sys, "argv", ["serving.py", "--rounds", "1", "--runs", "2", "--columns", "4"])
@@ -212,6 +217,7 @@ def test_the_benchmark_of_serving_prints_its_ratios(monkeypatch, capfd):
     assert all(float(line.split()[-1]) > 0 for line in lines[1:])
 
 
+@pytest.mark.heavy
 def test_the_benchmark_of_fit_prints_its_tables_and_draws_its_chart(tmp_path, monkeypatch, capsys, spared):
     module = loaded(ROOT / "examples" / "benchmarks" / "fit.py")
     monkeypatch.setattr(module, "JOBS", {"small": (200, 3, 32, 2)})
