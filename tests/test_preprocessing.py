@@ -304,6 +304,8 @@ def test_a_layer_of_strings_takes_a_column_of_them(kind, tmp_path):
     y = np.where(STRINGS == "u", 1.0, 3.0)
     model.fit(TEXT[kind](), y, epochs=60, verbose=0)
     np.testing.assert_allclose(model.predict(TEXT[kind](), verbose=0)[:, 0], y, atol=0.1)
+    if kind not in ("frame", "object array"):  # the others make the same graph as the array
+        return
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     loaded.export(tmp_path / "m", verbose=False)

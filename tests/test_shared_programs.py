@@ -8,7 +8,7 @@ import keras_linreg as klr
 from keras_linreg.training.loop import shared_programs
 
 RNG = np.random.default_rng(4)
-X = RNG.normal(size=(70, 3)).astype("float32")  # the last of 16 rows a batch is ragged
+X = RNG.normal(size=(70, 3)).astype("float32")
 Y = (X @ [[1.0], [-2.0], [0.5]] + RNG.standard_t(2, size=(70, 1))).astype("float32")
 opt, losses = keras.optimizers, keras.losses
 
@@ -18,14 +18,14 @@ def no_programs(always_loop):
     shared_programs.forget_programs()
 
 
-def trained(optimizer=None, units=1, start=0.0, run_eagerly=False, regularizer=None, metrics=None, **compiled):
+def trained(optimizer=None, rows=64, units=1, start=0.0, run_eagerly=False, regularizer=None, metrics=None, **compiled):
     model = klr.LinearRegression(
         units, kernel_initializer=keras.initializers.Constant(start), kernel_regularizer=regularizer
     )
     optimizer = opt.SGD(0.05) if optimizer is None else optimizer()
     model.compile(optimizer, metrics=None if metrics is None else metrics(), run_eagerly=run_eagerly, **compiled)
-    y = np.repeat(Y, units, axis=1)
-    history = model.fit(X, y, batch_size=16, epochs=3, shuffle=False, validation_split=0.3, verbose=0).history
+    fit = {"batch_size": 16, "epochs": 3, "shuffle": False, "validation_split": 0.25, "verbose": 0}
+    history = model.fit(X[:rows], np.repeat(Y[:rows], units, axis=1), **fit).history
     return np.concatenate([w.ravel() for w in model.get_weights()]), history
 
 
@@ -46,13 +46,13 @@ def count():
     ids=["defaults", "Adam", "schedule", "AdamW", "metrics", "L1L2"],
 )
 def test_a_second_model_runs_the_programs_of_the_first_and_gets_the_same_numbers_to_the_bit(settings):
-    first = trained(**settings)
+    first = trained(**settings, rows=70)  # a ragged batch is a program of its own
     programs = count()
-    assert programs >= 2  # of train steps and of test steps
-    second = trained(**settings)
+    assert programs >= 3
+    second = trained(**settings, rows=70)
     assert count() == programs
     shared_programs.forget_programs()
-    alone = trained(**settings)
+    alone = trained(**settings, rows=70)
     for weights, history in (second, alone):
         np.testing.assert_array_equal(weights, first[0])
         assert history == first[1]
@@ -77,9 +77,9 @@ def without_bias_decay():
 
 DIFFERENT = {
     "Huber's delta, which get_config leaves out": [{"loss": losses.Huber(0.1)}, {"loss": losses.Huber(2.0)}],
-    "momentum": [{"optimizer": lambda m=m: opt.SGD(0.05, momentum=m)} for m in (0.0, 0.5, 0.9)],
+    "momentum": [{"optimizer": lambda m=m: opt.SGD(0.05, momentum=m)} for m in (0.5, 0.9)],
     "Nesterov's": [{"optimizer": lambda n=n: opt.SGD(0.05, momentum=0.9, nesterov=n)} for n in (False, True)],
-    "clipping": [{"optimizer": lambda c=c: opt.SGD(0.05, clipvalue=c)} for c in (0.1, 0.2, None)],
+    "clipping": [{"optimizer": lambda c=c: opt.SGD(0.05, clipvalue=c)} for c in (0.1, 0.2)],
     "a schedule's steps": [
         {"optimizer": lambda s=s: opt.SGD(opt.schedules.ExponentialDecay(0.1, s, 0.5))} for s in (2, 5)
     ],
@@ -87,7 +87,7 @@ DIFFERENT = {
         {"optimizer": lambda: opt.AdamW(0.05, weight_decay=0.5)},
         {"optimizer": without_bias_decay},
     ],
-    "the penalty": [{"regularizer": keras.regularizers.L2(l2)} for l2 in (0.0, 0.1, 0.2)],
+    "the penalty": [{"regularizer": keras.regularizers.L2(l2)} for l2 in (0.1, 0.2)],
     "the reduction of the loss": [{"loss": klr.SquaredError(r)} for r in ("sum_over_batch_size", "sum")],
     "a metric's delta": [
         {"metrics": lambda d=d: [keras.metrics.MeanMetricWrapper(losses.huber, name="h", delta=d)]} for d in (0.1, 2.0)
