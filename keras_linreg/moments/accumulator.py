@@ -20,9 +20,9 @@ from keras_linreg.utils.types import Batch
 CHUNK_NUMBERS = 2**21  # of small batches gathered before they are reduced
 CHUNK_HEIGHT = 16  # so many times as many rows as columns, at best: merging factors is work too
 LARGEST_CHUNK = 2**25
-# Products of double-double arithmetic, as `_work` counts them:
-ALWAYS_EXACT = 2**18  # so few take some milliseconds
-WORTH_EXACT = 2**23  # so many take some tenths of a second, which only data that need it are given
+# Limits for double-double arithmetic, in products as `_work` counts them.
+ALWAYS_EXACT = 2**18  # up to here it takes some milliseconds: all data get it
+WORTH_EXACT = 2**23  # up to here it takes some tenths of a second: ill-conditioned data get it
 SIGNIFICANT_BITS = {"float32": 24, "float16": 11, "bfloat16": 8}
 
 

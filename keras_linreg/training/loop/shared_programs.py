@@ -109,8 +109,9 @@ def _build_metrics(model: SharingModel) -> None:
         model.compute_metrics(None, zeros, zeros)
     except Exception as error:  # a metric that does not take zeros
         raise NotShareable from error
-    for metric in unbuilt:
-        metric.reset_state()
+    finally:
+        for metric in unbuilt:
+            metric.reset_state()
 
 
 def _variables_of(model: SharingModel) -> list[keras.Variable]:
