@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_linreg import export
-from keras_linreg.data import Prepared, Reader, Schema, checked_names, preprocessing
+from keras_linreg.data import Prepared, Reader, Schema, check_rule, checked_names, preprocessing
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.moments.moments import Moments
@@ -35,14 +35,17 @@ class Linear(keras.Model):
         kernel_regularizer: Any = None,
         feature_names: Sequence[str] | None = None,
         preprocessor: keras.Layer | None = None,
+        missing: str = "error",
         **kwargs: Any,
     ):
         if isinstance(units, bool) or not isinstance(units, (int, np.integer)) or units < 1:
             raise ValueError(f"`units` must be a positive integer. Received: units={units!r}.")
         preprocessing.check(preprocessor)
+        check_rule(missing)
         super().__init__(**kwargs)
         self.units = int(units)
         self.use_bias = bool(use_bias)
+        self.missing = missing
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
@@ -129,7 +132,13 @@ class Linear(keras.Model):
         # A model of nameless columns learns their names from the data of each fit, even if it is built.
         known = None if fitting and self._is_nameless else self._schema
         return Reader(
-            self.units, self.array_dtype or keras.config.floatx(), self._given_names, self._preprocessor, known
+            self.units,
+            self.array_dtype or keras.config.floatx(),
+            self._given_names,
+            self._preprocessor,
+            known,
+            self.missing,
+            drops_in_graph=self.trained_by_gradients or not fitting,
         )
 
     @property
@@ -181,6 +190,7 @@ class Linear(keras.Model):
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             "feature_names": None if self._given_names is None else list(self._given_names),
             "preprocessor": keras.saving.serialize_keras_object(self._preprocessor),
+            "missing": self.missing,
         }
 
     @classmethod

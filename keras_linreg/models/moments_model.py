@@ -1,11 +1,12 @@
 """MomentsModel: a linear model whose weights are the solution of moments, and everything that the moments tell."""
 
+import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from keras_linreg.data import dense_batches, preprocessing
+from keras_linreg.data import Prepared, Rows, preprocessing
 from keras_linreg.inference import sandwich
 from keras_linreg.inference.diagnostics import Diagnostics
 from keras_linreg.inference.distributions import check_level
@@ -18,6 +19,9 @@ from keras_linreg.moments.moments import Moments
 from keras_linreg.solvers import Penalty, Solution
 from keras_linreg.training import divergence
 from keras_linreg.utils.types import Batch, Data, PathLike
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class MomentsModel(LinearModel):
@@ -132,9 +136,11 @@ class MomentsModel(LinearModel):
             cov_type: `"nonrobust"`; or, from a second pass over `data`, `"HC0"` to `"HC3"` (unequal variances),
                 `"cluster"` (rows that belong together), `"HAC"` (autocorrelation up to `maxlags` rows).
             data: the data of the fit, for a `cov_type` that needs them: `(x, y)`, `(x, y, sample_weight)` or a stream.
+                Of a table, y and the weights may be names of its columns.
                 They are read once, in bounded memory, and refused if they are other rows. `"nonrobust"` does not need
                 them, but compares them with the fit if they are given.
-            groups: a label for each row of `data`, `(n,)`, or an iterable of batches of labels; for `"cluster"`.
+            groups: a label for each row of `data`, `(n,)`, an iterable of batches of labels, or the name of a column
+                of the table; for `"cluster"`.
             maxlags: integer, for `"HAC"`.
 
         Raises:
@@ -143,8 +149,11 @@ class MomentsModel(LinearModel):
         """
         level = check_level(level)
         sandwich.check_arguments(cov_type, data, groups, maxlags)
-        batches = None if data is None else self._rows_of_fit(data)
-        return self._fitted_or_refuse().report(level, cov_type, batches, groups, maxlags)
+        fitted = self._fitted_or_refuse()
+        if data is None:
+            return fitted.report(level, cov_type, None, groups, maxlags)
+        prepared = self._data_of_fit(data, groups)
+        return fitted.report(level, cov_type, self._batches(prepared), prepared.groups, maxlags)
 
     def diagnose(self, data: Data, k: int = 10) -> Diagnostics:
         """Return the diagnostics of the fit: residuals, tests of its assumptions, influential rows.
@@ -159,9 +168,24 @@ class MomentsModel(LinearModel):
         """
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"`k` must be a positive integer. Received: k={k!r}.")
-        return self._fitted_or_refuse().diagnose(self._rows_of_fit(data), int(k))
+        fitted = self._fitted_or_refuse()
+        prepared = self._data_of_fit(data)
+        labels, is_stream = (prepared.labels, False) if isinstance(prepared, Rows) else (None, True)
+        reads = itertools.count()
 
-    def predict_interval(self, x: Data, level: float = 0.95) -> dict[str, np.ndarray]:
+        def read() -> Iterator[Batch]:
+            if next(reads) == 0 or not is_stream:
+                return self._batches(prepared)
+            if hasattr(data, "__next__"):
+                raise ValueError(
+                    "`data` must be data that can be read again: rows in memory, a tf.data.Dataset or a PyDataset. "
+                    "Received: a generator, which `diagnose` has read."
+                )
+            return self._batches(self._data_of_fit(data))
+
+        return fitted.diagnose(read, int(k), labels, is_stream)
+
+    def predict_interval(self, x: Data, level: float = 0.95) -> "pandas.DataFrame":
         """Return predictions with their standard errors and limits, in float64, for every `x` that `predict` takes.
 
         Args:
@@ -169,10 +193,11 @@ class MomentsModel(LinearModel):
             level: the coverage, between 0 and 1.
 
         Returns:
-            A dict of arrays `(n,)`, of several outputs `(n, units)`: `mean`, `mean_se` (its standard error),
-            `mean_ci_lower` and `mean_ci_upper` (confidence limits of the mean), `obs_ci_lower` and `obs_ci_upper`
-            (prediction limits of an observation of weight 1); and `leverage`, always `(n,)`. If in a row the columns
-            do not depend on each other as they do in the data of the fit, all but the mean are NaN, with a warning.
+            A DataFrame with the index of `x`: `mean`, `mean_se` (its standard error), `mean_ci_lower` and
+            `mean_ci_upper` (confidence limits of the mean), `obs_ci_lower` and `obs_ci_upper` (prediction limits of an
+            observation of weight 1), and `leverage`. Of several outputs, the columns are pairs of quantity and output;
+            the leverage stands alone. A row without a value in a column is NaN. If in a row the columns do not depend
+            on each other as they do in the data of the fit, all but the mean are NaN, with a warning.
 
         Raises:
             ValueError: the model is not fitted or is penalised, or no degrees of freedom are left.
@@ -181,7 +206,12 @@ class MomentsModel(LinearModel):
         fitted.estimate_with_errors()
         data = self._prepare(x, targets=False)
         with divergence.explain_bad_batches(data):
-            return fitted.intervals(dense_batches(data), level)
+            return fitted.intervals(data.dense_batches(), level, data.labels if isinstance(data, Rows) else None)
+
+    def score(self, x: Data, y: Data = None, sample_weight: Data = None) -> float:
+        """Return R-squared of new data, as described for `LinearRegression.score`."""
+        self._check_fitted("scored")
+        return super().score(x, y, sample_weight)
 
     def export(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
         """Write the fitted model for serving, with its intervals, as described for `LinearRegression.export`."""
@@ -219,11 +249,13 @@ class MomentsModel(LinearModel):
             raise ValueError("The model must be fitted before it can estimate its errors: call `fit` first.")
         return self._fitted
 
-    def _rows_of_fit(self, data: Data) -> Iterator[Batch]:
-        """Yield the batches of the data of the fit, which the user gives once more."""
-        prepared = self._reader().prepare_packed(data, "data")
+    def _data_of_fit(self, data: Data, groups: Data = None) -> Prepared:
+        """Return the data of the fit, which the user gives once more, prepared."""
+        return self._reader().prepare_packed(data, "data", groups)
+
+    def _batches(self, prepared: Prepared) -> Iterator[Batch]:
         with divergence.explain_bad_batches(prepared):
-            yield from dense_batches(prepared)
+            yield from prepared.dense_batches()
 
     def _check_fitted(self, action: str) -> None:
         """Refuse an action on a model that is not fitted; weights that were set count as a fit."""

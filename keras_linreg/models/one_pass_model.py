@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, as_dataset, is_stream, split
+from keras_linreg.data import Prepared, Rows
 from keras_linreg.losses import SquaredError
 from keras_linreg.models.exact_checks import (
     STRATEGIES,
@@ -20,12 +20,15 @@ from keras_linreg.models.exact_checks import (
     check_strategy,
 )
 from keras_linreg.models.moments_model import MomentsModel
+from keras_linreg.models.no_optimizer import NoOptimizer
 from keras_linreg.models.one_pass import OnePass, batch_rows
 from keras_linreg.moments.checks import check_memory
 from keras_linreg.solvers import Penalty
 from keras_linreg.training import divergence
 from keras_linreg.utils import keras_compat
 from keras_linreg.utils.types import Data
+
+NO_OPTIMIZER = NoOptimizer()
 
 
 class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
@@ -41,6 +44,16 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         super().__init__(penalty, dependent, **kwargs)
         self._set_untracked("_pass", None)
         self._set_untracked("_has_built_metrics", False)
+        self.compile()  # so that wrappers that want a compiled model take it
+
+    @property
+    def optimizer(self) -> NoOptimizer:
+        """The optimizer: there is none, and this says so."""
+        return NO_OPTIMIZER
+
+    @optimizer.setter
+    def optimizer(self, optimizer: None) -> None:
+        """Ignore the None that `keras.Model.compile` sets."""
 
     def compile(
         self,
@@ -135,14 +148,14 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         held_out: Prepared | None = None
         validation = None
         if validation_split and validation_data is None:
-            data, held_out = split(data, validation_split)
+            data, held_out = data.split(validation_split)
         elif validation_data is not None:
             held_out = reader.prepare_packed(validation_data)
         if reader.schema is not None:
             check_memory(len(reader.schema.feature_names) + self.units)
         try:
             self.adopt_schema(reader.schema)
-            one_pass = OnePass(self, data, y, batch_size, callbacks, verbose, steps_per_epoch)
+            one_pass = OnePass(self, data, batch_size, callbacks, verbose, steps_per_epoch)
             self._set_untracked("_pass", one_pass)
             if held_out is not None:
                 validation = self._keras_data(held_out, validation_batch_size or batch_size).x
@@ -178,11 +191,9 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         return history
 
     def _check_can_fit(self, callbacks: Any, class_weight: Any) -> None:
-        """Refuse arguments of `fit` that an exact fit has no use for; compile the model if the user has not."""
+        """Refuse arguments of `fit` that an exact fit has no use for."""
         if self._pass is not None:
             raise RuntimeError("`fit` is running: it cannot be called from its own callbacks.")
-        if not self.compiled:
-            self.compile()
         check_strategy(self.distribute_strategy)
         check_callbacks(callbacks)
         if class_weight is not None:
@@ -300,16 +311,13 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
             self._pass.was_restored = self.moments is not None
 
     def _keras_data(self, data: Prepared, batch_size: int | None) -> Prepared:
-        if is_stream(data.x):
+        if not isinstance(data, Rows):
             return data
-        return dataclasses.replace(
-            data, x=as_dataset(data, batch_rows(data, batch_size), "float64"), y=None, sample_weight=None
-        )
+        dataset = data.as_dataset(batch_rows(data, batch_size), "float64")
+        return dataclasses.replace(data, x=dataset, y=None, sample_weight=None)
 
     def _average_losses_in_float64(self) -> None:
         """Have `evaluate` average the losses of its batches in float64; `fit` does not need it."""
-        if not self.compiled:
-            self.compile()
         keras_compat.average_losses_in_float64(self)
 
     def _state_of_fit(self) -> tuple[Any, ...]:

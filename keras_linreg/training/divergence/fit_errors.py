@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_linreg.data import Prepared, Schema
+from keras_linreg.data.graph import broken_rule
 from keras_linreg.training.divergence import advice, bad_numbers
 from keras_linreg.training.divergence.watch import NonFiniteLoss, Watch, use_watch
 from keras_linreg.training.divergence.watched_model import WatchedModel
@@ -76,7 +77,4 @@ def _data_error(data: Prepared, error: Exception) -> str | None:
     """Return the rule that a batch has broken, or `None` if the error has another reason."""
     if data.errors:
         return data.errors[0]
-    if isinstance(error, tf.errors.InvalidArgumentError) and "`sample_weight` must be" in error.message:
-        # The check inside the dataset's graph knows neither the batch nor the row.
-        return "`sample_weight` must be finite and not negative. Received: a batch of the dataset where it is not."
-    return None
+    return broken_rule(error)
