@@ -26,7 +26,7 @@ else:
     tf = LazyModule("tensorflow")
 
 
-def prepare_stream(reader: Reader, x: Data, targets: bool, groups: Data = None) -> Prepared:
+def prepare_stream(reader: Reader, x: Data, targets: bool, groups: Data = None, steps: int | None = None) -> Prepared:
     """Return a stream ready for Keras.
 
     Args:
@@ -34,6 +34,7 @@ def prepare_stream(reader: Reader, x: Data, targets: bool, groups: Data = None) 
         x: a dataset, PyDataset, generator, or loader that Keras reads itself.
         targets: whether batches must hold `y`.
         groups: batches of labels, or all labels.
+        steps: how many batches are read; None: all.
 
     Raises:
         ValueError: on a stream, or first batch, that cannot be fitted.
@@ -49,13 +50,15 @@ def prepare_stream(reader: Reader, x: Data, targets: bool, groups: Data = None) 
         )
     names = functools.partial(_design_names, reader)
     if is_dataset(x):
+        if steps is None and int(x.cardinality()) == tf.data.INFINITE_CARDINALITY:
+            raise elements.endless("a tf.data.Dataset")
         x = _prepare_dataset(reader, x, targets)
         drops_later = reader.missing == "drop" and not reader.drops_in_graph
         return Stream(
             x, groups=groups, read_again=lambda: streams.numbered(x), drop_names=names if drops_later else None
         )
     if is_py_dataset(x) or hasattr(x, "__next__"):
-        return _prepare_python_batches(reader, x, targets, groups)
+        return _prepare_python_batches(reader, x, targets, groups, steps)
     # A loader that Keras reads itself: torch's, grain's, a distributed dataset.
     spec = getattr(x, "element_spec", None)
     by_name = isinstance(spec, Mapping) or (isinstance(spec, tuple) and isinstance(spec[0], Mapping))
@@ -72,7 +75,7 @@ def _design_names(reader: Reader) -> tuple[str, ...]:
     return () if reader.schema is None else reader.schema.feature_names
 
 
-def _prepare_python_batches(reader: Reader, x: Any, targets: bool, groups: Data) -> Stream:
+def _prepare_python_batches(reader: Reader, x: Any, targets: bool, groups: Data, steps: int | None) -> Stream:
     """Return a PyDataset or generator whose batches are converted as they are read."""
     errors: list[str] = []
     dropped: dict[int, MissingRows] = {}
@@ -81,6 +84,8 @@ def _prepare_python_batches(reader: Reader, x: Any, targets: bool, groups: Data)
         return _convert(reader, batch, number, targets, empty, dropped)
 
     if is_py_dataset(x):
+        if steps is None and x.num_batches is None:
+            raise elements.endless("a PyDataset whose `num_batches` is None")
         if x.num_batches == 0:
             raise ValueError("`x` must hold at least one batch. Received: an empty PyDataset.")
         first = convert(x[0], 0, empty=False)

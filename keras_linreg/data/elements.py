@@ -26,6 +26,14 @@ def no_targets(kind: type) -> ValueError:
     )
 
 
+def endless(kind: str) -> ValueError:
+    """Return the error for a stream without an end, where nobody says how much of it to read."""
+    return ValueError(
+        "`x` must end, or `steps_per_epoch` (in fit), `validation_steps` or `steps` must say how many batches to read. "
+        f"Give them, or `.take(n)` of the batches. Received: {kind} without an end."
+    )
+
+
 def check_element(dataset: tf.data.Dataset, targets: bool, units: int | None) -> tuple[Any, Any, Any]:
     """Return the specs of x (one, or a dict of them), y and the weights of a dataset.
 

@@ -62,6 +62,7 @@ class Reader:
         targets: bool = True,
         fitting: bool = False,
         groups: Data = None,
+        steps: int | None = None,
     ) -> Prepared:
         """Return the data ready for Keras; the first call learns the schema.
 
@@ -72,6 +73,7 @@ class Reader:
             targets: whether `y` is needed; predictions do not need it.
             fitting: whether these are all the data of a fit: then some weight must be positive.
             groups: a label for each row; the name of a column of a table.
+            steps: how many batches of a stream are read; None: all.
 
         Raises:
             ValueError: on data that cannot be fitted; it names the argument, the rule and the value received.
@@ -88,12 +90,14 @@ class Reader:
                         "`y` and `sample_weight` must be part of `x` where `x` is a stream of batches. "
                         f"Received: x of type {type(x).__name__} and {name} beside it."
                     )
-            return batches.prepare_stream(self, x, targets, groups)
+            return batches.prepare_stream(self, x, targets, groups, steps)
         if targets and y is None:
             raise ValueError("`y` is missing: a linear regression needs targets. Received: y=None.")
         return self.rows(x, y, sample_weight, fitting, groups=groups)
 
-    def prepare_packed(self, data: Data, argument: str = "validation_data", groups: Data = None) -> Prepared:
+    def prepare_packed(
+        self, data: Data, argument: str = "validation_data", groups: Data = None, steps: int | None = None
+    ) -> Prepared:
         """Return the user's data, a stream or a tuple, ready for Keras; `argument` is their name in errors."""
         if isinstance(data, (tuple, list)) and len(data) == 1 and is_stream(data[0]):
             data = data[0]
@@ -103,12 +107,12 @@ class Reader:
                     f"`{argument}` must be (x, y), (x, y, sample_weight) or a stream. Received: {len(data)} elements."
                 )
             x, y, sample_weight = (*data, None)[:3]
-            return self.prepare(x, y, sample_weight, groups=groups)
+            return self.prepare(x, y, sample_weight, groups=groups, steps=steps)
         if not is_stream(data):
             raise ValueError(
                 f"`{argument}` must be (x, y), (x, y, sample_weight) or a stream. Received: {type(data).__name__}."
             )
-        return self.prepare(data, groups=groups)
+        return self.prepare(data, groups=groups, steps=steps)
 
     def rows(
         self,
@@ -123,6 +127,8 @@ class Reader:
         x = x.tocsr() if is_scipy_sparse(x) else x  # SciPy's dok_array is a dict
         table = as_table(x)
         if table is not None:
+            if not table.columns:
+                raise ValueError("`x` must have at least one column. Received: none.")
             table, y, sample_weight, groups = self._by_name(table, y, sample_weight, groups)
         x = table if table is not None else as_array(x, "`x`") if isinstance(x, list | tuple) else x
         labels = common_labels({"x": x, "y": y, "sample_weight": sample_weight, "groups": groups})

@@ -12,6 +12,7 @@ from keras_linreg.data import Prepared, Reader, Schema, check_rule, checked_name
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.moments.moments import Moments
+from keras_linreg.utils import keras_compat
 from keras_linreg.utils.types import Data, PathLike
 
 MOMENTS = "moments_"  # in a file of weights, the names of an exact model's moments begin with this
@@ -110,6 +111,14 @@ class Linear(keras.Model):
             )
         self.built = True
 
+    def unbuild(self) -> None:
+        """Delete kernel and bias, so that the next data build the model anew."""
+        del self.kernel
+        if self.use_bias:
+            del self.bias
+            self.bias = None
+        keras_compat.unbuild(self)
+
     def call(self, inputs: Any) -> Any:
         """Return `inputs @ kernel + bias`, of shape `(batch, units)`; the preprocessor is not part of it."""
         if len(inputs.shape) == 1:
@@ -146,10 +155,17 @@ class Linear(keras.Model):
         """Whether the model knows no names but x0, x1, ..."""
         return not (self._schema is None or self._schema.named or self._given_names or self._preprocessor)
 
-    def _prepare(self, x: Data, y: Data = None, sample_weight: Data = None, targets: bool = True) -> Prepared:
+    def _prepare(
+        self,
+        x: Data,
+        y: Data = None,
+        sample_weight: Data = None,
+        targets: bool = True,
+        steps: int | None = None,
+    ) -> Prepared:
         """Return data ready for Keras; the model is built on them if it is not built yet."""
         reader = self._reader()
-        data = reader.prepare(x, y, sample_weight, targets)
+        data = reader.prepare(x, y, sample_weight, targets, steps=steps)
         self.adopt_schema(reader.schema)
         return data
 

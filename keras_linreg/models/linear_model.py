@@ -64,7 +64,7 @@ class LinearModel(Linear):
             with loop.use_validation_loop(self):
                 return super().evaluate(**arguments)
         self._check_compiled("evaluate")
-        data = self._keras_data(self._prepare(x, y, sample_weight), batch_size)
+        data = self._keras_data(self._prepare(x, y, sample_weight, steps=steps), batch_size)
         arguments |= {"x": data.x, "y": data.y, "sample_weight": data.sample_weight}
         with loop.without_loop(self), divergence.explain_bad_batches(data):
             block_loop = loop.plan_evaluation(self, data, arguments)
@@ -87,7 +87,7 @@ class LinearModel(Linear):
         depend on the batch size. With a callback that watches batches, a `predict_step` of a subclass, or
         `jit_compile`, batches have Keras's 32 rows.
         """
-        data = self._prepare(x, targets=False)
+        data = self._prepare(x, targets=False, steps=steps)
         arguments: dict[str, Any] = {"batch_size": batch_size, "steps": steps, "callbacks": callbacks}
         batches = loop.plan_prediction(self, data, arguments, self.prediction_dtype)
         if batches is None:

@@ -144,13 +144,13 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         self._check_can_fit(callbacks, class_weight)
         before = self._state_of_fit()
         reader = self._reader(fitting=True)
-        data = reader.prepare(x, y, sample_weight, fitting=True)
+        data = reader.prepare(x, y, sample_weight, fitting=True, steps=steps_per_epoch)
         held_out: Prepared | None = None
         validation = None
         if validation_split and validation_data is None:
             data, held_out = data.split(validation_split)
         elif validation_data is not None:
-            held_out = reader.prepare_packed(validation_data)
+            held_out = reader.prepare_packed(validation_data, steps=validation_steps)
         if reader.schema is not None:
             check_memory(len(reader.schema.feature_names) + self.units)
         try:
@@ -330,10 +330,6 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         if was_built:
             self.set_weights(weights)
         elif self.built:
-            del self.kernel
-            if self.use_bias:
-                del self.bias
-                self.bias = None
-            keras_compat.unbuild(self)
+            self.unbuild()
         self.set_schema(schema)
         self._set_untracked("_fitted", fitted)

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -165,8 +165,10 @@ class TrainedModel(LinearModel):
                 `keras.callbacks.TerminateOnNaN` ends the fit itself instead.
         """
         self._compile_if_needed()
-        old_schema = self.schema
-        data, train, held_out = self._prepare_fit(x, y, sample_weight, validation_split, validation_data)
+        old_schema, undo_build = self.schema, None if self.built else self._undo_build()
+        data, train, held_out = self._prepare_fit(
+            x, y, sample_weight, validation_split, validation_data, (steps_per_epoch, validation_steps)
+        )
         arguments: dict[str, Any] = {
             "batch_size": batch_size,
             "epochs": epochs,
@@ -181,7 +183,7 @@ class TrainedModel(LinearModel):
             "validation_batch_size": validation_batch_size or batch_size,
             "validation_freq": validation_freq,
         }
-        with divergence.watch_fit(self, data, callbacks, old_schema):
+        with divergence.watch_fit(self, data, callbacks, old_schema, undo_build):
             block_loop = loop.plan_fit(self, train, arguments)
             if block_loop is not None and held_out is not None:
                 block_loop.validation_loop = loop.plan_validation(self, held_out, arguments)
@@ -197,12 +199,20 @@ class TrainedModel(LinearModel):
                 return super().fit(**arguments)
 
     def _prepare_fit(
-        self, x: Data, y: Data, sample_weight: Data, validation_split: float, validation_data: Data
+        self,
+        x: Data,
+        y: Data,
+        sample_weight: Data,
+        validation_split: float,
+        validation_data: Data,
+        steps: tuple[int | None, int | None],
     ) -> tuple[Prepared, Prepared, Prepared | None]:
         """Return all the data of a fit, the rows to train on, and the rows to validate on; build the model on them."""
         reader = self._reader(fitting=True)
-        data = _in_one_array(reader.prepare(x, y, sample_weight, fitting=True))
-        held_out = None if validation_data is None else _in_one_array(reader.prepare_packed(validation_data))
+        data = _in_one_array(reader.prepare(x, y, sample_weight, fitting=True, steps=steps[0]))
+        held_out = (
+            None if validation_data is None else _in_one_array(reader.prepare_packed(validation_data, steps=steps[1]))
+        )
         if not self.built and reader.schema is not None and isinstance(data, Rows):
             # Now, because the loss would show them too late: a model cannot be unbuilt.
             divergence.refuse_bad_numbers(data, self.compute_dtype, reader.schema.feature_names)
@@ -215,6 +225,21 @@ class TrainedModel(LinearModel):
             train, held_out = data.split(validation_split)
         self.adopt_schema(reader.schema)
         return data, train, held_out
+
+    def _undo_build(self) -> Callable[[], None]:
+        """Return the function that leaves the model unbuilt, as it is now."""
+        variables = None if self.optimizer.built else len(self.optimizer.variables)
+
+        def undo() -> None:
+            self.unbuild()
+            self.set_schema(None)
+            if variables is not None:
+                keras_compat.unbuild_optimizer(self.optimizer, variables)
+            # What has been compiled so far is of the old weights.
+            self.train_function = self.test_function = self.predict_function = None
+            self.step_cache.clear()
+
+        return undo
 
     @contextlib.contextmanager
     def _quiet_end_of_data(self, steps_per_epoch: int | None) -> Iterator[None]:
