@@ -5,13 +5,14 @@ and returns them `Prepared` for Keras: `Rows`, `SparseRows` or a `Stream`.
 """
 
 from keras_linreg.data.column_matrix import ColumnMatrix
-from keras_linreg.data.dense import dense_batch, dense_matrix, to_csr, to_dense
+from keras_linreg.data.dense import dense_batch, dense_matrix, to_dense
 from keras_linreg.data.finite import first_bad, float_numbers, is_finite
 from keras_linreg.data.kinds import is_sparse, is_stream
 from keras_linreg.data.missing import MissingRows, check_rule
 from keras_linreg.data.prepared import Prepared, Rows, SparseRows, Stream
 from keras_linreg.data.reader import Reader
 from keras_linreg.data.schema import Column, Schema, checked_names, default_names, default_output_names
+from keras_linreg.data.sparse import to_csr
 
 __all__ = [
     "Column",

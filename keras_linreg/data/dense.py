@@ -14,10 +14,9 @@ from keras_linreg.utils.lazy import LazyModule
 from keras_linreg.utils.types import Batch, Data
 
 if TYPE_CHECKING:
-    import scipy.sparse as scipy_sparse
     import tensorflow as tf
 else:
-    tf, scipy_sparse = LazyModule("tensorflow"), LazyModule("scipy.sparse")
+    tf = LazyModule("tensorflow")
 
 
 def dense_batch(batch: Any) -> Batch:
@@ -46,16 +45,6 @@ def dense_matrix(values: Data, argument: str = "x") -> Any:
 def dense_vector(values: Data) -> np.ndarray | None:
     """Return weights as a float64 array `(n,)`."""
     return None if values is None else np.asarray(values, np.float64).reshape(-1)
-
-
-def to_csr(x: Data) -> Any:
-    """Return a sparse tensor or matrix as SciPy's compressed sparse rows."""
-    if not is_sparse_tensor(x):
-        return x.tocsr()
-    x = tf.sparse.reorder(x)
-    row, column = x.indices.numpy().T
-    values = tf.cast(x.values, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x.values  # SciPy has no others
-    return scipy_sparse.csr_array((values.numpy(), (row, column)), shape=tuple(x.dense_shape.numpy()))
 
 
 def to_dense(x: Data) -> Data:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_linreg.data.kinds import is_sparse, is_tensor
+from keras_linreg.data.sparse import to_csr
 from keras_linreg.data.values import row_name
 from keras_linreg.utils.types import Data
 
@@ -133,8 +134,6 @@ def nan_mask(column: Any) -> np.ndarray | None:
 
 
 def _nan_masks_of_sparse(values: Any, names: Sequence[str]) -> dict[str, np.ndarray | None]:
-    from keras_linreg.data.dense import to_csr  # it reads what this file counts
-
     matrix = to_csr(values).tocoo()
     bad = np.isnan(matrix.data)
     masks: dict[str, np.ndarray | None] = {}
@@ -150,8 +149,6 @@ def keep_rows(values: Any, kept: np.ndarray) -> Any:
     if values is None:
         return None
     if is_sparse(values):
-        from keras_linreg.data.dense import to_csr
-
         return to_csr(values)[kept]
     if is_tensor(values):
         import tensorflow as tf

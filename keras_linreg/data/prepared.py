@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from keras_linreg.data.column_matrix import ColumnMatrix
-from keras_linreg.data.dense import dense_batch, dense_matrix, dense_vector, to_csr
+from keras_linreg.data.dense import dense_batch, dense_matrix, dense_vector
 from keras_linreg.data.graph import broken_rule
 from keras_linreg.data.kinds import is_py_dataset, is_sparse
 from keras_linreg.data.missing import MissingRows, find, keep_rows, nan_masks
 from keras_linreg.data.packing import pack_batch
 from keras_linreg.data.schema import default_names, default_output_names
+from keras_linreg.data.sparse import to_csr
 from keras_linreg.utils.lazy import LazyModule
 from keras_linreg.utils.types import Batch
 

@@ -17,6 +17,7 @@ from keras_linreg.data.kinds import (
     is_tensor,
     is_type_spec,
 )
+from keras_linreg.data.row_labels import different_labels
 from keras_linreg.utils.lazy import LazyModule
 from keras_linreg.utils.types import Data
 
@@ -152,8 +153,6 @@ def _table_of_mapping(data: Mapping[Any, Any], argument: str) -> Table:
         if labels is None:
             labels, first = own, name
         elif own is not None and not own.equals(labels):
-            from keras_linreg.data.pairing import different_labels  # it needs the tables of this file
-
             raise different_labels(f"column {first!r} of `{argument}`", labels, f"column {name!r}", own)
     return Table(columns, labels)
 

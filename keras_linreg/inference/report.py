@@ -59,11 +59,8 @@ class RegressionReport(ReportStatistics):
     >>> report = klr.RegressionReport.from_moments(klr.Moments.from_data(x, y, feature_names=["hours"]))
     >>> print(report.params["hours"].round(3), report.bse["hours"].round(3))
     1.985 0.022
-    >>> report.conf_int(level=0.9).round(3)
-    limit      lower  upper
-    parameter
-    Intercept  0.890  1.243
-    hours      1.942  2.027
+    >>> report.conf_int(level=0.9).loc["hours"].round(3).tolist()
+    [1.942, 2.027]
 
     References:
         Greene, Econometric Analysis, chapters 3 to 5.
