@@ -102,6 +102,8 @@ def test_some_steps_of_data_without_an_end_are_read(exact, tape):
 
 
 class WithoutLength(keras.utils.PyDataset):
+    num_batches = None
+
     def __getitem__(self, index):
         return X, Y
 
@@ -151,20 +153,26 @@ def test_nothing_to_predict_is_refused(exact, empty):
         exact.predict(empty, verbose=0)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", keras.optimizers.SGD(0.01, momentum=0.9, use_ema=True)], ids=str)
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.01),
+    "adam": lambda: keras.optimizers.Adam(0.01),
+    "averaged": lambda: keras.optimizers.SGD(0.01, momentum=0.9, use_ema=True),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("at", [3, 21], ids=["first batch", "later batch"])
 def test_a_stream_that_fails_leaves_an_unbuilt_model_unbuilt(optimizer, at):
     x = X.copy()
     x[at] = np.nan
     model = klr.LinearRegression()
-    optimizer = keras.optimizers.get(optimizer)
-    model.compile(optimizer=optimizer.from_config(optimizer.get_config()), run_eagerly=True)
+    model.compile(optimizer=OPTIMIZERS[optimizer](), run_eagerly=True)
     with pytest.raises(ValueError, match="has no value in column 'x0'.*The model is as it was before"):
         model.fit(dataset(x, Y), verbose=0)
     assert not model.built and model.feature_names is None and not model.optimizer.built
     model.fit(X[:, :2], Y, verbose=0)  # other columns
     assert model.kernel.shape == (2, 1)
     fresh = klr.LinearRegression()
-    fresh.compile(optimizer=optimizer.from_config(optimizer.get_config()), run_eagerly=True)
+    fresh.compile(optimizer=OPTIMIZERS[optimizer](), run_eagerly=True)
     fresh.fit(X[:, :2], Y, verbose=0)
     assert len(model.optimizer.variables) == len(fresh.optimizer.variables)
