@@ -263,6 +263,7 @@ def test_epochs_are_counted_from_initial_epoch(saved_frames, tmp_path):
         ({"max_points": 0}, "`max_points` must be a positive integer.*max_points=0"),
         ({"max_points": 1.5}, "`max_points` must be a positive integer.*1.5"),
         ({"path": 3}, "`path` must be a path or None.*path=3"),
+        ({"path": ""}, "`path` must be a path or None.*path=''"),
         ({"log_dir": 3}, "`log_dir` must be a path or None.*log_dir=3"),
     ],
 )

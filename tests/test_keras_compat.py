@@ -255,3 +255,20 @@ def test_every_hook_has_a_canary():
         "is_package_method",
     }  # no private name is behind these
     assert [name for name in names if f"keras_compat.{name}" not in source and name not in public] == []
+
+
+def test_keras_asks_before_it_overwrites_a_file(tmp_path, monkeypatch):
+    prompts = []
+    monkeypatch.setattr("builtins.input", lambda prompt: prompts.append(prompt) or "n")
+    assert keras_compat.ask_to_overwrite(str(tmp_path / "model.keras")) is False
+    assert "model.keras" in prompts[0]
+
+
+def test_keras_writes_the_same_file_of_weights_to_memory(tmp_path):
+    model = dense()
+    (tmp_path / "memory.weights.h5").write_bytes(keras_compat.weights_file(model))
+    model.save_weights(tmp_path / "disk.weights.h5")
+    other = dense()
+    for name in ("memory", "disk"):
+        other.load_weights(tmp_path / f"{name}.weights.h5")
+        np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])

@@ -1,6 +1,7 @@
 """Linear: the layer under every linear model, with its names, its preprocessor, its files and its export."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import keras
@@ -11,7 +12,10 @@ from keras_linreg import export
 from keras_linreg.data import Prepared, Reader, Schema, checked_names, preprocessing
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
+from keras_linreg.models.model_files import replace_export, replace_model
 from keras_linreg.moments.moments import Moments
+from keras_linreg.utils import keras_compat
+from keras_linreg.utils.files import URL, path_text
 from keras_linreg.utils.types import Data, PathLike
 
 MOMENTS = "moments_"  # in a file of weights, the names of an exact model's moments begin with this
@@ -215,17 +219,32 @@ class Linear(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def save(self, filepath: PathLike, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
-        """Save the model, as `keras.Model.save` does, to a `.keras` file.
+        """Save the model, as `keras.Model.save` does, to a `.keras` file: there is the whole new file, or the old one.
 
         Raises:
-            ValueError: the path ends in `.h5` or `.hdf5`: HDF5 holds neither moments nor preprocessors.
+            ValueError: the path does not end in `.keras`. HDF5 holds neither moments nor preprocessors.
+            OSError: the file cannot be written.
         """
-        if str(filepath).endswith((".h5", ".hdf5")):
-            raise ValueError(
-                "`filepath` must end in .keras: an HDF5 file holds neither moments nor preprocessors. "
-                f"Received: {filepath}."
-            )
-        return super().save(filepath, overwrite, zipped, **kwargs)
+        text = path_text("filepath", filepath)
+        if zipped is not False and not text.endswith(".keras"):
+            reason = ": an HDF5 file holds neither moments nor preprocessors" * text.endswith((".h5", ".hdf5"))
+            raise ValueError(f"`filepath` must end in .keras{reason}. Received: {filepath}.")
+        with replace_model(filepath, overwrite, zipped) as path:
+            if path is not None:
+                super().save(path, True, zipped, **kwargs)
+
+    def save_weights(self, filepath: PathLike, overwrite: bool = True, max_shard_size: float | None = None) -> None:
+        """Save the weights, as `keras.Model.save_weights` does: there is the whole new file, or the old one.
+
+        With `max_shard_size` Keras writes several files, one after the other.
+        """
+        text = path_text("filepath", filepath)
+        if max_shard_size is not None or not (self.built and text.endswith(".weights.h5")) or URL.match(text):
+            super().save_weights(filepath, overwrite, max_shard_size)
+            return
+        with replace_model(filepath, overwrite) as path:
+            if path is not None:
+                Path(path).write_bytes(keras_compat.weights_file(self))
 
     def load_own_variables(self, store: Any) -> None:
         """Set kernel and bias from a file of weights; moments in the file of an exact model are ignored."""
@@ -291,7 +310,11 @@ class Linear(keras.Model):
                     f"Received: input_dtype={input_dtype!r}, level={level}, format={format!r}."
                 )
             self(ops.zeros((1, self._width), self.compute_dtype))  # Keras wants to have seen a call
-            return super().export(filepath, format, verbose, input_signature, **kwargs)
+            with replace_export(filepath, format) as path:
+                super().export(path, format, False, input_signature, **kwargs)
+            if verbose is not False:
+                print(f"Saved {filepath}")
+            return
         if input_signature is not None or kwargs:
             raise ValueError(
                 "`input_signature` and further arguments do not apply to format='tf_saved_model': the signature is "

@@ -3,9 +3,7 @@
 import dataclasses
 import io
 import json
-import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from keras_linreg.moments.accumulator import Accumulator, coarser
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.solvers import Penalty, Solution, check_dependent, ridge_penalty, solve
 from keras_linreg.sufficient_statistics import Statistics, merge
-from keras_linreg.utils.files import replace_file
+from keras_linreg.utils.files import path_text, replace_file
 from keras_linreg.utils.types import Data, PathLike
 
 FORMAT = 1
@@ -211,8 +209,7 @@ class Moments:
         The file is there whole or not at all.
         """
         arrays: dict = self.to_arrays()
-        path = Path(os.fsdecode(os.path.expanduser(os.fspath(filepath))))
-        with replace_file(path) as unfinished, open(unfinished, "wb") as file:
+        with replace_file(path_text("filepath", filepath)) as unfinished, open(unfinished, "wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod
@@ -223,7 +220,7 @@ class Moments:
             FileNotFoundError: there is no such file.
             ValueError: the file is not one of moments.
         """
-        filepath = os.path.expanduser(os.fspath(filepath))
+        filepath = path_text("filepath", filepath)
         with open(filepath, "rb") as file:
             content = io.BytesIO(file.read())
         try:
