@@ -272,3 +272,10 @@ def test_keras_writes_the_same_file_of_weights_to_memory(tmp_path):
     for name in ("memory", "disk"):
         other.load_weights(tmp_path / f"{name}.weights.h5")
         np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])
+
+
+def test_keras_load_model_is_one_function_under_all_its_names_and_is_wrapped_once():
+    before = keras.models.load_model
+    assert keras.saving.load_model is before and before.__module__ == keras_compat.__name__
+    keras_compat.wrap_load_model(lambda function: pytest.fail("a second time"))
+    assert keras.models.load_model is before

@@ -12,7 +12,8 @@ from keras_linreg import export
 from keras_linreg.data import Prepared, Reader, Schema, checked_names, preprocessing
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
-from keras_linreg.models.model_files import replace_export, replace_model
+from keras_linreg.models.file_checks import check_schema, check_weights, explain_bad_file
+from keras_linreg.models.model_files import local_path, replace_export, replace_model
 from keras_linreg.moments.moments import Moments
 from keras_linreg.utils import keras_compat
 from keras_linreg.utils.files import URL, path_text
@@ -204,10 +205,16 @@ class Linear(keras.Model):
         }
 
     def build_from_config(self, config: Mapping[str, Any] | None) -> None:
-        """Build the model on the inputs that `get_build_config` returned."""
+        """Build the model on the inputs that `get_build_config` returned.
+
+        Raises:
+            ValueError: they do not fit each other, or the model's arguments.
+        """
         if config:
             if config.get("schema"):
-                self.set_schema(Schema.from_config(config["schema"]))
+                schema = Schema.from_config(config["schema"])
+                check_schema(schema, config["input_shape"][-1], self._given_names, self._preprocessor is not None)
+                self.set_schema(schema)
             self.build(tuple(config["input_shape"]))
             if self.compiled and self.optimizer is not None:
                 self.optimizer.build(self.trainable_variables)  # so that saved weights find its variables
@@ -247,9 +254,24 @@ class Linear(keras.Model):
                 Path(path).write_bytes(keras_compat.weights_file(self))
 
     def load_own_variables(self, store: Any) -> None:
-        """Set kernel and bias from a file of weights; moments in the file of an exact model are ignored."""
-        own = [key for key in list(store.keys()) if not key.startswith(MOMENTS)]
-        super().load_own_variables({key: store[key] for key in own})
+        """Set kernel and bias from a file of weights; moments in the file of an exact model are ignored.
+
+        Raises:
+            ValueError: the file holds other weights; the model's stay.
+        """
+        own = {key: store[key] for key in list(store.keys()) if not key.startswith(MOMENTS)}
+        check_weights(own, [(weight.name, tuple(weight.shape)) for weight in self.weights])
+        super().load_own_variables(own)
+
+    def load_weights(self, filepath: PathLike, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Set the weights from a file, as `keras.Model.load_weights` does.
+
+        Raises:
+            ValueError: the file is damaged, or holds other weights; the model's stay.
+        """
+        path = local_path(filepath)
+        with explain_bad_file(path):
+            super().load_weights(path, skip_mismatch, **kwargs)
 
     # Serving
 

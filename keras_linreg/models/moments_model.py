@@ -12,6 +12,7 @@ from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.report import RegressionReport
+from keras_linreg.models.file_checks import check_moments
 from keras_linreg.models.layer import MOMENTS
 from keras_linreg.models.linear_model import LinearModel
 from keras_linreg.moments.moments import Moments
@@ -203,9 +204,15 @@ class MomentsModel(LinearModel):
                 store[MOMENTS + key] = array
 
     def load_own_variables(self, store: Any) -> None:
-        """Set kernel, bias and moments from a file of weights; the file of a LinearRegression has no moments."""
+        """Set kernel, bias and moments from a file of weights; the file of a LinearRegression has no moments.
+
+        Raises:
+            ValueError: the moments are damaged, or of other columns than the model; the model stays as it is.
+        """
         arrays = {key.removeprefix(MOMENTS): store[key] for key in list(store.keys()) if key.startswith(MOMENTS)}
         moments = Moments.from_arrays(arrays) if arrays else None
+        if moments is not None:
+            check_moments(moments, self.feature_names, self.units)
         super().load_own_variables(store)
         self._set_untracked("_fitted", None if moments is None else self.solve_moments(moments))
 

@@ -1,24 +1,22 @@
 """Moments: all that least squares needs to know of the data, from one pass; merged, saved, and solved."""
 
 import dataclasses
-import io
-import json
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_linreg.data import Reader, checked_names, default_names, dense_batches, output_names
 from keras_linreg.linalg import triangular
-from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
+from keras_linreg.linalg.double_double import as_doubledouble
+from keras_linreg.moments import moments_file
 from keras_linreg.moments.accumulator import Accumulator, coarser
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.solvers import Penalty, Solution, check_dependent, ridge_penalty, solve
 from keras_linreg.sufficient_statistics import Statistics, merge
 from keras_linreg.utils.files import path_text, replace_file
 from keras_linreg.utils.types import Data, PathLike
-
-FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -222,61 +220,30 @@ class Moments:
         """
         filepath = path_text("filepath", filepath)
         with open(filepath, "rb") as file:
-            content = io.BytesIO(file.read())
-        try:
-            with np.load(content, allow_pickle=False) as archive:
-                return cls.from_arrays(dict(archive))
-        except Exception as error:  # what a broken archive raises depends on where it is broken
-            reason = f" ({error})" if str(error).startswith("These moments") else ""
-            raise ValueError(
-                f"`filepath` must be a file that Moments.save wrote. Received: {filepath}{reason}."
-            ) from None
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    return cls.from_arrays(moments_file.read(archive))
+            except MemoryError:
+                raise
+            except Exception as error:  # what a broken archive raises depends on where it is broken
+                raise ValueError(
+                    f"`filepath` must be a file that Moments.save wrote. Received: {filepath}"
+                    f"{f' ({error})' if str(error) else ''}."
+                ) from None
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the moments as numeric arrays, for a file."""
-        statistics = self.statistics
-        header = {
-            "format": FORMAT,
-            "feature_names": self.feature_names,
-            "output_names": self.output_names,
-            "rows": self.rows,
-            "nobs": statistics.nobs,
-            "dtype": self.dtype,
-            "log_weight": statistics.log_weight,
-            "error": statistics.error,
-        }
-        r = statistics.factor
-        both: list = [r.hi, r.lo] if isinstance(r, DoubleDouble) else [r]
-        return {
-            "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
-            "weight": np.stack([statistics.weight.hi, statistics.weight.lo]),
-            "mean": np.stack([statistics.mean.hi, statistics.mean.lo]),
-            "factor": np.stack(both),
-            "constant": statistics.constant.astype(np.uint8),
-        }
+        fields = self.feature_names, self.output_names, self.rows, self.dtype, self.statistics
+        return moments_file.pack(moments_file.Contents(*fields))
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Moments":
-        """Return the moments that `to_arrays` took apart."""
-        header = json.loads(np.asarray(arrays["header"]).tobytes().decode())
-        if header["format"] != FORMAT:
-            raise ValueError(f"These moments are of format {header['format']}; this version reads format {FORMAT}")
-        names = tuple(header["feature_names"]), tuple(header["output_names"])
-        factor, width = np.asarray(arrays["factor"]), sum(map(len, names))
-        shapes = {"factor": ((1, width, width), (2, width, width)), "mean": ((2, width),), "constant": ((width,),)}
-        for key, allowed in {**shapes, "weight": ((2,),)}.items():
-            if arrays[key].shape not in allowed or not np.isfinite(arrays[key]).all():
-                raise ValueError(f"These moments of {width} columns cannot have a {key} of {arrays[key].shape}")
-        statistics = Statistics(
-            nobs=header["nobs"],
-            weight=DoubleDouble(*np.asarray(arrays["weight"])),
-            log_weight=header["log_weight"],
-            mean=DoubleDouble(*np.asarray(arrays["mean"])),
-            factor=DoubleDouble(*factor) if len(factor) == 2 else factor[0],
-            constant=np.asarray(arrays["constant"]).astype(bool),
-            error=header["error"],
-        )
-        return cls(*names, header["rows"], header["dtype"], statistics)
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Moments":
+        """Return the moments that `to_arrays` took apart.
+
+        Raises:
+            ValueError: they are not such arrays, or have been changed since.
+        """
+        return cls(*moments_file.unpack(arrays))
 
 
 def _positions(argument: str, names: Iterable[str] | None, known: tuple[str, ...]) -> list[int]:
