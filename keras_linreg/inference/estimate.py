@@ -11,10 +11,9 @@ from keras_linreg.inference.coordinates import Coordinates
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul
 from keras_linreg.linalg.triangular import Factor
+from keras_linreg.moments.checks import INTERCEPT
 from keras_linreg.solvers import TOLERANCES, Solution
 from keras_linreg.sufficient_statistics import Statistics
-
-INTERCEPT = "Intercept"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

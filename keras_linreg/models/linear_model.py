@@ -7,13 +7,13 @@ import tensorflow as tf
 from keras import ops
 
 from keras_linreg.data import Prepared, to_dense
-from keras_linreg.models.layer import Linear
+from keras_linreg.models.saved import SavedLinear
 from keras_linreg.training import divergence, loop
 from keras_linreg.utils.keras_compat import is_call_of_fit
 from keras_linreg.utils.types import Data
 
 
-class LinearModel(Linear):
+class LinearModel(SavedLinear):
     """A linear model that evaluates and predicts as Keras does, on more kinds of data, and faster.
 
     Abstract: a subclass says how it is fitted.

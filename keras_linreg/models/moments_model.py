@@ -1,5 +1,6 @@
 """MomentsModel: a linear model whose weights are the solution of moments, and everything that the moments tell."""
 
+import collections
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -13,8 +14,8 @@ from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.report import RegressionReport
 from keras_linreg.models.file_checks import check_moments
-from keras_linreg.models.layer import MOMENTS
 from keras_linreg.models.linear_model import LinearModel
+from keras_linreg.models.saved import MOMENTS
 from keras_linreg.moments.moments import Moments
 from keras_linreg.solvers import Penalty, Solution
 from keras_linreg.training import divergence
@@ -215,6 +216,14 @@ class MomentsModel(LinearModel):
             check_moments(moments, self.feature_names, self.units)
         super().load_own_variables(store)
         self._set_untracked("_fitted", None if moments is None else self.solve_moments(moments))
+
+    def _check_names(self, feature_names: Sequence[str]) -> None:
+        """Refuse two columns of one name, which a preprocessor may make: a report could not tell them apart."""
+        twice = [name for name, count in collections.Counter(feature_names).items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"`preprocessor` must give each column of the design a name of its own. Received: {twice}."
+            )
 
     def _moments_and_estimate(self) -> tuple[Moments | None, Estimate | None]:
         if self._fitted is None:

@@ -12,7 +12,7 @@ from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments import moments_file
 from keras_linreg.moments.accumulator import Accumulator, coarser
-from keras_linreg.moments.checks import naming_columns
+from keras_linreg.moments.checks import check_name_of_bias, naming_columns
 from keras_linreg.solvers import Penalty, Solution, check_dependent, ridge_penalty, solve
 from keras_linreg.sufficient_statistics import Statistics, merge
 from keras_linreg.utils.files import path_text, replace_file
@@ -183,7 +183,8 @@ class Moments:
             warn: whether to warn of dependent columns, and of few digits.
 
         Raises:
-            ValueError: a penalty that is negative, or a rule that there is not; no rows with a weight.
+            ValueError: a penalty that is negative, or a rule that there is not; no rows with a weight; a column called
+                "Intercept" beside the bias, which has this name.
         """
         solution = self.solve_with(ridge_penalty(l2), check_dependent(dependent), bool(use_bias))
         if warn:
@@ -194,8 +195,9 @@ class Moments:
         """Return the solution with any penalty of `keras_linreg.solvers`; otherwise as `solve`, without warnings.
 
         Raises:
-            ValueError: no row has a weight.
+            ValueError: no row has a weight, or a column is called "Intercept" beside the bias.
         """
+        check_name_of_bias(self.feature_names, use_bias)
         if not self.nobs:
             raise ValueError("There must be at least one row whose weight is not zero. Received: none.")
         names = self.feature_names, self.output_names
