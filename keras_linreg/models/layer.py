@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_linreg.data import Prepared, Reader, Schema, checked_names, preprocessing
 from keras_linreg.moments.checks import check_name_of_bias
+from keras_linreg.utils.arguments import check_count, check_flag
 from keras_linreg.utils.types import Data
+
+FLOATS = ("float32", "float64", "bfloat16", "float16")
 
 
 class Linear(keras.Model):
@@ -32,12 +34,14 @@ class Linear(keras.Model):
         preprocessor: keras.Layer | None = None,
         **kwargs: Any,
     ):
-        if isinstance(units, bool) or not isinstance(units, (int, np.integer)) or units < 1:
-            raise ValueError(f"`units` must be a positive integer. Received: units={units!r}.")
+        check_count("units", units, optional=False)
+        has_bias = check_flag("use_bias", use_bias)
+        check_flag("trainable", kwargs.get("trainable", True))
+        check_dtype(kwargs.get("dtype"))
         preprocessing.check(preprocessor)
         super().__init__(**kwargs)
         self.units = int(units)
-        self.use_bias = bool(use_bias)
+        self.use_bias = has_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
@@ -169,3 +173,21 @@ class Linear(keras.Model):
 
     def _check_names(self, feature_names: Sequence[str]) -> None:
         """Refuse names of the design that the model cannot work with."""
+
+
+def check_dtype(dtype: Any) -> None:
+    """Refuse a dtype, or a dtype policy, of other numbers than floats.
+
+    Raises:
+        ValueError: it is none of floats.
+    """
+    if dtype is None:
+        return
+    rule = "`dtype` must be 'float32', 'float64', 'bfloat16', 'float16', or a policy that mixes these"
+    try:
+        policy = keras.dtype_policies.get(dtype)
+        names = {policy.compute_dtype, policy.variable_dtype}
+    except (TypeError, ValueError, AttributeError):
+        raise ValueError(f"{rule}. Received: dtype={dtype!r}.") from None
+    if not names <= set(FLOATS) or policy.quantization_mode is not None:
+        raise ValueError(f"{rule}. Received: dtype={dtype!r}.")

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_linreg.data import Prepared, to_dense
+from keras_linreg.models.call_arguments import check_call
 from keras_linreg.models.saved import SavedLinear
 from keras_linreg.training import divergence, loop
 from keras_linreg.utils.keras_compat import is_call_of_fit
@@ -62,6 +63,7 @@ class LinearModel(SavedLinear):
         if is_call_of_fit(kwargs):
             with loop.use_validation_loop(self):
                 return super().evaluate(**arguments)
+        check_call(**arguments)
         self._check_compiled("evaluate")
         data = self._keras_data(self._prepare(x, y, sample_weight), batch_size)
         arguments |= {"x": data.x, "y": data.y, "sample_weight": data.sample_weight}
@@ -86,8 +88,9 @@ class LinearModel(SavedLinear):
         depend on the batch size. With a callback that watches batches, a `predict_step` of a subclass, or
         `jit_compile`, batches have Keras's 32 rows.
         """
-        data = self._prepare(x, targets=False)
         arguments: dict[str, Any] = {"batch_size": batch_size, "steps": steps, "callbacks": callbacks}
+        check_call(**arguments, verbose=verbose)
+        data = self._prepare(x, targets=False)
         batches = loop.plan_prediction(self, data, arguments, self.prediction_dtype)
         if batches is None:
             arguments["x"] = self._keras_data(data, batch_size).x
@@ -106,6 +109,7 @@ class LinearModel(SavedLinear):
         Raises:
             ValueError: the model is not compiled.
         """
+        check_call(return_dict=return_dict)
         self._check_compiled("test_on_batch")
         data = self._prepare(x, y, sample_weight)
         with loop.without_loop(self):

@@ -279,14 +279,8 @@ def _counting(end: int) -> tf.data.Dataset:
 
 
 def batch_rows(data: Prepared, batch_size: Any) -> int:
-    """Return the rows of a batch of arrays: the user's number, or a large one.
-
-    Raises:
-        ValueError: the user's number is no positive integer.
-    """
+    """Return the rows of a batch of arrays: the user's number, or a large one."""
     if batch_size is not None:
-        if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
-            raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}.")
         return int(batch_size)
     columns = int(data.x.shape[1])
     return max(1, min(block_size(data), max(BATCH_NUMBERS // columns, BATCH_HEIGHT * columns)))

@@ -16,6 +16,7 @@ from keras_linreg.models.layer import Linear
 from keras_linreg.models.model_files import local_path, replace_export, replace_model
 from keras_linreg.moments.moments import Moments
 from keras_linreg.utils import keras_compat
+from keras_linreg.utils.arguments import check_choice
 from keras_linreg.utils.files import URL, path_text
 from keras_linreg.utils.types import PathLike
 
@@ -177,6 +178,8 @@ class SavedLinear(Linear):
                 f"first. Received: {self.name!r}, which has seen none."
             )
         export.check_input_dtype(input_dtype)
+        if verbose is not None:
+            check_choice("verbose", verbose, (True, False))
         level = check_level(level)
         if format != "tf_saved_model":
             if (input_dtype, level) != ("float32", 0.95):

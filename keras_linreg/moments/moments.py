@@ -15,6 +15,7 @@ from keras_linreg.moments.accumulator import Accumulator, coarser
 from keras_linreg.moments.checks import check_name_of_bias, naming_columns
 from keras_linreg.solvers import Penalty, Solution, check_dependent, ridge_penalty, solve
 from keras_linreg.sufficient_statistics import Statistics, merge
+from keras_linreg.utils.arguments import check_flag
 from keras_linreg.utils.files import path_text, replace_file
 from keras_linreg.utils.types import Data, PathLike
 
@@ -186,8 +187,9 @@ class Moments:
             ValueError: a penalty that is negative, or a rule that there is not; no rows with a weight; a column called
                 "Intercept" beside the bias, which has this name.
         """
-        solution = self.solve_with(ridge_penalty(l2), check_dependent(dependent), bool(use_bias))
-        if warn:
+        has_bias, warns = check_flag("use_bias", use_bias), check_flag("warn", warn)
+        solution = self.solve_with(ridge_penalty(l2), check_dependent(dependent), has_bias)
+        if warns:
             solution.warn()
         return solution
 
@@ -251,11 +253,15 @@ class Moments:
 def _positions(argument: str, names: Iterable[str] | None, known: tuple[str, ...]) -> list[int]:
     if names is None:
         return list(range(len(known)))
-    names = [names] if isinstance(names, str) else list(names)
-    unknown = [name for name in names if name not in known]
-    if unknown or len(set(names)) < len(names) or not names:
-        raise ValueError(f"`{argument}` must be distinct names among {list(known)}. Received: {names}.")
-    return [known.index(name) for name in names]
+    listed: Any = names
+    if isinstance(names, str):
+        listed = [names]
+    elif isinstance(names, Iterable) and not isinstance(names, bytes):
+        listed = list(names)
+    are_names = isinstance(listed, list) and all(isinstance(name, str) and name in known for name in listed)
+    if not are_names or len(set(listed)) < len(listed) or not listed:
+        raise ValueError(f"`{argument}` must be distinct names among {list(known)}. Received: {listed!r}.")
+    return [known.index(name) for name in listed]
 
 
 def _few(names: tuple[str, ...]) -> str:
