@@ -4,15 +4,18 @@ import collections
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
+import keras
 import numpy as np
+import tensorflow as tf
 
-from keras_linreg.data import dense_batches, preprocessing
+from keras_linreg.data import Prepared, dense_batch, dense_batches, is_stream, preprocessing
 from keras_linreg.inference import sandwich
 from keras_linreg.inference.diagnostics import Diagnostics
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.report import RegressionReport
+from keras_linreg.inference.row_order import RowOrder, is_same_order
 from keras_linreg.models.file_checks import check_moments
 from keras_linreg.models.linear_model import LinearModel
 from keras_linreg.models.saved import MOMENTS
@@ -20,6 +23,9 @@ from keras_linreg.moments.moments import Moments
 from keras_linreg.solvers import Penalty, Solution
 from keras_linreg.training import divergence
 from keras_linreg.utils.types import Batch, Data, PathLike
+from keras_linreg.utils.warnings import warn_user
+
+ORDER = "order"  # in a file of weights, beside the moments: the fingerprint of the order of the rows
 
 
 class MomentsModel(LinearModel):
@@ -99,9 +105,16 @@ class MomentsModel(LinearModel):
         """The moments of the last finished fit with all that follows from them; `None` before there is one."""
         return self._fitted
 
-    def solve_moments(self, moments: Moments) -> FittedMoments:
-        """Return moments solved with this model's penalty and rule; the model is left as it is."""
-        return FittedMoments(moments, self._penalty, self.dependent, self.use_bias)
+    def solve_moments(
+        self, moments: Moments, order: RowOrder | None = None, saved_order: np.ndarray | None = None
+    ) -> FittedMoments:
+        """Return moments solved with this model's penalty and rule; the model is left as it is.
+
+        Args:
+            moments: of the data.
+            order, saved_order: the order of their rows, or its fingerprint; None if it is not known.
+        """
+        return FittedMoments(moments, self._penalty, self.dependent, self.use_bias, order, saved_order)
 
     def set_fitted(self, fitted: FittedMoments) -> None:
         """Set the weights to the solution of moments, and keep the moments."""
@@ -142,11 +155,20 @@ class MomentsModel(LinearModel):
         Raises:
             ValueError: the model is not fitted, or the data are not those of the fit; with `data`, it is penalised, or
                 no degrees of freedom are left.
+
+        Warns:
+            UserWarning: `"HAC"`, which depends on the order of the rows, gets them in another order than the fit.
         """
         level = check_level(level)
         sandwich.check_arguments(cov_type, data, groups, maxlags)
-        batches = None if data is None else self._rows_of_fit(data)
-        return self._fitted_or_refuse().report(level, cov_type, batches, groups, maxlags)
+        fitted = self._fitted_or_refuse()
+        if data is None:
+            return fitted.report(level, cov_type)
+        prepared, order = self._reader().prepare_packed(data, "data"), RowOrder()
+        report = fitted.report(level, cov_type, order.watch(self._rows(prepared)), groups, maxlags)
+        if cov_type == "HAC":
+            self._warn_of_other_order(prepared, order, "The HAC covariance")
+        return report
 
     def diagnose(self, data: Data, k: int = 10) -> Diagnostics:
         """Return the diagnostics of the fit: residuals, tests of its assumptions, influential rows.
@@ -158,10 +180,17 @@ class MomentsModel(LinearModel):
         Raises:
             ValueError: the model is not fitted or is penalised, no degrees of freedom are left, or the data are not
                 those of the fit.
+
+        Warns:
+            UserWarning: the rows come in another order than in the fit, on which Durbin-Watson depends.
         """
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"`k` must be a positive integer. Received: k={k!r}.")
-        return self._fitted_or_refuse().diagnose(self._rows_of_fit(data), int(k))
+        fitted = self._fitted_or_refuse()
+        prepared, order = self._reader().prepare_packed(data, "data"), RowOrder()
+        diagnostics = fitted.diagnose(order.watch(self._rows(prepared)), int(k))
+        self._warn_of_other_order(prepared, order, "The Durbin-Watson statistic")
+        return diagnostics
 
     def predict_interval(self, x: Data, level: float = 0.95) -> dict[str, np.ndarray]:
         """Return predictions with their standard errors and limits, in float64, for every `x` that `predict` takes.
@@ -203,6 +232,8 @@ class MomentsModel(LinearModel):
         if self.moments is not None:
             for key, array in self.moments.to_arrays().items():
                 store[MOMENTS + key] = array
+            if self._fitted.fingerprint is not None:
+                store[MOMENTS + ORDER] = self._fitted.fingerprint
 
     def load_own_variables(self, store: Any) -> None:
         """Set kernel, bias and moments from a file of weights; the file of a LinearRegression has no moments.
@@ -211,11 +242,12 @@ class MomentsModel(LinearModel):
             ValueError: the moments are damaged, or of other columns than the model; the model stays as it is.
         """
         arrays = {key.removeprefix(MOMENTS): store[key] for key in list(store.keys()) if key.startswith(MOMENTS)}
+        order = arrays.pop(ORDER, None)
         moments = Moments.from_arrays(arrays) if arrays else None
         if moments is not None:
             check_moments(moments, self.feature_names, self.units)
         super().load_own_variables(store)
-        self._set_untracked("_fitted", None if moments is None else self.solve_moments(moments))
+        self._set_untracked("_fitted", None if moments is None else self.solve_moments(moments, None, order))
 
     def _check_names(self, feature_names: Sequence[str]) -> None:
         """Refuse two columns of one name, which a preprocessor may make: a report could not tell them apart."""
@@ -235,13 +267,39 @@ class MomentsModel(LinearModel):
             raise ValueError("The model must be fitted before it can estimate its errors: call `fit` first.")
         return self._fitted
 
-    def _rows_of_fit(self, data: Data) -> Iterator[Batch]:
+    def _rows(self, prepared: Prepared) -> Iterator[Batch]:
         """Yield the batches of the data of the fit, which the user gives once more."""
-        prepared = self._reader().prepare_packed(data, "data")
         with divergence.explain_bad_batches(prepared):
             yield from dense_batches(prepared)
+
+    def _warn_of_other_order(self, prepared: Prepared, order: RowOrder, statistic: str) -> None:
+        """Warn if the rows of a second pass came in another order than the rows of the fit."""
+        fitted = self._fitted_or_refuse()
+        if fitted.fingerprint is not None:
+            is_same = is_same_order(fitted.fingerprint, order.fingerprint(fitted.moments), fitted.moments.dtype)
+        else:
+            is_same = not is_stream(prepared.x) or _begins_alike(prepared, order)
+        if not is_same:
+            warn_user(
+                f"{statistic} depends on the order of the rows, and `data` came in another order than the data of the "
+                "fit, as a dataset that shuffles does. Fit, and give `data`, in the rows' own order."
+            )
 
     def _check_fitted(self, action: str) -> None:
         """Refuse an action on a model that is not fitted; weights that were set count as a fit."""
         if self._fitted is None and not any(weight.numpy().any() for weight in self.weights):
             raise ValueError(f"The model must be fitted before it is {action}: call `fit` first.")
+
+
+def _begins_alike(prepared: Prepared, order: RowOrder) -> bool:
+    """Return whether a stream that can be read again begins with the same rows as it did."""
+    batch = next(prepared.again(), None) if isinstance(prepared.x, tf.data.Dataset | keras.utils.PyDataset) else None
+    if batch is None:
+        return True
+    again = RowOrder()
+    again.add(*dense_batch(tuple(batch[1:]))[:2])
+    first, second = order.first_rows, again.first_rows
+    if first is None or second is None:
+        return True
+    shared = min(len(first), len(second))
+    return bool(np.array_equal(first[:shared], second[:shared], equal_nan=True))

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_linreg.data import Prepared, batches_by_number, block_size, dense_batch, is_stream, output_names
 from keras_linreg.inference.fitted_moments import FittedMoments
+from keras_linreg.inference.row_order import RowOrder
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.moments.moments import Moments
@@ -43,7 +44,7 @@ class ModelOfPass(Protocol):
     def adopt_matrix(self, width: int) -> None:
         """Build the model on matrices of so many columns."""
 
-    def solve_moments(self, moments: Moments) -> FittedMoments:
+    def solve_moments(self, moments: Moments, order: RowOrder | None = None) -> FittedMoments:
         """Return moments solved with the model's penalty and rule."""
 
     def set_fitted(self, fitted: FittedMoments) -> None:
@@ -92,6 +93,7 @@ class OnePass:
         self._rows = None if is_stream(data.x) else batch_rows(data, batch_size)
         self._batch_of = None if self._rows is None else batches_by_number(data, self._rows)
         self._accumulator: Accumulator | None = None
+        self._order = RowOrder()
         self._fitted: FittedMoments | None = None  # once the data have ended
         self._has_metrics = False
         self._every_batch = loop.watch_single_batches(callbacks, kinds=("", "train_"))
@@ -228,6 +230,7 @@ class OnePass:
             self._accumulator = Accumulator(x.shape[1], self.model.units)
         with naming_columns(self.model.feature_names, self._output_names):
             self._accumulator.update(x, y, weight)
+        self._order.add(x, y)
 
     def _solution_so_far(self) -> Solution | None:
         """Return the solution of the rows so far, or None while all their weights are 0."""
@@ -238,9 +241,8 @@ class OnePass:
 
     def _solve(self, statistics: Statistics) -> FittedMoments:
         assert self._accumulator is not None
-        return self.model.solve_moments(
-            Moments.of(self._accumulator, statistics, self.model.feature_names, self._output_names)
-        )
+        names = self.model.feature_names, self._output_names
+        return self.model.solve_moments(Moments.of(self._accumulator, statistics, *names), self._order)
 
     def _refined(self, fitted: FittedMoments) -> FittedMoments:
         """Return the fit with the digits that further looks bring, if the data can be read again and need them."""
