@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from keras_linreg.utils.text import visible
 from keras_linreg.utils.types import Array
 
 # Text, a list of texts, an array of coefficients, or a tuple of coefficients and values.
@@ -68,9 +69,10 @@ def _parse_arrays(restrictions: Restrictions, names: tuple[str, ...]) -> tuple[A
         matrix, value = np.zeros((0, 0)), np.zeros(0)
     fits = matrix.ndim == 2 and matrix.shape[1] == len(names) and matrix.size > 0
     if not fits or value.shape not in ((len(matrix),), (1,)):
+        shown = ", ".join(map(visible, names[:4])) + ", ..." * (len(names) > 4)
         raise ValueError(
-            f"`restrictions` must be text like 'a = b', or an array of {len(names)} columns ({', '.join(names[:4])}"
-            f"{', ...' if len(names) > 4 else ''}) with a value for each row. Received: {restrictions!r}."
+            f"`restrictions` must be text like 'a = b', or an array of {len(names)} columns ({shown}) with a value "
+            f"for each row. Received: {restrictions!r}."
         )
     if not (np.isfinite(matrix).all() and np.isfinite(value).all()):
         raise ValueError(f"`restrictions` must be finite. Received: {restrictions!r}.")

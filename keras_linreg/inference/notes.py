@@ -2,6 +2,7 @@
 
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.solvers import FEW_DIGITS
+from keras_linreg.utils.text import visible
 
 ROUNDING_ERROR = 1e-13  # of the total sum of squares: rounding alone leaves residuals of this size
 SHOWN_NAMES = 8
@@ -46,7 +47,7 @@ def _notes_on_columns(estimate: Estimate) -> list[str]:
     names = [name for name, ok in zip(estimate.names, estimate.estimable, strict=True) if not ok]
     if not names:
         return []
-    shown = ", ".join(names[:SHOWN_NAMES])
+    shown = ", ".join(map(visible, names[:SHOWN_NAMES]))
     shown += f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
     if estimate.dropped:
         return [f"Aliased: {shown}. They depend on columns before them, or on the intercept, and are out of the model."]

@@ -17,6 +17,7 @@ from keras_linreg.solvers import Penalty, Solution, check_dependent, ridge_penal
 from keras_linreg.sufficient_statistics import Statistics, merge
 from keras_linreg.utils.arguments import check_flag
 from keras_linreg.utils.files import path_text, replace_file
+from keras_linreg.utils.text import visible
 from keras_linreg.utils.types import Data, PathLike
 
 
@@ -265,4 +266,4 @@ def _positions(argument: str, names: Iterable[str] | None, known: tuple[str, ...
 
 
 def _few(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return ", ".join(map(visible, names[:3])) + (", ..." if len(names) > 3 else "")
