@@ -1,6 +1,9 @@
 """Notes on a fit: the limits of its figures."""
 
+import numpy as np
+
 from keras_linreg.inference.estimate import Estimate
+from keras_linreg.inference.tables import number
 from keras_linreg.solvers import FEW_DIGITS
 from keras_linreg.utils.text import visible
 
@@ -33,6 +36,8 @@ def notes_on(estimate: Estimate, groups: int | None = None) -> tuple[str, ...]:
         notes.append("The fit is perfect up to rounding: standard errors and tests describe rounding errors.")
     if (estimate.tss == 0).any():
         notes.append("An output is constant: there is nothing to explain.")
+    if estimate.centred_tss is not None:
+        notes.append(_note_on_centred_r_squared(estimate, estimate.centred_tss))
     if groups is not None and groups <= estimate.df_model:
         notes.append(f"{groups} groups are too few to test {estimate.df_model} columns together.")
     if estimate.digits < FEW_DIGITS:
@@ -55,3 +60,17 @@ def _notes_on_columns(estimate: Estimate) -> list[str]:
         f"Not estimable: {shown}. Columns depend on each other, or on the intercept. These coefficients are those of "
         "the smallest kernel, one choice among many that fit as well."
     ]
+
+
+def _note_on_centred_r_squared(estimate: Estimate, centred_tss: np.ndarray) -> str:
+    """Return a note with the R-squared that statsmodels gives where the columns span the constant."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unexplained = estimate.ssr / centred_tss
+        adjusted = (estimate.nobs - 1) / np.float64(estimate.df_resid) * unexplained
+    figures = [
+        f"{number(1 - part)} (adjusted {number(1 - other)})" for part, other in zip(unexplained, adjusted, strict=True)
+    ]
+    return (
+        "The columns span the constant, though there is no bias. R-squared is uncentred all the same, as in R; "
+        f"statsmodels centres it then: {', '.join(figures)}."
+    )

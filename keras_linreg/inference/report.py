@@ -131,7 +131,8 @@ class RegressionReport(ReportStatistics):
         """Test this model against a model of the same data with fewer columns: by F, and by the likelihood ratio.
 
         Args:
-            restricted: the report of `moments.select(features=[...])`, or of a fit without intercept.
+            restricted: the report of `moments.select(features=[...])`, of `moments.select(features=[])` (the null
+                model, of the intercept alone), or of a fit without intercept.
 
         Raises:
             ValueError: the other model is not nested in this one, or is of other data. It is nested if each of its

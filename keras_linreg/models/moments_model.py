@@ -68,6 +68,11 @@ class MomentsModel(LinearModel):
         """
         if not isinstance(moments, Moments):
             raise ValueError(f"`moments` must be keras_linreg.Moments. Received: {type(moments).__name__}.")
+        if not moments.feature_names:
+            raise ValueError(
+                "`moments` must have at least one feature: a model predicts from columns. "
+                "keras_linreg.RegressionReport.from_moments reports the null model. Received: no features."
+            )
         extra = sorted({"units", "feature_names"} & set(kwargs))
         if extra:
             raise ValueError(

@@ -13,7 +13,7 @@ from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments import moments_file
 from keras_linreg.moments.accumulator import Accumulator, coarser
 from keras_linreg.moments.checks import check_name_of_bias, naming_columns
-from keras_linreg.solvers import Penalty, Solution, check_dependent, ridge_penalty, solve
+from keras_linreg.solvers import NO_PENALTY, Penalty, Solution, check_dependent, ridge_penalty, solve
 from keras_linreg.sufficient_statistics import Statistics, merge
 from keras_linreg.utils.arguments import check_flag
 from keras_linreg.utils.files import path_text, replace_file
@@ -114,8 +114,8 @@ class Moments:
 
     def __repr__(self) -> str:
         return (
-            f"<Moments of {self.rows} rows: {len(self.feature_names)} features ({_few(self.feature_names)}), "
-            f"{len(self.output_names)} outputs ({_few(self.output_names)})>"
+            f"<Moments of {self.rows} rows: {len(self.feature_names)} features{_few(self.feature_names)}, "
+            f"{len(self.output_names)} outputs{_few(self.output_names)}>"
         )
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -148,13 +148,13 @@ class Moments:
         """Return the moments of some of the columns, in the order given; `None` takes all.
 
         Args:
-            features: names of columns.
+            features: names of columns; none of them for the null model, of the bias alone.
             outputs: names of outputs.
 
         Raises:
             ValueError: a name that there is not, or one given twice.
         """
-        chosen = _positions("features", features, self.feature_names)
+        chosen = _positions("features", features, self.feature_names, can_be_empty=True)
         targets = _positions("outputs", outputs, self.output_names)
         columns = np.array([*chosen, *(len(self.feature_names) + j for j in targets)], int)
         old = self.statistics
@@ -204,6 +204,7 @@ class Moments:
         if not self.nobs:
             raise ValueError("There must be at least one row whose weight is not zero. Received: none.")
         names = self.feature_names, self.output_names
+        penalty = penalty if self.feature_names else NO_PENALTY  # the bias is never penalised
         return solve(self.statistics, self.rows, *names, self.dtype, penalty, dependent, use_bias)
 
     def save(self, filepath: PathLike) -> None:
@@ -251,7 +252,9 @@ class Moments:
         return cls(*moments_file.unpack(arrays))
 
 
-def _positions(argument: str, names: Iterable[str] | None, known: tuple[str, ...]) -> list[int]:
+def _positions(
+    argument: str, names: Iterable[str] | None, known: tuple[str, ...], can_be_empty: bool = False
+) -> list[int]:
     if names is None:
         return list(range(len(known)))
     listed: Any = names
@@ -260,10 +263,10 @@ def _positions(argument: str, names: Iterable[str] | None, known: tuple[str, ...
     elif isinstance(names, Iterable) and not isinstance(names, bytes):
         listed = list(names)
     are_names = isinstance(listed, list) and all(isinstance(name, str) and name in known for name in listed)
-    if not are_names or len(set(listed)) < len(listed) or not listed:
+    if not are_names or len(set(listed)) < len(listed) or not (listed or can_be_empty):
         raise ValueError(f"`{argument}` must be distinct names among {list(known)}. Received: {listed!r}.")
     return [known.index(name) for name in listed]
 
 
 def _few(names: tuple[str, ...]) -> str:
-    return ", ".join(map(visible, names[:3])) + (", ..." if len(names) > 3 else "")
+    return f" ({', '.join(map(visible, names[:3]))}{', ...' * (len(names) > 3)})" if names else ""
