@@ -172,6 +172,25 @@ def test_a_tilde_is_the_home_folder(models, tmp_path, monkeypatch, name):
     monkeypatch.setenv("HOME", str(tmp_path))
     WRITES[name](models[0], Path("~") / name)
     assert names(tmp_path) == [name]
+    if name != "folder":  # Keras alone looks at folders
+        np.testing.assert_allclose(
+            actual=read_kernel(Path("~") / name, models[0]), desired=models[0].kernel, rtol=1e-12
+        )
+
+
+def test_a_folder_that_a_callback_of_keras_calls_a_tilde_is_meant_by_it(models, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    saver = keras.callbacks.ModelCheckpoint("~/model.keras")
+    klr.LinearRegression().fit(X, X[:, 0], verbose=0, callbacks=[saver])
+    assert keras.models.load_model("~/model.keras").built and (tmp_path / "~" / "model.keras").is_file()
+
+
+def test_publish_and_export_expand_a_tilde(models, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    models[0].export("~/exported", verbose=False)
+    assert klr.publish("~/exported", Path("~/base")) == tmp_path / "base" / "1"
+    assert names(tmp_path) == ["base", "exported"]
 
 
 @pytest.mark.parametrize("there", ["folder", "device", "no parent"])

@@ -87,13 +87,16 @@ def check_weights(stored: Mapping[str, Any], weights: Sequence[tuple[str, tuple[
 
 
 def explain_errors_of_load_model() -> None:
-    """Have `keras.models.load_model` name the file, and what is wrong with it."""
+    """Have `keras.models.load_model` name the file, and what is wrong with it; and find "~/model.keras"."""
     keras_compat.wrap_load_model(_explaining)
 
 
 def _explaining(load_model: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(load_model)
     def load(filepath: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(filepath, str | os.PathLike) and str(filepath).startswith("~"):
+            expanded = os.path.expanduser(filepath)
+            filepath = expanded if os.path.exists(expanded) and not os.path.exists(filepath) else filepath
         with explain_bad_file(filepath, is_of_any_class=True):
             return load_model(filepath, *args, **kwargs)
 

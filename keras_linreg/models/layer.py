@@ -1,6 +1,6 @@
 """Linear: the layer under every linear model, with its names and its preprocessor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -106,6 +106,21 @@ class Linear(keras.Model):
             )
         self.built = True
 
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the layer's output for a matrix; columns with names, or of strings, are for `predict`.
+
+        Raises:
+            ValueError: `inputs` is no matrix of numbers.
+        """
+        if is_matrix(inputs):
+            return super().__call__(inputs, *args, **kwargs)
+        preprocessor = "" if self._preprocessor is None else ", and without the preprocessor"
+        received = type(inputs).__name__ + " of strings" * is_text(inputs)
+        raise ValueError(
+            "`inputs` must be a matrix of numbers, the design: a call is the layer `inputs @ kernel + bias`, without "
+            f"the names of columns{preprocessor}. Use `predict`, which takes them all. Received: {received}."
+        )
+
     def call(self, inputs: Any) -> Any:
         """Return `inputs @ kernel + bias`, of shape `(batch, units)`; the preprocessor is not part of it."""
         if len(inputs.shape) == 1:
@@ -173,6 +188,18 @@ class Linear(keras.Model):
 
     def _check_names(self, feature_names: Sequence[str]) -> None:
         """Refuse names of the design that the model cannot work with."""
+
+
+def is_matrix(inputs: Any) -> bool:
+    """Return whether the layer can take its inputs as they are: not by name, several, or strings."""
+    has_names = isinstance(inputs, Mapping) or hasattr(inputs, "columns")
+    return not (has_names or isinstance(inputs, list | tuple) or is_text(inputs))
+
+
+def is_text(inputs: Any) -> bool:
+    """Return whether inputs are an array or tensor of strings, or of other objects."""
+    dtype = getattr(inputs, "dtype", None)
+    return getattr(dtype, "kind", "") in ("O", "U", "S") or str(getattr(dtype, "name", dtype)) == "string"
 
 
 def check_dtype(dtype: Any) -> None:

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_linreg.data import Prepared, to_dense
 from keras_linreg.models.call_arguments import check_call
+from keras_linreg.models.one_at_a_time import one_at_a_time
 from keras_linreg.models.saved import SavedLinear
 from keras_linreg.training import divergence, loop
 from keras_linreg.utils.keras_compat import is_call_of_fit
@@ -44,7 +45,8 @@ class LinearModel(SavedLinear):
     ) -> Any:
         """Return loss and metrics as `keras.Model.evaluate` does, for every kind of data that `fit` takes.
 
-        Steps on data in memory run in one compiled call, or in Keras's own loop, by the same rules as in `fit`.
+        Steps on data in memory run in one compiled call, or in Keras's own loop, by the same rules as in `fit`. Threads
+        may evaluate one model at once: they take turns. But nothing else may run while a thread fits it.
 
         Raises:
             ValueError: the model is not compiled.
@@ -61,13 +63,13 @@ class LinearModel(SavedLinear):
             **kwargs,
         }
         if is_call_of_fit(kwargs):
-            with loop.use_validation_loop(self):
+            with loop.use_validation_loop(self), one_at_a_time(self):
                 return super().evaluate(**arguments)
         check_call(**arguments)
         self._check_compiled("evaluate")
         data = self._keras_data(self._prepare(x, y, sample_weight), batch_size)
         arguments |= {"x": data.x, "y": data.y, "sample_weight": data.sample_weight}
-        with loop.without_loop(self), divergence.explain_bad_batches(data):
+        with one_at_a_time(self), loop.without_loop(self), divergence.explain_bad_batches(data):
             block_loop = loop.plan_evaluation(self, data, arguments)
             if block_loop is not None:
                 arguments |= block_loop.evaluate_arguments
@@ -112,7 +114,7 @@ class LinearModel(SavedLinear):
         check_call(return_dict=return_dict)
         self._check_compiled("test_on_batch")
         data = self._prepare(x, y, sample_weight)
-        with loop.without_loop(self):
+        with one_at_a_time(self), loop.without_loop(self):
             return super().test_on_batch(to_dense(data.x), data.y, data.sample_weight, return_dict)
 
     def predict_on_batch(self, x: Data) -> np.ndarray:

@@ -1,7 +1,7 @@
 """MomentsModel: a linear model whose weights are the solution of moments, and everything that the moments tell."""
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import keras
@@ -136,6 +136,12 @@ class MomentsModel(LinearModel):
                 "it. Call its own `fit` first, or put a LinearRegression in its place."
             )
         return super().call(inputs)
+
+    def summary(self, *args: Any, print_fn: Callable[[str], object] | None = None, **kwargs: Any) -> None:
+        """Print Keras's summary of the layer, and where the coefficients are; arguments as in `keras.Model.summary`."""
+        super().summary(*args, print_fn=print_fn, **kwargs)
+        print_line = print if print_fn is None else print_fn
+        print_line(" Coefficients, standard errors and tests: print(model.report())")
 
     def report(
         self,

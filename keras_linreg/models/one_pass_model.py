@@ -21,6 +21,7 @@ from keras_linreg.models.exact_checks import (
     check_strategy,
 )
 from keras_linreg.models.moments_model import MomentsModel
+from keras_linreg.models.one_at_a_time import one_at_a_time
 from keras_linreg.models.one_pass import OnePass, batch_rows
 from keras_linreg.moments.checks import check_memory
 from keras_linreg.solvers import Penalty
@@ -267,8 +268,8 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
         if not keras_compat.is_call_of_fit(kwargs):
             self._check_fitted("evaluated")
-        self._average_losses_in_float64()
-        with contextlib.nullcontext() if self._pass is None else self._pass.lending_metrics():
+        with one_at_a_time(self), contextlib.nullcontext() if self._pass is None else self._pass.lending_metrics():
+            self._average_losses_in_float64()
             return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
 
     def predict_on_batch(self, x: Data) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import keras
 from keras import ops
@@ -126,6 +126,16 @@ class SavedLinear(Linear):
         path = local_path(filepath)
         with explain_bad_file(path):
             super().load_weights(path, skip_mismatch, **kwargs)
+
+    def quantize(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: a kernel of few numbers gains nothing by fewer bits, and Keras cannot quantize it.
+
+        An outer model that is quantized leaves this layer as it is, with a warning.
+        """
+        raise NotImplementedError(
+            f"`quantize` must not be called on a {type(self).__name__}: its weights stay floats. Choose a `dtype` in "
+            f"the constructor, such as 'bfloat16' for LinearRegression. Received: {self.name!r}."
+        )
 
     # Serving
 
