@@ -148,6 +148,23 @@ def test_where_folders_cannot_be_exchanged_a_kill_between_the_two_renames_loses_
     assert names(tmp_path) == ["model"] and names(tmp_path / "model") == ["new"]
 
 
+@pytest.mark.parametrize("reason", ["the root of a file system", "in a read-only folder"])
+def test_a_folder_that_cannot_be_renamed_gets_its_entries_replaced(tmp_path, monkeypatch, reason):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("old", "mine", "both"):
+        (folder / name).write_text("old")
+    if reason == "in a read-only folder":  # root may write everywhere
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    else:
+        monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == folder)
+    with files.replace_folder(str(folder), last="both", obsolete=["old"]) as new:
+        os.mkdir(new)
+        Path(new, "both").write_text("new")
+        assert names(tmp_path) == ["model"]  # nothing is written beside it
+    assert names(folder) == ["both", "mine"] and (folder / "both").read_text() == "new"
+
+
 def test_a_link_stays_a_link_and_the_old_files_permissions_stay(models, tmp_path):
     model, _ = models
     model.moments.save(tmp_path / "real")

@@ -157,6 +157,28 @@ def test_a_damaged_model_is_refused_with_its_path_and_its_fault(saved, tmp_path,
     assert str(path) in str(error.value)
 
 
+FOLDER_DAMAGES = {
+    "config cut": (
+        lambda path: (path / CONFIG).write_bytes((path / CONFIG).read_bytes()[:-9]),
+        "config.json is damaged",
+    ),
+    "weights cut": (lambda path: (path / WEIGHTS).write_bytes(b"HDF"), "whose weights are damaged"),
+    "no weights": (lambda path: (path / WEIGHTS).unlink(), "which lacks model.weights.h5"),
+}
+
+
+@pytest.mark.parametrize("case", FOLDER_DAMAGES.values(), ids=FOLDER_DAMAGES)
+def test_a_damaged_folder_of_a_model_is_refused_too(model, tmp_path, case):
+    path = tmp_path / "model"
+    model.save(path, zipped=False)
+    np.testing.assert_array_equal(keras.models.load_model(path).kernel, model.kernel)
+    damage, message = case
+    damage(path)
+    with pytest.raises(ValueError, match=message) as error:
+        keras.models.load_model(path)
+    assert str(path) in str(error.value)
+
+
 def test_any_changed_byte_is_refused_or_does_not_matter(saved, tmp_path, model):
     path = tmp_path / "exact.keras"
     whole = (saved / "exact.keras").read_bytes()

@@ -108,7 +108,7 @@ def explain_bad_file(filepath: Any, is_of_any_class: bool = False) -> Iterator[N
     """Refuse a damaged file of a model, and turn the errors of its reader into one that names it.
 
     Args:
-        filepath: of a `.keras` archive or a `.weights.h5` file; other paths pass.
+        filepath: of a `.keras` archive, a folder that Keras wrote, or a `.weights.h5` file; other paths pass.
         is_of_any_class: whether the file may hold a model that is not of this package. Its errors are changed only if
             it is no archive at all.
 
@@ -116,12 +116,17 @@ def explain_bad_file(filepath: Any, is_of_any_class: bool = False) -> Iterator[N
         ValueError: the file is damaged.
     """
     path = os.fspath(filepath) if isinstance(filepath, str | os.PathLike) else ""
-    if not isinstance(path, str) or not path.endswith((".keras", ".h5")) or URL.match(path) or not os.path.isfile(path):
+    is_folder = isinstance(path, str) and os.path.isfile(os.path.join(path, CONFIG))
+    is_file = isinstance(path, str) and path.endswith((".keras", ".h5")) and os.path.isfile(path)
+    if not (is_folder or is_file) or URL.match(path):
         yield
         return
-    fault = _fault_of_container(path)
+    fault = None if is_folder else _fault_of_container(path)
     is_own = not is_of_any_class
-    if fault is None and path.endswith(".keras"):
+    if is_folder:
+        is_own = is_own or _folder_holds_own_model(path)
+        fault = _fault_of_folder(path) if is_own else None
+    elif fault is None and path.endswith(".keras"):
         is_own = is_own or _holds_own_model(path)
         fault = _fault_of_members(path) if is_own else None
     elif fault is None and is_own:
@@ -157,6 +162,22 @@ def _holds_own_model(path: str) -> bool:
             return _is_oversized(archive.getinfo(CONFIG)) or OWN_CLASS in archive.read(CONFIG)
     except (KeyError, zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError):
         return True  # nobody can read it: say why
+
+
+def _folder_holds_own_model(path: str) -> bool:
+    """Return whether a folder that `save(zipped=False)` wrote holds a model of this package."""
+    with open(os.path.join(path, CONFIG), "rb") as file:
+        return OWN_CLASS in file.read()
+
+
+def _fault_of_folder(path: str) -> str | None:
+    """Return what is wrong with the files of a folder, or None."""
+    weights = os.path.join(path, WEIGHTS)
+    if not os.path.isfile(weights):
+        return f"which lacks {WEIGHTS}"
+    with open(os.path.join(path, CONFIG), "rb") as file:
+        text = file.read()
+    return _fault_of_arrays(weights) or _fault_of_config(text, os.path.getsize(weights))
 
 
 def _fault_of_members(path: str) -> str | None:

@@ -66,8 +66,8 @@ def replace_folder(folder: str, last: str, obsolete: Collection[str] = ()) -> It
     """Yield the path of a new folder to write; without an error it then takes the place of `folder`, in one step.
 
     Entries of the old folder that the new one lacks go with it. A URL ("gs://bucket/model") is yielded as it is:
-    nothing can be renamed there. The root of a file system cannot be renamed either: its entries are replaced one by
-    one.
+    nothing can be renamed there. The root of a file system, and a folder in one that is read-only, cannot be renamed
+    either: their entries are replaced one by one.
 
     Args:
         folder: the folder to write or replace.
@@ -78,13 +78,13 @@ def replace_folder(folder: str, last: str, obsolete: Collection[str] = ()) -> It
         yield folder
         return
     target = Path(os.path.realpath(folder))
-    is_root = os.path.ismount(target)
-    parent = target if is_root else target.parent
+    cannot_move = target.is_dir() and (os.path.ismount(target) or not os.access(target.parent, os.W_OK | os.X_OK))
+    parent = target if cannot_move else target.parent
     parent.mkdir(parents=True, exist_ok=True)
     with staging(parent) as private:
         unfinished = private / (target.name or "root")
         yield str(unfinished)
-        if is_root:
+        if cannot_move:
             flush_all(unfinished)
             _replace_entries(unfinished, target, last, obsolete)
             return
