@@ -148,7 +148,7 @@ def test_where_folders_cannot_be_exchanged_a_kill_between_the_two_renames_loses_
     assert names(tmp_path) == ["model"] and names(tmp_path / "model") == ["new"]
 
 
-@pytest.mark.parametrize("reason", ["the root of a file system", "in a read-only folder"])
+@pytest.mark.parametrize("reason", ["the root of a file system", "in a read-only folder", "cwd"])
 def test_a_folder_that_cannot_be_renamed_gets_its_entries_replaced(tmp_path, monkeypatch, reason):
     folder = tmp_path / "model"
     folder.mkdir()
@@ -156,6 +156,8 @@ def test_a_folder_that_cannot_be_renamed_gets_its_entries_replaced(tmp_path, mon
         (folder / name).write_text("old")
     if reason == "in a read-only folder":  # root may write everywhere
         monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    elif reason == "cwd":
+        monkeypatch.chdir(folder)
     else:
         monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == folder)
     with files.replace_folder(str(folder), last="both", obsolete=["old"]) as new:

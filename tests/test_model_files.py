@@ -106,6 +106,14 @@ DAMAGES = {
     "weights of text": (lambda path: rewrite(path, weights=b"weights"), "whose weights are damaged"),
     "config cut": (lambda path: rewrite(path, config=members(path)[CONFIG][:-9]), "whose config.json is damaged"),
     "config without units": (edit_config(lambda c: c["config"].pop("units")), "whose config.json is damaged"),
+    "a width of text": (
+        edit_config(lambda c: c["build_config"].update(input_shape="abc")),
+        "whose config.json is damaged",
+    ),
+    "a schema of something else": (
+        edit_config(lambda c: c["build_config"].update(schema={"a": 1})),
+        "cannot be loaded: KeyError: 'inputs'",
+    ),
     "unknown argument": (edit_config(lambda c: c["config"].update(more=1)), "cannot be loaded: .*more"),
     "negative units": (edit_config(lambda c: c["config"].update(units=-1)), "`units` must be a positive integer"),
     "a billion units": (edit_config(lambda c: c["config"].update(units=10**9)), "declares 3,000,000,000 weights"),

@@ -168,6 +168,12 @@ def test_a_small_file_of_large_arrays_is_refused_before_they_are_read(tmp_path, 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**15  # 32 MB
 
 
+@pytest.mark.parametrize("arrays", [None, 3, [], {}, {"header": "x"}])
+def test_what_are_no_arrays_of_moments_is_refused(arrays):
+    with pytest.raises(ValueError, match="These moments (must be a dict|lack)"):
+        klr.Moments.from_arrays(arrays)
+
+
 def test_a_file_of_0_1_0_has_no_hash_and_loads():
     path = Path(__file__).parent / "reference" / "files_of_0_1_0" / "houses.moments"
     with np.load(path) as archive:

@@ -138,7 +138,8 @@ def explain_bad_file(filepath: Any, is_of_any_class: bool = False) -> Iterator[N
     except Exception as error:
         if not is_own or isinstance(error, OSError | ImportError | MemoryError) or "Could not locate" in str(error):
             raise
-        raise ValueError(f"The model in {path} cannot be loaded: {error or type(error).__name__}") from error
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"The model in {path} cannot be loaded: {reason}") from error
 
 
 def _fault_of_container(path: str) -> str | None:
@@ -231,8 +232,7 @@ def _fault_of_config(text: bytes, bytes_of_weights: int) -> str | None:
         numbers = columns * config["config"]["units"]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return f"whose {CONFIG} is damaged"
-    return (
-        f"whose {CONFIG} declares {numbers:,} weights, in {bytes_of_weights:,} bytes"
-        if not isinstance(numbers, int) or 2 * numbers > bytes_of_weights
-        else None
-    )
+    if not isinstance(numbers, int):
+        return f"whose {CONFIG} is damaged"
+    is_stored = 2 * numbers <= bytes_of_weights
+    return None if is_stored else f"whose {CONFIG} declares {numbers:,} weights, in {bytes_of_weights:,} bytes"

@@ -87,6 +87,9 @@ class SavedLinear(Linear):
             OSError: the file cannot be written.
         """
         text = path_text("filepath", filepath)
+        check_choice("zipped", zipped, (None, True, False))
+        if zipped is False and text.endswith(".keras"):
+            raise ValueError(f"`filepath` of a folder (zipped=False) must not end in .keras. Received: {filepath}.")
         if zipped is not False and not text.endswith(".keras"):
             reason = ": an HDF5 file holds neither moments nor preprocessors" * text.endswith((".h5", ".hdf5"))
             raise ValueError(f"`filepath` must end in .keras{reason}. Received: {filepath}.")

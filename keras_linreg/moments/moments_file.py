@@ -69,6 +69,8 @@ def unpack(arrays: Mapping[str, Array]) -> Contents:
     Raises:
         ValueError: they are not such arrays, or have been changed since.
     """
+    if not isinstance(arrays, Mapping):
+        raise _refusal(f"must be a dict of arrays, not {type(arrays).__name__}")
     missing = [key for key in KEYS if key not in arrays]
     if missing:
         raise _refusal(f"lack {', '.join(missing)}")

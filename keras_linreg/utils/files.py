@@ -66,8 +66,8 @@ def replace_folder(folder: str, last: str, obsolete: Collection[str] = ()) -> It
     """Yield the path of a new folder to write; without an error it then takes the place of `folder`, in one step.
 
     Entries of the old folder that the new one lacks go with it. A URL ("gs://bucket/model") is yielded as it is:
-    nothing can be renamed there. The root of a file system, and a folder in one that is read-only, cannot be renamed
-    either: their entries are replaced one by one.
+    nothing can be renamed there. Of a folder that has to stay where it is, the entries are replaced one by one: the
+    root of a file system, a folder in one that is read-only, and the working directory.
 
     Args:
         folder: the folder to write or replace.
@@ -78,7 +78,7 @@ def replace_folder(folder: str, last: str, obsolete: Collection[str] = ()) -> It
         yield folder
         return
     target = Path(os.path.realpath(folder))
-    cannot_move = target.is_dir() and (os.path.ismount(target) or not os.access(target.parent, os.W_OK | os.X_OK))
+    cannot_move = target.is_dir() and _has_to_stay(target)
     parent = target if cannot_move else target.parent
     parent.mkdir(parents=True, exist_ok=True)
     with staging(parent) as private:
@@ -124,6 +124,12 @@ def _check_target(path: Path) -> None:
         raise OSError(errno.EINVAL, "What is there is not a regular file", str(path))
     if path.exists() and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, "The file is read-only", str(path))
+
+
+def _has_to_stay(folder: Path) -> bool:
+    """Return whether an existing folder cannot be renamed, or must not: this process works in it."""
+    is_fixed = os.path.ismount(folder) or not os.access(folder.parent, os.W_OK | os.X_OK)
+    return is_fixed or Path.cwd().is_relative_to(folder)
 
 
 def _take_other_entries(old: Path, new: Path, obsolete: Collection[str]) -> None:
