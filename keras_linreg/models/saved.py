@@ -90,8 +90,9 @@ class SavedLinear(Linear):
         check_choice("zipped", zipped, (None, True, False))
         if zipped is False and text.endswith(".keras"):
             raise ValueError(f"`filepath` of a folder (zipped=False) must not end in .keras. Received: {filepath}.")
-        if zipped is not False and not text.endswith(".keras"):
-            reason = ": an HDF5 file holds neither moments nor preprocessors" * text.endswith((".h5", ".hdf5"))
+        is_hdf5 = text.endswith((".h5", ".hdf5"))
+        if is_hdf5 or (zipped is not False and not text.endswith(".keras") and not URL.match(text)):
+            reason = ": an HDF5 file holds neither moments nor preprocessors" * is_hdf5
             raise ValueError(f"`filepath` must end in .keras{reason}. Received: {filepath}.")
         with replace_model(filepath, overwrite, zipped) as path:
             if path is not None:
@@ -117,7 +118,8 @@ class SavedLinear(Linear):
             ValueError: the file holds other weights; the model's stay.
         """
         own = {key: store[key] for key in list(store.keys()) if not key.startswith(MOMENTS)}
-        check_weights(own, [(weight.name, tuple(weight.shape)) for weight in self.weights])
+        if keras_compat.is_package_class(type(self)):  # a subclass may have layers of its own, stored elsewhere
+            check_weights(own, [(weight.name, tuple(weight.shape)) for weight in self.weights])
         super().load_own_variables(own)
 
     def load_weights(self, filepath: PathLike, skip_mismatch: bool = False, **kwargs: Any) -> None:
