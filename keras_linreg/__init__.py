@@ -63,10 +63,11 @@ _SERIALIZABLE = ("losses", "models.gradient", "models.exact")
 
 
 def _register_classes() -> None:
-    """Register the classes that Keras loads from files, unless Keras has another backend."""
+    """Register the classes that Keras loads from files, and explain its errors, unless Keras has another backend."""
     if sys.modules["keras"].backend.backend() == "tensorflow":
         for module in _SERIALIZABLE:
             importlib.import_module(f"keras_linreg.{module}")
+        importlib.import_module("keras_linreg.models.file_checks").explain_errors_of_load_model()
 
 
 def __getattr__(name: str) -> Any:

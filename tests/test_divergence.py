@@ -189,6 +189,13 @@ def test_terminate_on_nan_ends_the_fit_as_with_keras(raise_error):
         assert not np.isfinite(history.history["loss"][-1])
 
 
+def test_nan_in_the_data_stays_an_error_with_terminate_on_nan():
+    x, model = FRAME.to_numpy(dtype=float).copy(), compiled()
+    x[3, 0] = np.nan
+    with pytest.raises(ValueError, match="must be finite. Received: nan"):
+        model.fit(x, TARGET, epochs=5, verbose=0, callbacks=[keras.callbacks.TerminateOnNaN()])
+
+
 def test_train_on_batch_diverges_with_the_same_error():
     model = compiled()
     with pytest.raises(FloatingPointError, match="Training diverged"):

@@ -162,12 +162,6 @@ def test_keras_evaluates_wide_sparse_rows(always_loop, evaluated_blocks, loop_se
     assert not evaluated_blocks
 
 
-def test_a_wrong_validation_freq_gets_the_error_of_keras(always_loop):
-    for by_keras in (False, True):
-        with pytest.raises(ValueError, match="Expected `validation_freq` to be a list or int"):
-            fitted(X, Y, by_keras, validation_data=(HELD_X, HELD_Y), validation_freq=1.5)
-
-
 def test_a_short_evaluation_is_not_compiled(evaluated_blocks):
     fitted(X, Y, epochs=100, batch_size=1, validation_freq=50, validation_data=(HELD_X, HELD_Y))
     assert not evaluated_blocks

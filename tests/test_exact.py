@@ -625,7 +625,7 @@ def test_few_digits_are_told_of(only_float64):
     [
         ({"class_weight": {0: 1.0}}, "`class_weight` must be None"),
         ({"batch_size": 0}, "`batch_size` must be a positive integer"),
-        ({"validation_split": 1.0}, "`validation_split` must leave"),
+        ({"validation_split": 0.9999}, "`validation_split` must leave"),
         ({"sample_weight": -np.ones(90)}, "`sample_weight` must be finite and not negative"),
     ],
 )

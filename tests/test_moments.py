@@ -216,8 +216,8 @@ def test_selected_columns_have_the_moments_of_the_selected_data(features, output
     assert found.output_names == tuple(chosen)
 
 
-@pytest.mark.parametrize("names", [["a", "nope"], ["a", "a"], []], ids=str)
-def test_a_selection_of_unknown_repeated_or_no_names_is_an_error(names):
+@pytest.mark.parametrize("names", [["a", "nope"], ["a", "a"]], ids=str)
+def test_a_selection_of_unknown_or_repeated_names_is_an_error(names):
     with pytest.raises(ValueError, match="`features` must be distinct names among"):
         klr.Moments.from_data(FRAME, Y).select(names)
 

@@ -50,11 +50,23 @@ WAYS = [
     ("age + 1 = -(bmi - 2) * 3", [[0, 1, 3, 0, 0]], [5]),
     ("bmi = 5, s5 = 60", [[0, 0, 1, 0, 0], [0, 0, 0, 0, 1]], [5, 60]),
     (["bmi = 5", "`s5` = 6e1"], [[0, 0, 1, 0, 0], [0, 0, 0, 0, 1]], [5, 60]),
+    ("(bmi = 5), (s5 = 60)", [[0, 0, 1, 0, 0], [0, 0, 0, 0, 1]], [5, 60]),
     ("age = bp = bmi", [[0, 1, 0, -1, 0], [0, 0, -1, 1, 0]], [0, 0]),
     ("Intercept = -300.5", [[1, 0, 0, 0, 0]], [-300.5]),
     (np.array([0, 1, 0, 2, 0]), [[0, 1, 0, 2, 0]], [0]),
     (([[0, 1, 0, 2, 0], [1, 0, 0, 0, 0]], [1, 2]), [[0, 1, 0, 2, 0], [1, 0, 0, 0, 0]], [1, 2]),
 ]
+
+
+TEXTS = ["(bmi = bp), (s5 = 2)", "(bmi = bp), s5 = 2", "((bmi = bp))", "(bmi = bp, s5 = 2)", "(bmi + bp) = 1, (s5)"]
+TEXTS += ["(bmi) = (bp)", "(2 * (bmi - bp) = 3), ((s5 = 2))", "(age = bp = bmi)", "-(bmi - 1) = +-s5"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_of_statsmodels_restrictions_means_what_it_means_there(model, theirs, text):
+    ours, expected = model.report().f_test(text), theirs.f_test(text)
+    np.testing.assert_allclose(actual=ours.fvalue, desired=expected.fvalue, rtol=RTOL)
+    assert ours.df_num == expected.df_num
 
 
 @pytest.mark.parametrize(("restrictions", "matrix", "value"), WAYS, ids=[str(way[0])[:30] for way in WAYS])

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_linreg.callbacks.drawing import Frame, draw_picture, save_animation
 from keras_linreg.callbacks.loss_history import LossHistory
 from keras_linreg.callbacks.notebook import SCREEN_DPI, NotebookOutput, open_notebook
-from keras_linreg.callbacks.output_files import as_path, check_writable, open_event_writer, path_text, picture_format
+from keras_linreg.callbacks.output_files import as_path, check_writable, open_event_writer, picture_format, text_or_none
 from keras_linreg.callbacks.sample import Sample
 from keras_linreg.utils.files import replace_file
 from keras_linreg.utils.types import Array, Data, PathLike
@@ -100,7 +100,7 @@ class FitPlot(keras.callbacks.Callback):
             raise ValueError(f"`max_points` must be a positive integer. Received: max_points={max_points!r}.")
         self.path, self.gif = as_path("path", path), as_path("gif", gif)
         # A Path would lose a slash of "gs://bucket".
-        self.log_dir = None if log_dir is None else path_text("log_dir", log_dir)
+        self.log_dir = text_or_none("log_dir", log_dir)
         self.live = live
         self._sample = Sample.from_data(x, y, int(max_points))
         self._writer: tf.summary.SummaryWriter | None = None

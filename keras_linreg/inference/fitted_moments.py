@@ -14,6 +14,7 @@ from keras_linreg.inference.intervals import KEYS, intervals_by_block
 from keras_linreg.inference.labels import by_row
 from keras_linreg.inference.report import RegressionReport
 from keras_linreg.inference.row_influence import RowsOfFit
+from keras_linreg.inference.row_order import RowOrder
 from keras_linreg.moments.moments import Moments
 from keras_linreg.solvers import NO_PENALTY, Penalty, Solution
 from keras_linreg.utils.types import Batch, Data
@@ -30,12 +31,21 @@ class FittedMoments:
     Attributes:
         moments: of the data.
         penalty, dependent, use_bias: as in `Moments.solve_with`.
+        order: the order of the rows of the fit, or None if it is not known.
+        saved_order: the fingerprint of that order, from a file.
     """
 
     moments: Moments
     penalty: Penalty = NO_PENALTY
     dependent: str = "drop"
     use_bias: bool = True
+    order: RowOrder | None = None
+    saved_order: np.ndarray | None = None
+
+    @functools.cached_property
+    def fingerprint(self) -> np.ndarray | None:
+        """The fingerprint of the order of the rows of the fit, or None if it is not known."""
+        return self.saved_order if self.order is None else self.order.fingerprint(self.moments)
 
     @functools.cached_property
     def solution(self) -> Solution:

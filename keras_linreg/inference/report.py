@@ -11,6 +11,7 @@ from keras_linreg.inference.estimate import estimate_parameters
 from keras_linreg.inference.hypothesis_tests import Comparison, TTest, WaldTest
 from keras_linreg.inference.report_statistics import ReportStatistics
 from keras_linreg.moments.moments import Moments
+from keras_linreg.utils.arguments import check_flag
 from keras_linreg.utils.types import Data
 
 if TYPE_CHECKING:
@@ -81,7 +82,12 @@ class RegressionReport(ReportStatistics):
             moments: of the data; `moments.select(...)` for some of the columns or outputs.
             level: the coverage of the intervals that are printed.
             l2, dependent, use_bias: as in `Moments.solve`.
+
+        Raises:
+            ValueError: `moments` is something else, or an argument is refused by `Moments.solve`.
         """
+        if not isinstance(moments, Moments):
+            raise ValueError(f"`moments` must be keras_linreg.Moments. Received: {type(moments).__name__}.")
         check_level(level)
         solution = moments.solve(l2, dependent, use_bias, warn=False)
         return cls(estimate_parameters(moments.statistics, solution, moments.dtype), float(level))
@@ -118,14 +124,15 @@ class RegressionReport(ReportStatistics):
             restrictions: as in `t_test`; they must be independent.
             use_f: whether to use F or chi-squared; None: F if the covariance is not robust, as in statsmodels.
         """
-        use_f = self.meat is None if use_f is None else use_f
+        use_f = self.meat is None if use_f is None else check_flag("use_f", use_f)
         return hypothesis_tests.wald_test(self.estimate, self.meat, restrictions, self.df_of_f if use_f else None)
 
     def compare(self, restricted: "RegressionReport") -> Comparison:
         """Test this model against a model of the same data with fewer columns: by F, and by the likelihood ratio.
 
         Args:
-            restricted: the report of `moments.select(features=[...])`, or of a fit without intercept.
+            restricted: the report of `moments.select(features=[...])`, of `moments.select(features=[])` (the null
+                model, of the intercept alone), or of a fit without intercept.
 
         Raises:
             ValueError: the other model is not nested in this one, or is of other data. It is nested if each of its

@@ -46,7 +46,7 @@ def plot_line(report: ReportStatistics, x: Data, y: Data, ax: "Axes | None") -> 
     if features != 1:
         raise ValueError(f"`plot_line` draws a fit of one feature. Received: {features} features.")
     if not estimate.estimable[-1]:
-        raise ValueError(f"`plot_line` needs a feature that varies. Received: {report.names[-1]}, which is constant.")
+        raise ValueError(f"`plot_line` needs a feature that varies. Received: {report.names[-1]!r}, which is constant.")
     if (x is None) != (y is None):
         raise ValueError(f"`x` and `y` must be given together. Received: {'y' if x is None else 'x'} alone.")
     if x is None:

@@ -206,6 +206,7 @@ class ReportStatistics:
             ssr=self.estimate.ssr[j : j + 1],
             ess=self.estimate.ess[j : j + 1],
             tss=self.estimate.tss[j : j + 1],
+            centred_tss=None if self.estimate.centred_tss is None else self.estimate.centred_tss[j : j + 1],
         )
         meat = None if self.meat is None else self.meat[:, :, j : j + 1]
         return dataclasses.replace(self, estimate=estimate, meat=meat)

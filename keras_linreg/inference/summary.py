@@ -9,6 +9,7 @@ import numpy as np
 from keras_linreg.inference import tables
 from keras_linreg.inference.report_statistics import ReportStatistics
 from keras_linreg.inference.tables import number, p_value
+from keras_linreg.utils.text import visible
 
 if TYPE_CHECKING:
     import pandas
@@ -52,8 +53,11 @@ def frame(report: ReportStatistics) -> "pandas.DataFrame":
     import pandas  # slow to import
 
     frames = {}
-    for one in report.outputs():
+    try:
         index = pandas.Index(report.names, name="parameter")
+    except UnicodeEncodeError:  # pandas' own texts hold no lone surrogates
+        index = pandas.Index(report.names, name="parameter", dtype=object)
+    for one in report.outputs():
         frames[one.output_names[0]] = pandas.DataFrame(one.coefficients(), index=index)
     return next(iter(frames.values())) if len(frames) == 1 else pandas.concat(frames, names=["output"])
 
@@ -117,7 +121,7 @@ def _coefficient_table(report: ReportStatistics) -> tuple[tuple[str, ...], list[
 
 
 def _tag(name: str, content: object) -> str:
-    return f"<{name}>{html.escape(str(content))}</{name}>"
+    return f"<{name}>{html.escape(visible(content))}</{name}>"
 
 
 def _plain(value: Any) -> Any:

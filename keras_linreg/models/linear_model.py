@@ -7,14 +7,16 @@ import tensorflow as tf
 from keras import ops
 
 from keras_linreg.data import Prepared, Rows, to_dense
-from keras_linreg.models.layer import Linear
+from keras_linreg.models.call_arguments import check_call
+from keras_linreg.models.one_at_a_time import one_at_a_time
 from keras_linreg.models.r_squared import r_squared
+from keras_linreg.models.saved import SavedLinear
 from keras_linreg.training import divergence, loop
 from keras_linreg.utils.keras_compat import is_call_of_fit
 from keras_linreg.utils.types import Data
 
 
-class LinearModel(Linear):
+class LinearModel(SavedLinear):
     """A linear model that evaluates and predicts as Keras does, on more kinds of data, and faster.
 
     Abstract: a subclass says how it is fitted.
@@ -44,7 +46,8 @@ class LinearModel(Linear):
     ) -> Any:
         """Return loss and metrics as `keras.Model.evaluate` does, for every kind of data that `fit` takes.
 
-        Steps on data in memory run in one compiled call, or in Keras's own loop, by the same rules as in `fit`.
+        Steps on data in memory run in one compiled call, or in Keras's own loop, by the same rules as in `fit`. Threads
+        may evaluate one model at once: they take turns. But nothing else may run while a thread fits it.
 
         Raises:
             ValueError: the model is not compiled.
@@ -61,12 +64,13 @@ class LinearModel(Linear):
             **kwargs,
         }
         if is_call_of_fit(kwargs):
-            with loop.use_validation_loop(self):
+            with loop.use_validation_loop(self), one_at_a_time(self):
                 return super().evaluate(**arguments)
+        check_call(**arguments)
         self._check_compiled("evaluate")
         data = self._keras_data(self._prepare(x, y, sample_weight, steps=steps), batch_size)
         arguments |= {"x": data.x, "y": data.y, "sample_weight": data.sample_weight}
-        with loop.without_loop(self), divergence.explain_bad_batches(data):
+        with one_at_a_time(self), loop.without_loop(self), divergence.explain_bad_batches(data):
             block_loop = loop.plan_evaluation(self, data, arguments)
             if block_loop is not None:
                 arguments |= block_loop.evaluate_arguments
@@ -87,8 +91,9 @@ class LinearModel(Linear):
         depend on the batch size. With a callback that watches batches, a `predict_step` of a subclass, or
         `jit_compile`, batches have Keras's 32 rows.
         """
-        data = self._prepare(x, targets=False, steps=steps)
         arguments: dict[str, Any] = {"batch_size": batch_size, "steps": steps, "callbacks": callbacks}
+        check_call(**arguments, verbose=verbose)
+        data = self._prepare(x, targets=False, steps=steps)
         batches = loop.plan_prediction(self, data, arguments, self.prediction_dtype)
         if batches is None:
             arguments["x"] = self._keras_data(data, batch_size).x
@@ -132,9 +137,10 @@ class LinearModel(Linear):
         Raises:
             ValueError: the model is not compiled.
         """
+        check_call(return_dict=return_dict)
         self._check_compiled("test_on_batch")
         data = self._prepare(x, y, sample_weight)
-        with loop.without_loop(self):
+        with one_at_a_time(self), loop.without_loop(self):
             return super().test_on_batch(one_batch(data), data.y, data.sample_weight, return_dict)
 
     def predict_on_batch(self, x: Data) -> np.ndarray:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_linreg.data import Prepared, Rows, Stream, default_output_names
 from keras_linreg.inference.fitted_moments import FittedMoments
+from keras_linreg.inference.row_order import RowOrder
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.moments.moments import Moments
@@ -43,7 +44,7 @@ class ModelOfPass(Protocol):
     def adopt_matrix(self, width: int) -> None:
         """Build the model on matrices of so many columns."""
 
-    def solve_moments(self, moments: Moments) -> FittedMoments:
+    def solve_moments(self, moments: Moments, order: RowOrder | None = None) -> FittedMoments:
         """Return moments solved with the model's penalty and rule."""
 
     def set_fitted(self, fitted: FittedMoments) -> None:
@@ -90,6 +91,7 @@ class OnePass:
         self._rows = batch_rows(data, batch_size) if isinstance(data, Rows) else None
         self._batch_of = data.batches_by_number(self._rows) if isinstance(data, Rows) and self._rows else None
         self._accumulator: Accumulator | None = None
+        self._order = RowOrder()
         self._fitted: FittedMoments | None = None  # once the data have ended
         self._has_metrics = False
         self._every_batch = loop.watch_single_batches(callbacks, kinds=("", "train_"))
@@ -232,6 +234,7 @@ class OnePass:
             self._accumulator = Accumulator(x.shape[1], self.model.units)
         with naming_columns(self.model.feature_names, self._output_names, self.data):
             self._accumulator.update(x, y, weight)
+        self._order.add(x, y)
 
     def _solution_so_far(self) -> Solution | None:
         """Return the solution of the rows so far, or None while all their weights are 0."""
@@ -242,10 +245,9 @@ class OnePass:
 
     def _solve(self, statistics: Statistics) -> FittedMoments:
         assert self._accumulator is not None
+        names = self.model.feature_names, self._output_names
         missing = self.data.missing_rows(self._accumulator.rows)
-        return self.model.solve_moments(
-            Moments.of(self._accumulator, statistics, self.model.feature_names, self._output_names, missing)
-        )
+        return self.model.solve_moments(Moments.of(self._accumulator, statistics, *names, missing), self._order)
 
     def _refined(self, fitted: FittedMoments) -> FittedMoments:
         """Return the fit with the digits that further looks bring, if the data can be read again and need them."""
@@ -285,14 +287,8 @@ def _counting(end: int) -> tf.data.Dataset:
 
 
 def batch_rows(data: Rows, batch_size: Any) -> int:
-    """Return the rows of a batch of arrays: the user's number, or a large one.
-
-    Raises:
-        ValueError: the user's number is no positive integer.
-    """
+    """Return the rows of a batch of arrays: the user's number, or a large one."""
     if batch_size is not None:
-        if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
-            raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}.")
         return int(batch_size)
     columns = int(data.x.shape[1])
     return max(1, min(data.block_size, max(BATCH_NUMBERS // columns, BATCH_HEIGHT * columns)))

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_linreg.data import Prepared, Rows
 from keras_linreg.losses import SquaredError
+from keras_linreg.models.call_arguments import check_call, validation_epochs
 from keras_linreg.models.exact_checks import (
     STRATEGIES,
     USE_DESCENT,
@@ -21,6 +22,7 @@ from keras_linreg.models.exact_checks import (
 )
 from keras_linreg.models.moments_model import MomentsModel
 from keras_linreg.models.no_optimizer import NoOptimizer
+from keras_linreg.models.one_at_a_time import one_at_a_time
 from keras_linreg.models.one_pass import OnePass, batch_rows
 from keras_linreg.moments.checks import check_memory
 from keras_linreg.solvers import Penalty
@@ -80,6 +82,12 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
             ValueError: an optimizer or another loss is given: least squares has neither.
         """
         check_compile(optimizer, loss, loss_weights)
+        check_call(
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
         keras.Model.compile(
             self,
             optimizer=None,
@@ -141,6 +149,18 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
 
         If an error or Ctrl-C ends the fit early, the model is as it was before.
         """
+        options: dict[str, Any] = {
+            "epochs": epochs,
+            "verbose": verbose,
+            "callbacks": callbacks,
+            "initial_epoch": initial_epoch,
+            "steps_per_epoch": steps_per_epoch,
+            "validation_steps": validation_steps,
+            "validation_freq": validation_freq,
+        }
+        check_call(**options, batch_size=batch_size, validation_split=validation_split, shuffle=shuffle)
+        check_call(validation_batch_size=validation_batch_size)
+        options["validation_freq"] = validation_epochs(validation_freq)
         self._check_can_fit(callbacks, class_weight)
         before = self._state_of_fit()
         reader = self._reader(fitting=True)
@@ -164,17 +184,7 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
                 if steps_per_epoch is None:  # the end of a generator is the end of the data
                     warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
                 history = keras.Model.fit(
-                    self,
-                    one_pass.batches(),
-                    epochs=epochs,
-                    verbose=verbose,
-                    callbacks=callbacks,
-                    validation_data=validation,
-                    shuffle=False,
-                    initial_epoch=initial_epoch,
-                    steps_per_epoch=steps_per_epoch,
-                    validation_steps=validation_steps,
-                    validation_freq=validation_freq,
+                    self, one_pass.batches(), validation_data=validation, shuffle=False, **options
                 )
             if self._pass.has_open_data:
                 raise RuntimeError(
@@ -197,7 +207,10 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         check_strategy(self.distribute_strategy)
         check_callbacks(callbacks)
         if class_weight is not None:
-            raise ValueError("`class_weight` must be None: a regression has no classes. Give `sample_weight`.")
+            raise ValueError(
+                "`class_weight` must be None: a regression has no classes. Give `sample_weight`. "
+                f"Received: class_weight={class_weight!r}."
+            )
 
     def make_train_function(self, force: bool = False) -> None:
         """Let the pass take the batches that Keras's loop draws; a graph would gain nothing."""
@@ -266,8 +279,8 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
         if not keras_compat.is_call_of_fit(kwargs):
             self._check_fitted("evaluated")
-        self._average_losses_in_float64()
-        with contextlib.nullcontext() if self._pass is None else self._pass.lending_metrics():
+        with one_at_a_time(self), contextlib.nullcontext() if self._pass is None else self._pass.lending_metrics():
+            self._average_losses_in_float64()
             return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
 
     def predict_on_batch(self, x: Data) -> np.ndarray:

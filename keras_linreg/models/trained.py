@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_linreg.data import Prepared, Rows, SparseRows
 from keras_linreg.losses import SquaredError
+from keras_linreg.models.call_arguments import check_call, validation_epochs
 from keras_linreg.models.linear_model import LinearModel, one_batch
 from keras_linreg.training import divergence, loop
 from keras_linreg.utils import keras_compat
@@ -67,6 +68,12 @@ class TrainedModel(LinearModel):
             loss_weights, metrics, weighted_metrics, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as
                 in `keras.Model.compile`.
         """
+        check_call(
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
         loss = SquaredError() if loss is None else loss
         self._set_untracked("step_cache", loop.StepCache(use_xla=jit_compile is not False))
         self._set_untracked("_compiled_with", {"loss": loss, "loss_weights": loss_weights})
@@ -164,11 +171,6 @@ class TrainedModel(LinearModel):
                 weights are the last ones with a finite loss (with `steps_per_execution`, those before a call). A
                 `keras.callbacks.TerminateOnNaN` ends the fit itself instead.
         """
-        self._compile_if_needed()
-        old_schema, undo_build = self.schema, None if self.built else self._undo_build()
-        data, train, held_out = self._prepare_fit(
-            x, y, sample_weight, validation_split, validation_data, (steps_per_epoch, validation_steps)
-        )
         arguments: dict[str, Any] = {
             "batch_size": batch_size,
             "epochs": epochs,
@@ -180,9 +182,16 @@ class TrainedModel(LinearModel):
             "initial_epoch": initial_epoch,
             "steps_per_epoch": steps_per_epoch,
             "validation_steps": validation_steps,
-            "validation_batch_size": validation_batch_size or batch_size,
+            "validation_batch_size": batch_size if validation_batch_size is None else validation_batch_size,
             "validation_freq": validation_freq,
         }
+        check_call(**arguments)
+        arguments["validation_freq"] = validation_epochs(validation_freq)
+        self._compile_if_needed()
+        old_schema, undo_build = self.schema, None if self.built else self._undo_build()
+        data, train, held_out = self._prepare_fit(
+            x, y, sample_weight, validation_split, validation_data, (steps_per_epoch, validation_steps)
+        )
         with divergence.watch_fit(self, data, callbacks, old_schema, undo_build):
             block_loop = loop.plan_fit(self, train, arguments)
             if block_loop is not None and held_out is not None:
@@ -258,6 +267,7 @@ class TrainedModel(LinearModel):
         return_dict: bool = False,
     ) -> Any:
         """Take one step on one batch, as `keras.Model.train_on_batch` does."""
+        check_call(class_weight=class_weight, return_dict=return_dict)
         self._compile_if_needed()
         data = self._prepare(x, y, sample_weight)
         with loop.without_loop(self), divergence.watch_fit(self, data):

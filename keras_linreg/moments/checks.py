@@ -13,6 +13,7 @@ from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.sufficient_statistics import Statistics
 
 LARGEST = 1e298  # of means and norms: error-free products of larger ones overflow
+INTERCEPT = "Intercept"  # the name of the bias in reports and restrictions
 SQUARES = 8  # matrices of the columns squared that are in memory at once, at the most
 
 
@@ -62,6 +63,20 @@ def check_norms(statistics: Statistics, features: int) -> None:
     if bad.any():
         column = int(np.argmax(bad))
         raise TooLarge(*("x", column) if column < features else ("y", column - features))
+
+
+def check_name_of_bias(feature_names: Sequence[str], use_bias: bool) -> None:
+    """Refuse a column that has the name of the bias beside it: no report or test could tell them apart.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if use_bias and INTERCEPT in feature_names:
+        raise ValueError(
+            f"No column may be called {INTERCEPT!r} beside the bias, which has this name. Leave the column out if it "
+            "holds ones, as formula packages make it: the bias is the intercept. Or rename it, or fit with "
+            f"use_bias=False. Received: the columns {list(feature_names)}."
+        )
 
 
 @contextlib.contextmanager

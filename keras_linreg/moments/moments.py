@@ -1,26 +1,24 @@
 """Moments: all that least squares needs to know of the data, from one pass; merged, saved, and solved."""
 
 import dataclasses
-import io
-import json
-import os
-from collections.abc import Iterable
-from pathlib import Path
+import zipfile
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_linreg.data import MissingRows, Reader, checked_names, default_names, default_output_names, preprocessing
 from keras_linreg.linalg import triangular
-from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
+from keras_linreg.linalg.double_double import as_doubledouble
+from keras_linreg.moments import moments_file
 from keras_linreg.moments.accumulator import Accumulator, coarser
-from keras_linreg.moments.checks import naming_columns
-from keras_linreg.solvers import Penalty, Solution, check_dependent, ridge_penalty, solve
+from keras_linreg.moments.checks import check_name_of_bias, naming_columns
+from keras_linreg.solvers import NO_PENALTY, Penalty, Solution, check_dependent, ridge_penalty, solve
 from keras_linreg.sufficient_statistics import Statistics, merge
-from keras_linreg.utils.files import replace_file
+from keras_linreg.utils.arguments import check_flag
+from keras_linreg.utils.files import path_text, replace_file
+from keras_linreg.utils.text import visible
 from keras_linreg.utils.types import Data, PathLike
-
-FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -133,8 +131,8 @@ class Moments:
 
     def __repr__(self) -> str:
         return (
-            f"<Moments of {self.rows} rows: {len(self.feature_names)} features ({_few(self.feature_names)}), "
-            f"{len(self.output_names)} outputs ({_few(self.output_names)})>"
+            f"<Moments of {self.rows} rows: {len(self.feature_names)} features{_few(self.feature_names)}, "
+            f"{len(self.output_names)} outputs{_few(self.output_names)}>"
         )
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -170,13 +168,13 @@ class Moments:
         """Return the moments of some of the columns, in the order given; `None` takes all.
 
         Args:
-            features: names of columns.
+            features: names of columns; none of them for the null model, of the bias alone.
             outputs: names of outputs.
 
         Raises:
             ValueError: a name that there is not, or one given twice.
         """
-        chosen = _positions("features", features, self.feature_names)
+        chosen = _positions("features", features, self.feature_names, can_be_empty=True)
         targets = _positions("outputs", outputs, self.output_names)
         columns = np.array([*chosen, *(len(self.feature_names) + j for j in targets)], int)
         old = self.statistics
@@ -211,10 +209,12 @@ class Moments:
             warn: whether to warn of dependent columns, and of few digits.
 
         Raises:
-            ValueError: a penalty that is negative, or a rule that there is not; no rows with a weight.
+            ValueError: a penalty that is negative, or a rule that there is not; no rows with a weight; a column called
+                "Intercept" beside the bias, which has this name.
         """
-        solution = self.solve_with(ridge_penalty(l2), check_dependent(dependent), bool(use_bias))
-        if warn:
+        has_bias, warns = check_flag("use_bias", use_bias), check_flag("warn", warn)
+        solution = self.solve_with(ridge_penalty(l2), check_dependent(dependent), has_bias)
+        if warns:
             solution.warn()
         return solution
 
@@ -222,11 +222,13 @@ class Moments:
         """Return the solution with any penalty of `keras_linreg.solvers`; otherwise as `solve`, without warnings.
 
         Raises:
-            ValueError: no row has a weight.
+            ValueError: no row has a weight, or a column is called "Intercept" beside the bias.
         """
+        check_name_of_bias(self.feature_names, use_bias)
         if not self.nobs:
             raise ValueError("There must be at least one row whose weight is not zero. Received: none.")
         names = self.feature_names, self.output_names
+        penalty = penalty if self.feature_names else NO_PENALTY  # the bias is never penalised
         solution = solve(self.statistics, self.rows, *names, self.dtype, penalty, dependent, use_bias)
         return dataclasses.replace(solution, missing=self.missing)
 
@@ -236,8 +238,7 @@ class Moments:
         The file is there whole or not at all.
         """
         arrays: dict = self.to_arrays()
-        path = Path(os.fsdecode(os.path.expanduser(os.fspath(filepath))))
-        with replace_file(path) as unfinished, open(unfinished, "wb") as file:
+        with replace_file(path_text("filepath", filepath)) as unfinished, open(unfinished, "wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod
@@ -248,77 +249,49 @@ class Moments:
             FileNotFoundError: there is no such file.
             ValueError: the file is not one of moments.
         """
-        filepath = os.path.expanduser(os.fspath(filepath))
+        filepath = path_text("filepath", filepath)
         with open(filepath, "rb") as file:
-            content = io.BytesIO(file.read())
-        try:
-            with np.load(content, allow_pickle=False) as archive:
-                return cls.from_arrays(dict(archive))
-        except Exception as error:  # what a broken archive raises depends on where it is broken
-            reason = f" ({error})" if str(error).startswith("These moments") else ""
-            raise ValueError(
-                f"`filepath` must be a file that Moments.save wrote. Received: {filepath}{reason}."
-            ) from None
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    return cls.from_arrays(moments_file.read(archive))
+            except MemoryError:
+                raise
+            except Exception as error:  # what a broken archive raises depends on where it is broken
+                raise ValueError(
+                    f"`filepath` must be a file that Moments.save wrote. Received: {filepath}"
+                    f"{f' ({error})' if str(error) else ''}."
+                ) from None
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the moments as numeric arrays, for a file."""
-        statistics = self.statistics
-        header = {
-            "format": FORMAT,
-            "feature_names": self.feature_names,
-            "output_names": self.output_names,
-            "rows": self.rows,
-            "nobs": statistics.nobs,
-            "dtype": self.dtype,
-            "log_weight": statistics.log_weight,
-            "error": statistics.error,
-            "missing": None if self.missing is None else dataclasses.asdict(self.missing),
-        }
-        r = statistics.factor
-        both: list = [r.hi, r.lo] if isinstance(r, DoubleDouble) else [r]
-        return {
-            "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
-            "weight": np.stack([statistics.weight.hi, statistics.weight.lo]),
-            "mean": np.stack([statistics.mean.hi, statistics.mean.lo]),
-            "factor": np.stack(both),
-            "constant": statistics.constant.astype(np.uint8),
-        }
+        fields = self.feature_names, self.output_names, self.rows, self.dtype, self.statistics, self.missing
+        return moments_file.pack(moments_file.Contents(*fields))
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Moments":
-        """Return the moments that `to_arrays` took apart."""
-        header = json.loads(np.asarray(arrays["header"]).tobytes().decode())
-        if header["format"] != FORMAT:
-            raise ValueError(f"These moments are of format {header['format']}; this version reads format {FORMAT}")
-        names = tuple(header["feature_names"]), tuple(header["output_names"])
-        factor, width = np.asarray(arrays["factor"]), sum(map(len, names))
-        shapes = {"factor": ((1, width, width), (2, width, width)), "mean": ((2, width),), "constant": ((width,),)}
-        for key, allowed in {**shapes, "weight": ((2,),)}.items():
-            if arrays[key].shape not in allowed or not np.isfinite(arrays[key]).all():
-                raise ValueError(f"These moments of {width} columns cannot have a {key} of {arrays[key].shape}")
-        statistics = Statistics(
-            nobs=header["nobs"],
-            weight=DoubleDouble(*np.asarray(arrays["weight"])),
-            log_weight=header["log_weight"],
-            mean=DoubleDouble(*np.asarray(arrays["mean"])),
-            factor=DoubleDouble(*factor) if len(factor) == 2 else factor[0],
-            constant=np.asarray(arrays["constant"]).astype(bool),
-            error=header["error"],
-        )
-        missing = header.get("missing")  # version 0.1.0 did not write it
-        counts = None if missing is None else MissingRows(missing["rows"], missing["missing"], dict(missing["columns"]))
-        return cls(*names, header["rows"], header["dtype"], statistics, counts)
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Moments":
+        """Return the moments that `to_arrays` took apart.
+
+        Raises:
+            ValueError: they are not such arrays, or have been changed since.
+        """
+        return cls(*moments_file.unpack(arrays))
 
 
-def _positions(argument: str, names: Iterable[str] | None, known: tuple[str, ...]) -> list[int]:
+def _positions(
+    argument: str, names: Iterable[str] | None, known: tuple[str, ...], can_be_empty: bool = False
+) -> list[int]:
     if names is None:
         return list(range(len(known)))
-    names = [names] if isinstance(names, str) else list(names)
-    unknown = [name for name in names if name not in known]
-    if unknown or len(set(names)) < len(names) or not names:
-        raise ValueError(f"`{argument}` must be distinct names among {list(known)}. Received: {names}.")
-    return [known.index(name) for name in names]
+    listed: Any = names
+    if isinstance(names, str):
+        listed = [names]
+    elif isinstance(names, Iterable) and not isinstance(names, bytes):
+        listed = list(names)
+    are_names = isinstance(listed, list) and all(isinstance(name, str) and name in known for name in listed)
+    if not are_names or len(set(listed)) < len(listed) or not (listed or can_be_empty):
+        raise ValueError(f"`{argument}` must be distinct names among {list(known)}. Received: {listed!r}.")
+    return [known.index(name) for name in listed]
 
 
 def _few(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f" ({', '.join(map(visible, names[:3]))}{', ...' * (len(names) > 3)})" if names else ""
