@@ -8,8 +8,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from keras_linreg.data import Prepared, Stream, dense_batch
+from keras_linreg.data.kinds import is_dataset, is_py_dataset
 from keras_linreg.moments.moments import Moments
 from keras_linreg.utils.types import Array, Batch
+from keras_linreg.utils.warnings import warn_user
 
 MOST_ROWS = 32  # at each end
 MOST_NUMBERS = 2**16
@@ -61,6 +64,43 @@ class RowOrder:
     def first_rows(self) -> Array | None:
         """The first rows, `(m, p + k)`, float64."""
         return self._first
+
+
+def warn_of_other_order(
+    statistic: str, data: Prepared, order: RowOrder, moments: Moments, fingerprint: Array | None
+) -> None:
+    """Warn if the rows of a second pass came in another order than the rows of the fit.
+
+    Args:
+        statistic: that depends on the order, for the message.
+        data: that the pass has read.
+        order: of their rows.
+        moments: of the fit.
+        fingerprint: of the order of the fit's rows; None if it is not known.
+    """
+    if fingerprint is not None:
+        is_same = is_same_order(fingerprint, order.fingerprint(moments), moments.dtype)
+    else:
+        is_same = not isinstance(data, Stream) or _begins_alike(data, order)
+    if not is_same:
+        warn_user(
+            f"{statistic} depends on the order of the rows, and `data` came in another order than the data of the "
+            "fit, as a dataset that shuffles does. Fit, and give `data`, in the rows' own order."
+        )
+
+
+def _begins_alike(data: Stream, order: RowOrder) -> bool:
+    """Return whether a stream that can be read again begins with the same rows as it did."""
+    batch = next(data.again(), None) if is_dataset(data.x) or is_py_dataset(data.x) else None
+    if batch is None:
+        return True
+    again = RowOrder()
+    again.add(*dense_batch(tuple(batch[1:]))[:2])
+    first, second = order.first_rows, again.first_rows
+    if first is None or second is None:
+        return True
+    shared = min(len(first), len(second))
+    return bool(np.array_equal(first[:shared], second[:shared], equal_nan=True))
 
 
 def is_same_order(a: Array, b: Array, dtype: str) -> bool:
