@@ -308,7 +308,7 @@ def _begins_alike(prepared: Prepared, order: RowOrder) -> bool:
     if batch is None:
         return True
     again = RowOrder()
-    again.add(*dense_batch(tuple(batch[1:]))[:2])
+    again.add(*dense_batch(tuple(batch[1:])))
     first, second = order.first_rows, again.first_rows
     if first is None or second is None:
         return True
