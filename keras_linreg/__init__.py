@@ -74,6 +74,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'keras_linreg' has no attribute {name!r}")
     if name not in _NEED_NO_KERAS:
+        importlib.import_module("keras")  # first: it registers the classes, which need whole modules of ours
         importlib.import_module("keras_linreg.utils.keras_compat").check_backend()
     if name in ("callbacks", "plots"):
         return importlib.import_module(f"keras_linreg.{name}")

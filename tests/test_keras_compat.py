@@ -30,6 +30,21 @@ def test_keras_layer_tracker_unlock_lets_a_built_layer_add_variables_again():
     layer.add_weight(shape=(1,))
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_keras_optimizer_variables_and_indices_are_what_a_build_adds(scaled):
+    optimizer = keras.optimizers.Adam()
+    optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
+    count = len(optimizer.variables)
+    optimizer.build([keras.Variable(np.zeros(3))])
+    built = len(optimizer.variables)
+    keras_compat.unbuild_optimizer(optimizer, count)
+    assert not optimizer.built
+    other = keras.Variable(np.zeros(2))
+    optimizer.build([other])
+    assert len(optimizer.variables) == built
+    optimizer.apply([keras.ops.ones(2)], [other])
+
+
 def test_keras_model_initial_epoch_is_where_backup_and_restore_leaves_the_epoch(tmp_path):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

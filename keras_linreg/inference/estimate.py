@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
+from keras_linreg.data import MissingRows
 from keras_linreg.inference.coordinates import Coordinates
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul
@@ -44,6 +45,7 @@ class Estimate:
         scaled_condition_number: of the design, centred (with an intercept) and scaled.
         digits: how many digits of the coefficients are sure.
         dtype: in which the features came.
+        missing: counts of the rows that were dropped for want of a value; None if there were none.
     """
 
     names: tuple[str, ...]
@@ -69,6 +71,7 @@ class Estimate:
     scaled_condition_number: float
     digits: float
     dtype: str
+    missing: MissingRows | None = None
 
     @property
     def df_resid(self) -> int:
@@ -219,6 +222,7 @@ def _fields_of_every_fit(statistics: Statistics, solution: Solution, tss: np.nda
         "scaled_condition_number": solution.scaled_condition_number,
         "digits": solution.digits,
         "dtype": dtype,
+        "missing": solution.missing,
     }
 
 

@@ -19,6 +19,8 @@ def notes_on(estimate: Estimate, groups: int | None = None) -> tuple[str, ...]:
         groups: the number of groups of a clustered covariance; else None.
     """
     notes = []
+    if estimate.missing is not None:
+        notes.append(f"{estimate.missing}: they are left out.")
     if estimate.is_penalised:
         notes.append(
             "The fit is penalised: its coefficients are pulled towards zero, and the data do not tell how far. So it "

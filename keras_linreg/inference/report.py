@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class RegressionReport(ReportStatistics):
     """Coefficients with standard errors, tests and intervals, and how well they fit; under statsmodels' names.
 
-    Parameters run intercept first (named "Intercept"), then the columns. For one output, arrays have the shapes below,
-    and a statistic of the fit is a float. For k outputs there is one more axis, the last one, and `report.output(name)`
-    is the report of one output. A figure that the data do not determine is NaN, and `notes` tells why.
+    Parameters run intercept first (named "Intercept"), then the columns. For one output, a statistic of the parameters
+    is a pandas Series by parameter, and a statistic of the fit is a float. For k outputs they are a DataFrame with a
+    column an output, and an array `(k,)`; `report.output(name)` is the report of one output. A figure that the data do
+    not determine is NaN, and `notes` tells why.
 
     With a robust `cov_type`, or `"cluster"` or `"HAC"`, tests use the normal distribution, and F and the intervals use
     that covariance. The numbers are the same as in statsmodels' `OLS(...).fit(cov_type=...)`.
@@ -36,11 +37,11 @@ class RegressionReport(ReportStatistics):
         cov_type: `"nonrobust"`, `"HC0"` to `"HC3"`, `"cluster"` or `"HAC"`.
         names: P names.
         output_names: k names.
-        params: `(P,)`: the coefficients.
-        bse: `(P,)`: their standard errors.
-        tvalues: `(P,)`: coefficients divided by standard errors.
-        pvalues: `(P,)`: the probability of a ratio so large, in either direction, if the coefficient is zero.
-        vif: `(P,)`: variance inflation factors, NaN for the intercept.
+        params: the coefficients, by parameter.
+        bse: their standard errors, by parameter.
+        tvalues: coefficients divided by standard errors, by parameter.
+        pvalues: the probability of a ratio so large, in either direction, if the coefficient is zero, by parameter.
+        vif: variance inflation factors, by parameter; NaN for the intercept.
         rsquared, rsquared_adj: centred with an intercept, uncentred without.
         fvalue, f_pvalue: of all columns together.
         llf, aic, bic: the log-likelihood, and the criteria with P parameters counted.
@@ -56,12 +57,11 @@ class RegressionReport(ReportStatistics):
     >>> import keras_linreg as klr
     >>> x = np.arange(8.0)
     >>> y = np.array([1.1, 2.9, 5.2, 7.1, 8.8, 11.1, 12.9, 15.0])
-    >>> report = klr.RegressionReport.from_moments(klr.Moments.from_data(x, y))
-    >>> report.params.round(3), report.bse.round(3)
-    (array([1.067, 1.985]), array([0.091, 0.022]))
-    >>> report.conf_int(level=0.9).round(3)
-    array([[0.89 , 1.243],
-           [1.942, 2.027]])
+    >>> report = klr.RegressionReport.from_moments(klr.Moments.from_data(x, y, feature_names=["hours"]))
+    >>> print(report.params["hours"].round(3), report.bse["hours"].round(3))
+    1.985 0.022
+    >>> report.conf_int(level=0.9).loc["hours"].round(3).tolist()
+    [1.942, 2.027]
 
     References:
         Greene, Econometric Analysis, chapters 3 to 5.

@@ -24,7 +24,9 @@ def plot_coefficients(report: ReportStatistics, ax: "Axes | None", intercept: bo
     axes = [ax] if ax is not None else plots.figure(len(outputs), height=height)[1]
     for panel, one in zip(axes, outputs, strict=True):
         first = int(one.estimate.has_intercept and not intercept and len(one.names) > 1)
-        plots.coefficients(panel, one.names[first:], one.params[first:], one.conf_int()[first:], level=one.level)
+        figures = one.coefficients()
+        limits = np.column_stack([figures["ci_lower"], figures["ci_upper"]])
+        plots.coefficients(panel, one.names[first:], figures["params"][first:], limits[first:], level=one.level)
         plots.title(panel, one.output_names[0])
     return axes[0].figure
 

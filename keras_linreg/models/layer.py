@@ -6,8 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_linreg.data import Prepared, Reader, Schema, checked_names, preprocessing
+from keras_linreg.data import Prepared, Reader, Schema, check_rule, checked_names, preprocessing
 from keras_linreg.moments.checks import check_name_of_bias
+from keras_linreg.utils import keras_compat
 from keras_linreg.utils.arguments import check_count, check_flag
 from keras_linreg.utils.types import Data
 
@@ -32,6 +33,7 @@ class Linear(keras.Model):
         kernel_regularizer: Any = None,
         feature_names: Sequence[str] | None = None,
         preprocessor: keras.Layer | None = None,
+        missing: str = "error",
         **kwargs: Any,
     ):
         check_count("units", units, optional=False)
@@ -39,9 +41,11 @@ class Linear(keras.Model):
         check_flag("trainable", kwargs.get("trainable", True))
         check_dtype(kwargs.get("dtype"))
         preprocessing.check(preprocessor)
+        check_rule(missing)
         super().__init__(**kwargs)
         self.units = int(units)
         self.use_bias = has_bias
+        self.missing = missing
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
@@ -106,6 +110,14 @@ class Linear(keras.Model):
             )
         self.built = True
 
+    def unbuild(self) -> None:
+        """Delete kernel and bias, so that the next data build the model anew."""
+        del self.kernel
+        if self.use_bias:
+            del self.bias
+            self.bias = None
+        keras_compat.unbuild(self)
+
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the layer's output for a matrix; columns with names, or of strings, are for `predict`.
 
@@ -143,7 +155,13 @@ class Linear(keras.Model):
         # A model of nameless columns learns their names from the data of each fit, even if it is built.
         known = None if fitting and self._is_nameless else self._schema
         return Reader(
-            self.units, self.array_dtype or keras.config.floatx(), self._given_names, self._preprocessor, known
+            self.units,
+            self.array_dtype or keras.config.floatx(),
+            self._given_names,
+            self._preprocessor,
+            known,
+            self.missing,
+            drops_in_graph=self.trained_by_gradients or not fitting,
         )
 
     @property
@@ -151,10 +169,17 @@ class Linear(keras.Model):
         """Whether the model knows no names but x0, x1, ..."""
         return not (self._schema is None or self._schema.named or self._given_names or self._preprocessor)
 
-    def _prepare(self, x: Data, y: Data = None, sample_weight: Data = None, targets: bool = True) -> Prepared:
+    def _prepare(
+        self,
+        x: Data,
+        y: Data = None,
+        sample_weight: Data = None,
+        targets: bool = True,
+        steps: int | None = None,
+    ) -> Prepared:
         """Return data ready for Keras; the model is built on them if it is not built yet."""
         reader = self._reader()
-        data = reader.prepare(x, y, sample_weight, targets)
+        data = reader.prepare(x, y, sample_weight, targets, steps=steps)
         self.adopt_schema(reader.schema)
         return data
 

@@ -1,14 +1,15 @@
 """MomentsModel: a linear model whose weights are the solution of moments, and everything that the moments tell."""
 
 import collections
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, dense_batch, dense_batches, is_stream, preprocessing
+from keras_linreg.data import Prepared, Rows, Stream, dense_batch, preprocessing
 from keras_linreg.inference import sandwich
 from keras_linreg.inference.diagnostics import Diagnostics
 from keras_linreg.inference.distributions import check_level
@@ -26,6 +27,9 @@ from keras_linreg.utils.types import Batch, Data, PathLike
 from keras_linreg.utils.warnings import warn_user
 
 ORDER = "order"  # in a file of weights, beside the moments: the fingerprint of the order of the rows
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class MomentsModel(LinearModel):
@@ -158,9 +162,11 @@ class MomentsModel(LinearModel):
             cov_type: `"nonrobust"`; or, from a second pass over `data`, `"HC0"` to `"HC3"` (unequal variances),
                 `"cluster"` (rows that belong together), `"HAC"` (autocorrelation up to `maxlags` rows).
             data: the data of the fit, for a `cov_type` that needs them: `(x, y)`, `(x, y, sample_weight)` or a stream.
+                Of a table, y and the weights may be names of its columns.
                 They are read once, in bounded memory, and refused if they are other rows. `"nonrobust"` does not need
                 them, but compares them with the fit if they are given.
-            groups: a label for each row of `data`, `(n,)`, or an iterable of batches of labels; for `"cluster"`.
+            groups: a label for each row of `data`, `(n,)`, an iterable of batches of labels, or the name of a column
+                of the table; for `"cluster"`.
             maxlags: integer, for `"HAC"`.
 
         Raises:
@@ -175,8 +181,8 @@ class MomentsModel(LinearModel):
         fitted = self._fitted_or_refuse()
         if data is None:
             return fitted.report(level, cov_type)
-        prepared, order = self._reader().prepare_packed(data, "data"), RowOrder()
-        report = fitted.report(level, cov_type, order.watch(self._rows(prepared)), groups, maxlags)
+        prepared, order = self._data_of_fit(data, groups), RowOrder()
+        report = fitted.report(level, cov_type, order.watch(self._rows(prepared)), prepared.groups, maxlags)
         if cov_type == "HAC":
             self._warn_of_other_order(prepared, order, "The HAC covariance")
         return report
@@ -198,12 +204,27 @@ class MomentsModel(LinearModel):
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"`k` must be a positive integer. Received: k={k!r}.")
         fitted = self._fitted_or_refuse()
-        prepared, order = self._reader().prepare_packed(data, "data"), RowOrder()
-        diagnostics = fitted.diagnose(order.watch(self._rows(prepared)), int(k))
+        prepared, order = self._data_of_fit(data), RowOrder()
+        labels, is_stream = (prepared.labels, False) if isinstance(prepared, Rows) else (None, True)
+        reads = itertools.count()
+
+        def read() -> Iterator[Batch]:
+            if next(reads) == 0:
+                return order.watch(self._rows(prepared))
+            if not is_stream:
+                return self._rows(prepared)
+            if hasattr(data, "__next__"):
+                raise ValueError(
+                    "`data` must be data that can be read again: rows in memory, a tf.data.Dataset or a PyDataset. "
+                    "Received: a generator, which `diagnose` has read."
+                )
+            return self._rows(self._data_of_fit(data))
+
+        diagnostics = fitted.diagnose(read, int(k), labels, is_stream)
         self._warn_of_other_order(prepared, order, "The Durbin-Watson statistic")
         return diagnostics
 
-    def predict_interval(self, x: Data, level: float = 0.95) -> dict[str, np.ndarray]:
+    def predict_interval(self, x: Data, level: float = 0.95) -> "pandas.DataFrame":
         """Return predictions with their standard errors and limits, in float64, for every `x` that `predict` takes.
 
         Args:
@@ -211,10 +232,11 @@ class MomentsModel(LinearModel):
             level: the coverage, between 0 and 1.
 
         Returns:
-            A dict of arrays `(n,)`, of several outputs `(n, units)`: `mean`, `mean_se` (its standard error),
-            `mean_ci_lower` and `mean_ci_upper` (confidence limits of the mean), `obs_ci_lower` and `obs_ci_upper`
-            (prediction limits of an observation of weight 1); and `leverage`, always `(n,)`. If in a row the columns
-            do not depend on each other as they do in the data of the fit, all but the mean are NaN, with a warning.
+            A DataFrame with the index of `x`: `mean`, `mean_se` (its standard error), `mean_ci_lower` and
+            `mean_ci_upper` (confidence limits of the mean), `obs_ci_lower` and `obs_ci_upper` (prediction limits of an
+            observation of weight 1), and `leverage`. Of several outputs, the columns are pairs of quantity and output;
+            the leverage stands alone. A row without a value in a column is NaN. If in a row the columns do not depend
+            on each other as they do in the data of the fit, all but the mean are NaN, with a warning.
 
         Raises:
             ValueError: the model is not fitted or is penalised, or no degrees of freedom are left.
@@ -223,7 +245,12 @@ class MomentsModel(LinearModel):
         fitted.estimate_with_errors()
         data = self._prepare(x, targets=False)
         with divergence.explain_bad_batches(data):
-            return fitted.intervals(dense_batches(data), level)
+            return fitted.intervals(data.dense_batches(), level, data.labels if isinstance(data, Rows) else None)
+
+    def score(self, x: Data, y: Data = None, sample_weight: Data = None) -> float:
+        """Return R-squared of new data, as described for `LinearRegression.score`."""
+        self._check_fitted("scored")
+        return super().score(x, y, sample_weight)
 
     def export(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
         """Write the fitted model for serving, with its intervals, as described for `LinearRegression.export`."""
@@ -278,10 +305,13 @@ class MomentsModel(LinearModel):
             raise ValueError("The model must be fitted before it can estimate its errors: call `fit` first.")
         return self._fitted
 
+    def _data_of_fit(self, data: Data, groups: Data = None) -> Prepared:
+        """Return the data of the fit, which the user gives once more, prepared."""
+        return self._reader().prepare_packed(data, "data", groups)
+
     def _rows(self, prepared: Prepared) -> Iterator[Batch]:
-        """Yield the batches of the data of the fit, which the user gives once more."""
         with divergence.explain_bad_batches(prepared):
-            yield from dense_batches(prepared)
+            yield from prepared.dense_batches()
 
     def _warn_of_other_order(self, prepared: Prepared, order: RowOrder, statistic: str) -> None:
         """Warn if the rows of a second pass came in another order than the rows of the fit."""
@@ -289,7 +319,7 @@ class MomentsModel(LinearModel):
         if fitted.fingerprint is not None:
             is_same = is_same_order(fitted.fingerprint, order.fingerprint(fitted.moments), fitted.moments.dtype)
         else:
-            is_same = not is_stream(prepared.x) or _begins_alike(prepared, order)
+            is_same = not isinstance(prepared, Stream) or _begins_alike(prepared, order)
         if not is_same:
             warn_user(
                 f"{statistic} depends on the order of the rows, and `data` came in another order than the data of the "

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, batches_by_number, block_size, dense_batch, is_stream, output_names
+from keras_linreg.data import Prepared, Rows, Stream, default_output_names
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.row_order import RowOrder
 from keras_linreg.moments.accumulator import Accumulator
@@ -22,7 +22,7 @@ from keras_linreg.solvers.refine import refine
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.training import loop
 from keras_linreg.utils import keras_compat
-from keras_linreg.utils.types import Batch, Data
+from keras_linreg.utils.types import Batch
 from keras_linreg.utils.warnings import warn_user
 
 BATCH_NUMBERS = 2**25  # of a batch if the user names no size: large, and yet the progress bar moves
@@ -65,7 +65,6 @@ class OnePass:
     Args:
         model: to be fitted.
         data: to fit it on.
-        y: the targets as the user gave them, which may have names.
         batch_size, callbacks, verbose, steps_per_epoch: the user's.
 
     Attributes:
@@ -78,7 +77,6 @@ class OnePass:
         self,
         model: ModelOfPass,
         data: Prepared,
-        y: Data,
         batch_size: int | None,
         callbacks: Any,
         verbose: str | int,
@@ -89,9 +87,9 @@ class OnePass:
         self.metrics_are_lent = False
         self.was_restored = False
         self.loss = 0.0
-        self._output_names = output_names(y, model.units)
-        self._rows = None if is_stream(data.x) else batch_rows(data, batch_size)
-        self._batch_of = None if self._rows is None else batches_by_number(data, self._rows)
+        self._output_names = data.output_names or default_output_names(model.units)
+        self._rows = batch_rows(data, batch_size) if isinstance(data, Rows) else None
+        self._batch_of = data.batches_by_number(self._rows) if isinstance(data, Rows) and self._rows else None
         self._accumulator: Accumulator | None = None
         self._order = RowOrder()
         self._fitted: FittedMoments | None = None  # once the data have ended
@@ -99,7 +97,7 @@ class OnePass:
         self._every_batch = loop.watch_single_batches(callbacks, kinds=("", "train_"))
         self._shows_progress = verbose in ("auto", 1, True)
         self._next_progress = 0.0
-        self._batches = 0
+        self._batches = self._parts_read = 0
         self._has_begun = False
         self._is_exhausted = False
         self._batches_of_epoch = steps_per_epoch or self._number_of_batches()
@@ -148,7 +146,7 @@ class OnePass:
             self._begin()
         self._batches += self._fitted is None
         for part in self._batches_of_replicas(batch):
-            x, y, weight = dense_batch(part) if self._batch_of is None else self._batch_of(int(part))
+            x, y, weight = self._dense(part) if self._batch_of is None else self._batch_of(int(part))
             if not len(x):
                 continue
             if self._fitted is None:
@@ -182,7 +180,7 @@ class OnePass:
         if self._accumulator is None:
             raise ValueError("`x` must hold at least one batch. Received: none.")
         accumulator = self._accumulator
-        with naming_columns(self.model.feature_names, self._output_names):
+        with naming_columns(self.model.feature_names, self._output_names, self.data):
             fitted = self._refined(self._solve(accumulator.result()))
         fitted.solution.warn()
         is_complete = self._batch_of is not None and accumulator.rows == int(self.data.x.shape[0])
@@ -223,26 +221,33 @@ class OnePass:
             return [number for replica in local(batch) for number in replica.numpy() if number >= 0]
         return list(zip(*(local(part) for part in batch), strict=True))
 
+    def _dense(self, batch: Any) -> Batch:
+        """Return a batch of a stream as arrays, and count it."""
+        assert isinstance(self.data, Stream)  # rows in memory come by number
+        self._parts_read += 1
+        return self.data.dense(batch, self._parts_read - 1)
+
     def _add(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
         if self._accumulator is None:
             if not self.model.built:  # a dataset that did not tell its width
                 self.model.adopt_matrix(x.shape[1])
             self._accumulator = Accumulator(x.shape[1], self.model.units)
-        with naming_columns(self.model.feature_names, self._output_names):
+        with naming_columns(self.model.feature_names, self._output_names, self.data):
             self._accumulator.update(x, y, weight)
         self._order.add(x, y, weight)
 
     def _solution_so_far(self) -> Solution | None:
         """Return the solution of the rows so far, or None while all their weights are 0."""
         assert self._accumulator is not None  # some rows have been added
-        with naming_columns(self.model.feature_names, self._output_names):
+        with naming_columns(self.model.feature_names, self._output_names, self.data):
             statistics = self._accumulator.so_far()
         return self._solve(statistics).solution if statistics.nobs else None
 
     def _solve(self, statistics: Statistics) -> FittedMoments:
         assert self._accumulator is not None
         names = self.model.feature_names, self._output_names
-        return self.model.solve_moments(Moments.of(self._accumulator, statistics, *names), self._order)
+        missing = self.data.missing_rows(self._accumulator.rows)
+        return self.model.solve_moments(Moments.of(self._accumulator, statistics, *names, missing), self._order)
 
     def _refined(self, fitted: FittedMoments) -> FittedMoments:
         """Return the fit with the digits that further looks bring, if the data can be read again and need them."""
@@ -258,15 +263,16 @@ class OnePass:
         if self._batch_of is not None:
             yield from (self._batch_of(number) for number in range(self._batches))
         else:
-            for _, *batch in itertools.islice(self.data.again(), self._batches):
+            assert isinstance(self.data, Stream)
+            for number, (_, *batch) in enumerate(itertools.islice(self.data.again(), self._batches)):
                 # A PyDataset may return the same array again and again, and blocks are read ahead.
-                yield tuple(None if part is None else part.copy() for part in dense_batch(tuple(batch)))
+                yield tuple(None if p is None else p.copy() for p in self.data.dense(tuple(batch), number))
 
     def _update_metrics(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
         solution = self._solution_so_far() if self._fitted is None else self._fitted.solution
         if solution is None:
             return
-        y_pred = x.astype(np.float64) @ solution.kernel
+        y_pred = np.asarray(x, np.float64) @ solution.kernel
         y_pred = y_pred if solution.bias is None else y_pred + solution.bias
         with self.lending_metrics():
             self.model.compute_metrics(x, y.astype(np.float64), y_pred, weight)
@@ -280,9 +286,9 @@ def _counting(end: int) -> tf.data.Dataset:
     return tf.data.Dataset.range(end).with_options(options)
 
 
-def batch_rows(data: Prepared, batch_size: Any) -> int:
+def batch_rows(data: Rows, batch_size: Any) -> int:
     """Return the rows of a batch of arrays: the user's number, or a large one."""
     if batch_size is not None:
         return int(batch_size)
     columns = int(data.x.shape[1])
-    return max(1, min(block_size(data), max(BATCH_NUMBERS // columns, BATCH_HEIGHT * columns)))
+    return max(1, min(data.block_size, max(BATCH_NUMBERS // columns, BATCH_HEIGHT * columns)))

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, as_dataset, is_stream, split
+from keras_linreg.data import Prepared, Rows
 from keras_linreg.losses import SquaredError
 from keras_linreg.models.call_arguments import check_call, validation_epochs
 from keras_linreg.models.exact_checks import (
@@ -21,6 +21,7 @@ from keras_linreg.models.exact_checks import (
     check_strategy,
 )
 from keras_linreg.models.moments_model import MomentsModel
+from keras_linreg.models.no_optimizer import NoOptimizer
 from keras_linreg.models.one_at_a_time import one_at_a_time
 from keras_linreg.models.one_pass import OnePass, batch_rows
 from keras_linreg.moments.checks import check_memory
@@ -28,6 +29,8 @@ from keras_linreg.solvers import Penalty
 from keras_linreg.training import divergence
 from keras_linreg.utils import keras_compat
 from keras_linreg.utils.types import Data
+
+NO_OPTIMIZER = NoOptimizer()
 
 
 class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
@@ -43,6 +46,16 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         super().__init__(penalty, dependent, **kwargs)
         self._set_untracked("_pass", None)
         self._set_untracked("_has_built_metrics", False)
+        self.compile()  # so that wrappers that want a compiled model take it
+
+    @property
+    def optimizer(self) -> NoOptimizer:
+        """The optimizer: there is none, and this says so."""
+        return NO_OPTIMIZER
+
+    @optimizer.setter
+    def optimizer(self, optimizer: None) -> None:
+        """Ignore the None that `keras.Model.compile` sets."""
 
     def compile(
         self,
@@ -151,18 +164,18 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         self._check_can_fit(callbacks, class_weight)
         before = self._state_of_fit()
         reader = self._reader(fitting=True)
-        data = reader.prepare(x, y, sample_weight, fitting=True)
+        data = reader.prepare(x, y, sample_weight, fitting=True, steps=steps_per_epoch)
         held_out: Prepared | None = None
         validation = None
         if validation_split and validation_data is None:
-            data, held_out = split(data, validation_split)
+            data, held_out = data.split(validation_split)
         elif validation_data is not None:
-            held_out = reader.prepare_packed(validation_data)
+            held_out = reader.prepare_packed(validation_data, steps=validation_steps)
         if reader.schema is not None:
             check_memory(len(reader.schema.feature_names) + self.units)
         try:
             self.adopt_schema(reader.schema)
-            one_pass = OnePass(self, data, y, batch_size, callbacks, verbose, steps_per_epoch)
+            one_pass = OnePass(self, data, batch_size, callbacks, verbose, steps_per_epoch)
             self._set_untracked("_pass", one_pass)
             if held_out is not None:
                 validation = self._keras_data(held_out, validation_batch_size or batch_size).x
@@ -188,11 +201,9 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         return history
 
     def _check_can_fit(self, callbacks: Any, class_weight: Any) -> None:
-        """Refuse arguments of `fit` that an exact fit has no use for; compile the model if the user has not."""
+        """Refuse arguments of `fit` that an exact fit has no use for."""
         if self._pass is not None:
             raise RuntimeError("`fit` is running: it cannot be called from its own callbacks.")
-        if not self.compiled:
-            self.compile()
         check_strategy(self.distribute_strategy)
         check_callbacks(callbacks)
         if class_weight is not None:
@@ -313,16 +324,13 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
             self._pass.was_restored = self.moments is not None
 
     def _keras_data(self, data: Prepared, batch_size: int | None) -> Prepared:
-        if is_stream(data.x):
+        if not isinstance(data, Rows):
             return data
-        return dataclasses.replace(
-            data, x=as_dataset(data, batch_rows(data, batch_size), "float64"), y=None, sample_weight=None
-        )
+        dataset = data.as_dataset(batch_rows(data, batch_size), "float64")
+        return dataclasses.replace(data, x=dataset, y=None, sample_weight=None)
 
     def _average_losses_in_float64(self) -> None:
         """Have `evaluate` average the losses of its batches in float64; `fit` does not need it."""
-        if not self.compiled:
-            self.compile()
         keras_compat.average_losses_in_float64(self)
 
     def _state_of_fit(self) -> tuple[Any, ...]:
@@ -335,10 +343,6 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         if was_built:
             self.set_weights(weights)
         elif self.built:
-            del self.kernel
-            if self.use_bias:
-                del self.bias
-                self.bias = None
-            keras_compat.unbuild(self)
+            self.unbuild()
         self.set_schema(schema)
         self._set_untracked("_fitted", fitted)

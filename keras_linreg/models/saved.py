@@ -40,6 +40,7 @@ class SavedLinear(Linear):
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             "feature_names": None if self._given_names is None else list(self._given_names),
             "preprocessor": keras.saving.serialize_keras_object(self._preprocessor),
+            "missing": self.missing,
         }
 
     @classmethod

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from keras_linreg.data import Prepared, Rows
+from keras_linreg.data.missing import ADVICE
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.sufficient_statistics import Statistics
 
@@ -78,8 +80,14 @@ def check_name_of_bias(feature_names: Sequence[str], use_bias: bool) -> None:
 
 
 @contextlib.contextmanager
-def naming_columns(feature_names: Sequence[str], output_names: Sequence[str]) -> Iterator[None]:
+def naming_columns(
+    feature_names: Sequence[str], output_names: Sequence[str], data: Prepared | None = None
+) -> Iterator[None]:
     """Turn the number of a column that is not finite, or too large, into its name.
+
+    Args:
+        feature_names, output_names: of the columns of x and y.
+        data: the rows, if they can be counted: a missing value is reported with the counts of all of them.
 
     Raises:
         ValueError: in place of `NotFinite` and `TooLarge`.
@@ -95,6 +103,11 @@ def naming_columns(feature_names: Sequence[str], output_names: Sequence[str]) ->
             raise ValueError(
                 f"{column} must have a norm below {LARGEST:.0e}: bring it to another unit. Received: a larger norm."
             ) from None
+        if np.isnan(error.value):
+            missing = data.missing_error(feature_names) if isinstance(data, Rows) else None
+            if missing is not None:
+                raise missing from None
+            raise ValueError(f"{column} has no value in row {error.row}: {ADVICE}") from None
         raise ValueError(f"{column} must be finite. Received: {error.value} in row {error.row}.") from None
 
 

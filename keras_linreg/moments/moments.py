@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_linreg.data import Reader, checked_names, default_names, dense_batches, output_names
+from keras_linreg.data import MissingRows, Reader, checked_names, default_names, default_output_names, preprocessing
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments import moments_file
@@ -35,6 +35,7 @@ class Moments:
         rows: the number of rows given.
         dtype: the coarsest floating dtype that the features came in.
         statistics: the numbers (`keras_linreg.sufficient_statistics.Statistics`).
+        missing: counts of the rows that were dropped for want of a value; `None` if there were none.
 
     Example:
     >>> import numpy as np
@@ -51,38 +52,52 @@ class Moments:
     rows: int
     dtype: str
     statistics: Statistics
+    missing: MissingRows | None = None
 
     @classmethod
     def from_data(
-        cls, x: Data, y: Data = None, sample_weight: Data = None, feature_names: Iterable[str] | None = None
+        cls,
+        x: Data,
+        y: Data = None,
+        sample_weight: Data = None,
+        feature_names: Iterable[str] | None = None,
+        missing: str = "error",
+        preprocessor: Any = None,
     ) -> "Moments":
-        """Return the moments of arrays, a frame, a dict of columns, or a stream of batches, read once.
+        """Return the moments of arrays, a table, a dict of columns, or a stream of batches, read once.
 
         Args:
-            x: numeric array `(n, p)` or `(n,)`, sparse matrix, frame, dict of columns; or a `tf.data.Dataset`,
+            x: numeric array `(n, p)` or `(n,)`, sparse matrix, table, dict of columns; or a `tf.data.Dataset`,
                 `PyDataset` or generator of batches `(x, y)` or `(x, y, sample_weight)`.
-            y: array, Series or frame `(n,)` or `(n, k)`; `None` for a stream.
-            sample_weight: array `(n,)`, finite, not negative, not all zero; `None` for a stream.
-            feature_names: a name for each column; `None` takes the frame's or dict's, or x0, x1, ...
+            y: array, Series or table `(n,)` or `(n, k)`, or the name of a column of the table x; `None` for a stream.
+            sample_weight: array `(n,)`, finite, not negative, not all zero, or the name of a column of the table x;
+                `None` for a stream.
+            feature_names: a name for each column; `None` takes the table's or dict's, or x0, x1, ...
+            missing: `"error"` refuses rows without a value in a column, in y or in the weights; `"drop"` leaves them
+                out, and counts them (`moments.missing`).
+            preprocessor: an adapted `keras.utils.FeatureSpace`, a Keras layer or model from the columns to the design.
 
         Raises:
             ValueError: on data that cannot be fitted: names, shapes, NaN, infinity, no rows.
             MemoryError: the columns are too many for their cross-products.
         """
-        reader = Reader(None, "float64", checked_names(feature_names))
+        preprocessing.check(preprocessor)
+        names = checked_names(feature_names)
+        reader = Reader(None, "float64", names, preprocessor, missing=missing, drops_in_graph=False)
         prepared = reader.prepare(x, y, sample_weight, fitting=True)
         accumulator = None
-        for batch in dense_batches(prepared):
+        for batch in prepared.dense_batches():
             if accumulator is None:
                 features = tuple(reader.schema.feature_names if reader.schema else default_names(batch[0].shape[1]))
-                outputs = output_names(y, batch[1].shape[1])
+                outputs = prepared.output_names or default_output_names(batch[1].shape[1])
                 accumulator = Accumulator(len(features), len(outputs))
-            with naming_columns(features, outputs):
+            with naming_columns(features, outputs, prepared):
                 accumulator.update(*batch)
         if accumulator is None:
             raise ValueError("`x` must hold at least one batch. Received: none.")
-        with naming_columns(features, outputs):
-            return cls.of(accumulator, accumulator.result(), features, outputs)
+        with naming_columns(features, outputs, prepared):
+            dropped = prepared.missing_rows(accumulator.rows)
+            return cls.of(accumulator, accumulator.result(), features, outputs, dropped)
 
     @classmethod
     def of(
@@ -91,9 +106,11 @@ class Moments:
         statistics: Statistics,
         feature_names: Iterable[str],
         output_names: Iterable[str],
+        missing: MissingRows | None = None,
     ) -> "Moments":
         """Return the moments of the batches that an accumulator took, by its statistics and the columns' names."""
-        return cls(tuple(feature_names), tuple(output_names), accumulator.rows, accumulator.coarsest, statistics)
+        names = tuple(feature_names), tuple(output_names)
+        return cls(*names, accumulator.rows, accumulator.coarsest, statistics, missing)
 
     @property
     def nobs(self) -> int:
@@ -138,7 +155,10 @@ class Moments:
             other = other.select(self.feature_names, self.output_names)
         dtype = coarser(self.dtype, other.dtype)
         merged = merge(self.statistics, other.statistics)
-        return Moments(self.feature_names, self.output_names, self.rows + other.rows, dtype, merged)
+        rows, missing = self.rows + other.rows, None
+        if self.missing is not None or other.missing is not None:
+            missing = self._counts_of_missing() + other._counts_of_missing()
+        return Moments(self.feature_names, self.output_names, rows, dtype, merged, missing)
 
     def __radd__(self, other: object) -> Any:
         """Let `sum` start from its 0."""
@@ -171,7 +191,11 @@ class Moments:
             self.rows,
             self.dtype,
             statistics,
+            self.missing,
         )
+
+    def _counts_of_missing(self) -> MissingRows:
+        return MissingRows(self.rows, 0, {}) if self.missing is None else self.missing
 
     def solve(self, l2: float = 0.0, dependent: str = "drop", use_bias: bool = True, warn: bool = True) -> Solution:
         """Return the least-squares solution; no data, and no Keras model, are needed.
@@ -205,7 +229,8 @@ class Moments:
             raise ValueError("There must be at least one row whose weight is not zero. Received: none.")
         names = self.feature_names, self.output_names
         penalty = penalty if self.feature_names else NO_PENALTY  # the bias is never penalised
-        return solve(self.statistics, self.rows, *names, self.dtype, penalty, dependent, use_bias)
+        solution = solve(self.statistics, self.rows, *names, self.dtype, penalty, dependent, use_bias)
+        return dataclasses.replace(solution, missing=self.missing)
 
     def save(self, filepath: PathLike) -> None:
         """Write the moments to a file: a NumPy `.npz` archive, whatever its name, without pickles.
@@ -239,7 +264,7 @@ class Moments:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the moments as numeric arrays, for a file."""
-        fields = self.feature_names, self.output_names, self.rows, self.dtype, self.statistics
+        fields = self.feature_names, self.output_names, self.rows, self.dtype, self.statistics, self.missing
         return moments_file.pack(moments_file.Contents(*fields))
 
     @classmethod

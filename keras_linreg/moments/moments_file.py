@@ -4,6 +4,7 @@ A header in JSON holds names and counts; since format 2 it holds a SHA-256 of ev
 (version 0.1.0) have none. So the rest is checked for both.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_linreg.data import MissingRows
 from keras_linreg.linalg.double_double import DoubleDouble
 from keras_linreg.moments.checks import check_memory
 from keras_linreg.sufficient_statistics import Statistics
@@ -37,6 +39,7 @@ class Contents(NamedTuple):
     rows: int
     dtype: str
     statistics: Statistics
+    missing: MissingRows | None = None
 
 
 def pack(contents: Contents) -> dict[str, Array]:
@@ -51,6 +54,7 @@ def pack(contents: Contents) -> dict[str, Array]:
         "dtype": contents.dtype,
         "log_weight": statistics.log_weight,
         "error": statistics.error,
+        "missing": None if contents.missing is None else dataclasses.asdict(contents.missing),
     }
     r = statistics.factor
     arrays = {
@@ -93,7 +97,7 @@ def unpack(arrays: Mapping[str, Array]) -> Contents:
         error=float(header["error"]),
     )
     names = tuple(header["feature_names"]), tuple(header["output_names"])
-    return Contents(*names, header["rows"], header["dtype"], statistics)
+    return Contents(*names, header["rows"], header["dtype"], statistics, _missing_rows(header.get("missing")))
 
 
 def read(archive: zipfile.ZipFile) -> dict[str, Array]:
@@ -141,10 +145,26 @@ def read_header(header: Array) -> dict[str, Any]:
         "dtype": fields.get("dtype") in DTYPES,
         "log_weight": _is_finite(fields.get("log_weight")),
         "error": _is_finite(fields.get("error")) and fields["error"] >= 0,
+        "missing": _are_counts(fields.get("missing"), fields.get("rows")),
     }
     if broken := [f"{key}={_short(fields.get(key))}" for key, holds in rules.items() if not holds]:
         raise _refusal(f"cannot have {', '.join(broken)}")
     return fields
+
+
+def _are_counts(missing: Any, rows: Any) -> bool:
+    """Return whether the counts of dropped rows can be those of so many rows; None: there were none."""
+    if missing is None:
+        return True
+    columns = missing.get("columns") if isinstance(missing, dict) else None
+    if not isinstance(columns, dict) or not all(_is_count(missing.get(key)) for key in ("rows", "missing")):
+        return False
+    most = missing["missing"]
+    return missing["rows"] == rows + most and all(_is_count(count) and count <= most for count in columns.values())
+
+
+def _missing_rows(missing: Any) -> MissingRows | None:
+    return None if missing is None else MissingRows(missing["rows"], missing["missing"], dict(missing["columns"]))
 
 
 def check_array(key: str, dtype: np.dtype, shape: tuple[int, ...], width: int) -> None:

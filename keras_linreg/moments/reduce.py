@@ -91,9 +91,10 @@ def residual_norms(r: np.ndarray, features: int) -> np.ndarray:
 
 def _constant_columns(values: np.ndarray) -> np.ndarray:
     """Return the mask of columns whose minimum equals their maximum."""
-    varies = (values[:64] != values[0]).any(axis=0)
+    first = np.asarray(values[:64])
+    varies = (first != first[0]).any(axis=0)
     for j in np.flatnonzero(~varies):
-        varies[j] = (values[:, j] != values[0, j]).any()
+        varies[j] = (values[:, j] != first[0, j]).any()
     return ~varies
 
 

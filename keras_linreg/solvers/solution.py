@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_linreg.data import MissingRows
 from keras_linreg.solvers.penalty import Penalty
 from keras_linreg.utils.warnings import warn_user
 
@@ -33,6 +34,7 @@ class Solution:
         digits: how many decimal digits of the kernel agree with the exact solution of the numbers given. It is a bound
             for the whole kernel in the columns' own scales, relative to the kernel or, if that is larger, to its
             standard error; at most 15.
+        missing: counts of the rows that were dropped for want of a value, by column; `None` if there were none.
     """
 
     kernel: np.ndarray
@@ -49,6 +51,7 @@ class Solution:
     scaled_condition_number: float
     unexplained: float
     digits: float
+    missing: MissingRows | None = None
 
     @property
     def l2(self) -> float:

@@ -66,6 +66,22 @@ def unbuild(model: keras.Model) -> None:
     model.built = False
 
 
+def unbuild_optimizer(optimizer: keras.Optimizer, variables: int) -> None:
+    """Let an optimizer be built again for other weights: its first `variables` variables, of no weight, are left.
+
+    A fit that fails must leave an unbuilt model unbuilt, and Keras can only build. `_variables` and
+    `_trainable_variables_indices` are private: `variables` is a copy of the first, and nothing tells the second.
+    """
+    inner = getattr(optimizer, "inner_optimizer", None)
+    if inner is not None:  # the variables of a LossScaleOptimizer are its own two, and those of the inner one
+        own = len(optimizer.variables) - len(inner.variables)
+        unbuild_optimizer(inner, max(0, variables - own))
+        variables = min(variables, own)
+    del optimizer._variables[variables:]
+    optimizer._trainable_variables_indices.clear()
+    optimizer.built = False
+
+
 def initial_epoch(model: keras.Model) -> int | None:
     """Return the epoch that BackupAndRestore lets a fit begin with, or None.
 
