@@ -28,20 +28,22 @@ class RowOrder:
         self._first: Array | None = None
         self._last: Array | None = None
 
-    def add(self, x: Array, y: Array) -> None:
-        """Take note of the next batch, `(n, p)` and `(n, k)`."""
-        if not len(x):
+    def add(self, x: Array, y: Array, weight: Array | None = None) -> None:
+        """Take note of the next batch, `(n, p)`, `(n, k)` and `(n,)`; a row of weight 0 is a row left out."""
+        used = np.arange(len(x)) if weight is None else np.flatnonzero(weight)
+        if not len(used):
             return
         most = max(1, min(MOST_ROWS, MOST_NUMBERS // (x.shape[1] + y.shape[1])))
+        first, last = used[:most], used[-most:]
         if self._first is None or len(self._first) < most:
-            self._first = _joined(self._first, _rows(x[:most], y[:most]))[:most]
-        new = _rows(x[-most:], y[-most:])
+            self._first = _joined(self._first, _rows(x[first], y[first]))[:most]
+        new = _rows(x[last], y[last])
         self._last = new if len(new) == most else _joined(self._last, new)[-most:]
 
     def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield batches, and take note of each."""
         for batch in batches:
-            self.add(batch[0], batch[1])
+            self.add(*batch)
             yield batch
 
     def fingerprint(self, moments: Moments) -> Array:
@@ -57,8 +59,7 @@ class RowOrder:
         usable = np.isfinite(spread) & (spread > 0)
         weights = np.random.default_rng(0).normal(size=len(spread))[usable]
         rows = np.stack([self._first, self._last])[:, :, usable]
-        with np.errstate(all="ignore"):  # a row of weight 0 may hold anything
-            return ((rows - moments.means[usable]) / spread[usable]) @ weights / np.sqrt(max(len(weights), 1))
+        return ((rows - moments.means[usable]) / spread[usable]) @ weights / np.sqrt(max(len(weights), 1))
 
     @property
     def first_rows(self) -> Array | None:
@@ -95,7 +96,7 @@ def _begins_alike(data: Stream, order: RowOrder) -> bool:
     if batch is None:
         return True
     again = RowOrder()
-    again.add(*dense_batch(tuple(batch[1:]))[:2])
+    again.add(*dense_batch(tuple(batch[1:])))
     first, second = order.first_rows, again.first_rows
     if first is None or second is None:
         return True
@@ -106,7 +107,7 @@ def _begins_alike(data: Stream, order: RowOrder) -> bool:
 def is_same_order(a: Array, b: Array, dtype: str) -> bool:
     """Return whether two fingerprints, of features that came in this dtype, are of rows in the same order."""
     tolerance = TOLERANCES.get(dtype, TOLERANCE)
-    return a.shape == b.shape and np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
+    return a.shape == b.shape and np.allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
 def _rows(x: Array, y: Array) -> Array:
