@@ -6,13 +6,8 @@ from keras_linreg.data.row_blocks import without_zero_weights
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments.checks import check_finite, check_memory, check_norms
-from keras_linreg.moments.reduce import (
-    LARGEST_INFLATION,
-    SMALLEST_UNEXPLAINED,
-    reduce_in_double_double,
-    reduce_rows,
-    residual_norms,
-)
+from keras_linreg.moments.reduce import LARGEST_INFLATION, SMALLEST_UNEXPLAINED, reduce_rows, residual_norms
+from keras_linreg.moments.small_data import reduce_in_double_double
 from keras_linreg.sufficient_statistics import Statistics, empty, merge
 from keras_linreg.utils.threads import one_blas_thread
 from keras_linreg.utils.types import Batch
@@ -126,7 +121,8 @@ class Accumulator:
             return
         x, y, weights = _concatenate(self._waiting)
         with one_blas_thread():
-            chunk = reduce_rows(x, y, weights, self._first_row)
+            plane = None if self._reduced is None else self._reduced.plane
+            chunk = reduce_rows(x, y, weights, self._first_row, None if plane is None else plane.kernel)
             with np.errstate(over="ignore", invalid="ignore"):  # `check_norms` refuses numbers that are too large
                 self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
         self._first_row += len(x)

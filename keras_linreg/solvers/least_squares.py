@@ -41,16 +41,15 @@ class NoPenalty(Penalty):
         kept = kept & usable
         upper, right = factor[:features, :features][kept], factor[:features, features:][kept]
         kernel = zeros_like(problem.factor, (features, problem.outputs))
-        condition = triangular.scaled_condition_number(as_doubledouble(upper[:, kept]).hi)
-        sensitivity = condition
+        condition_of_rows = None
         if problem.dependent == "min_norm" and not kept.all():
             exponents = problem.x_exponents
             own_units = triangular.scaled(upper, exponents)[:, usable]
             kernel[usable] = triangular.scaled(triangular.min_norm_solution(own_units, right), exponents[usable, None])
-            sensitivity = max(condition, triangular.scaled_condition_number(as_doubledouble(own_units).hi.T))
+            condition_of_rows = triangular.scaled_condition_number(as_doubledouble(own_units).hi.T)
         else:
             kernel[kept] = triangular.back_substitute(upper[:, kept], right)
-        return Minimum(kernel, kept, condition, sensitivity, np.zeros(problem.outputs))
+        return Minimum(kernel, kept, upper[:, kept], np.zeros(problem.outputs), condition_of_rows)
 
 
 NO_PENALTY = NoPenalty()

@@ -1,20 +1,22 @@
 """From statistics to a solution: the problem in units that cannot overflow, its minimum, and how many digits it has."""
 
+import dataclasses
 import math
 
 import numpy as np
 
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul
+from keras_linreg.linalg.triangular import Factor
+from keras_linreg.solvers.digits import MOST_DIGITS, NEGLIGIBLE, promised_digits, rounding_error
 from keras_linreg.solvers.least_squares import NO_PENALTY
-from keras_linreg.solvers.penalty import Penalty, Problem
+from keras_linreg.solvers.penalty import Minimum, Penalty, Problem
 from keras_linreg.solvers.solution import Solution
-from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF, Statistics
+from keras_linreg.sufficient_statistics import Statistics
 
 # Of a column's norm, what columns before it must leave of it for it to be independent: more than its own rounding.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-6, "bfloat16": 1e-2, "float16": 1e-2}
 DEPENDENT = ("drop", "min_norm")
-MOST_DIGITS = 15.0
 
 
 def check_dependent(dependent: str) -> str:
@@ -69,22 +71,30 @@ def solve(
         tolerance=TOLERANCES[dtype],
         dependent=dependent,
     )
-    minimum = penalty.solve(problem)
+    minimum = _about_plane(problem, statistics) if penalty.is_zero and use_bias else None
+    step = None if minimum is None else as_doubledouble(minimum.kernel).hi
+    minimum = penalty.solve(problem) if minimum is None else minimum
     kernel, r = as_doubledouble(minimum.kernel), as_doubledouble(problem.factor)
+    if step is not None:
+        kernel = kernel + _scaled_plane(statistics, exponents)[0]
     explained = matmul(r[:, :features], kernel)
-    rss = _column_squares(explained - r[:, features:])
+    rss = _column_squares(_residuals(statistics, problem, explained, step))
     # Noise explains some of y by chance: a kernel that explains no more has no digits to lose.
     by_chance = rss.hi / max(statistics.nobs, 1)
     unexplained = _largest_root(rss.hi + minimum.penalty, _column_squares(explained).hi + minimum.penalty + by_chance)
-    kernel = kernel.scaled(exponents[features:] - exponents[:features, None])
-    mean = statistics.mean[None]
+    mean = statistics.mean.scaled(-exponents)[None]
     bias = (mean[:, features:] - matmul(mean[:, :features], kernel))[0] if use_bias else None
+    error = statistics.error if penalty.is_zero and use_bias else statistics.error_of_other_solutions
+    params = np.concatenate([[] if bias is None else [bias.hi], kernel.hi]).reshape(-1, len(output_names))
+    condition, digits, fewest = _digits(
+        statistics, problem, minimum, params, rss.hi + minimum.penalty, use_bias, error, step
+    )
+    kernel = kernel.scaled(exponents[features:] - exponents[:features, None])
     with np.errstate(over="ignore"):
         rss = rss.scaled(2 * exponents[features:])
-    is_refinable = penalty.is_zero and use_bias
     return Solution(
         kernel=kernel.hi,
-        bias=None if bias is None else bias.hi,
+        bias=None if bias is None else bias.scaled(exponents[features:]).hi,
         feature_names=feature_names,
         output_names=output_names,
         kept=minimum.kept,
@@ -94,39 +104,114 @@ def solve(
         rows=rows,
         penalty=penalty,
         dependent=dependent,
-        scaled_condition_number=minimum.condition_number,
+        scaled_condition_number=condition,
         unexplained=unexplained,
-        digits=digits(
-            minimum.sensitivity,
-            unexplained,
-            statistics.error if is_refinable else statistics.error_of_other_solutions,
-        ),
+        digits=digits,
+        fewest_digits=fewest,
     )
 
 
-def amplification(condition: float, unexplained: float) -> float:
-    """Return by how much coefficients amplify a rounding error of the factor, at most.
+def _about_plane(problem: Problem, statistics: Statistics) -> Minimum | None:
+    """Return the step from the plane of statistics to the solution, or None if they have none that serves.
 
-    A relative error of the factor changes the fitted values by its share of `norm(y)`, and the residuals turn into
-    changes of the kernel by the square of the condition number:
-
-    ```python
-    condition * (1 + condition * norm(residuals) / norm(fitted))
-    ```
-
-    times a small constant.
-
-    References:
-        Wedin, "Perturbation theory for pseudo-inverses" (1973); Björck, Numerical Methods for Least Squares Problems
-        (1996), theorem 1.4.6.
+    A column that depends on others is to have weight 0, or a share, and a plane has given it some other weight.
     """
-    return 8 * condition * (1 + condition * unexplained)
+    if statistics.plane is None:
+        return None
+    features = problem.features
+    factor = np.array(problem.factor)
+    factor[:features, features:] = _scaled_plane(statistics, problem.exponents)[1]
+    minimum = NO_PENALTY.solve(dataclasses.replace(problem, factor=factor))
+    return minimum if (minimum.kept | problem.constant).all() else None
 
 
-def digits(condition: float, unexplained: float, error: float) -> float:
-    """Return how many digits a relative error of the factor leaves of the coefficients."""
-    lost = error * amplification(condition, unexplained) + FLOAT64_ROUNDOFF
-    return float(np.clip(-math.log10(lost), 0.0, MOST_DIGITS)) if math.isfinite(lost) else 0.0
+def _scaled_plane(statistics: Statistics, exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return kernel and rest of the plane, in the units of a problem."""
+    assert statistics.plane is not None
+    features = len(statistics.plane.kernel)
+    kernel = np.ldexp(statistics.plane.kernel, exponents[:features, None] - exponents[features:])
+    return kernel, np.ldexp(statistics.plane.rest, -exponents[features:])
+
+
+def _residuals(
+    statistics: Statistics, problem: Problem, explained: DoubleDouble, step: np.ndarray | None
+) -> DoubleDouble:
+    """Return the rows of the factor that the kernel leaves of y, `(p + k, k)`: their squares add up to the rss."""
+    features, factor = problem.features, as_doubledouble(problem.factor)
+    residuals = explained - factor[:, features:]
+    if step is not None:
+        rest = _scaled_plane(statistics, problem.exponents)[1]
+        residuals[:features] = factor.hi[:features, :features] @ step - rest
+    return residuals
+
+
+def _digits(
+    statistics: Statistics,
+    problem: Problem,
+    minimum: Minimum,
+    params: np.ndarray,
+    squares: np.ndarray,
+    use_bias: bool,
+    error: float,
+    step: np.ndarray | None,
+) -> tuple[float, np.ndarray, float]:
+    """Return the condition number, the digits of the parameters `(P, k)`, and the fewest that matter.
+
+    Args:
+        statistics, problem, minimum, step: as in `solve`.
+        params: `(P, k)`, in the problem's units.
+        squares: `(k,)`: what is left of y, and what the penalty adds.
+        use_bias: whether the first parameter is an intercept.
+        error: the relative rounding error of the factor.
+    """
+    features, kept = problem.features, minimum.kept
+    kernel = params[int(use_bias) :]
+    norms = triangular.column_norms(as_doubledouble(problem.factor).hi)
+    mean = np.ldexp(statistics.mean.hi, -problem.exponents)
+    contributions = kernel * norms[:features, None]
+    terms = np.hypot(np.linalg.norm(contributions, axis=0), norms[features:])
+    rounding = rounding_error(
+        statistics,
+        as_doubledouble(minimum.upper).hi,
+        mean[:features][kept],
+        terms,
+        np.sqrt(squares),
+        error,
+        None if step is None else step[kept],
+    )
+    roots = np.zeros(features)
+    roots[kept] = rounding.roots
+    sizes = rounding.size * np.ones((features, 1))
+    if minimum.condition_of_rows is not None:  # all coefficients share the errors of the smallest kernel
+        sizes, roots = _errors_of_smallest_kernel(problem, minimum, kernel, squares, error)
+    of_fit = norms[:features, None] > 0
+    floor = NEGLIGIBLE * np.divide(np.linalg.norm(contributions, axis=0), norms[:features, None], where=of_fit, out=np.zeros_like(kernel))
+    if use_bias:
+        roots, sizes = np.append(rounding.root_of_bias, roots), np.vstack([rounding.size[None], sizes])
+        floor = np.vstack([NEGLIGIBLE * (np.abs(mean[features:]) + np.abs(mean[:features]) @ np.abs(kernel)), floor])
+    freedom = statistics.nobs - int(kept.sum()) - int(use_bias)
+    sigma = np.sqrt(squares / freedom) if freedom > 0 else np.zeros(len(squares))
+    errors, standard_errors = sizes * roots[:, None], sigma * roots[:, None]
+    digits = promised_digits(params, errors, standard_errors)
+    matters = promised_digits(np.maximum(np.abs(params), floor), errors, standard_errors)
+    return rounding.condition, digits, float(matters.min(initial=MOST_DIGITS))
+
+
+def _errors_of_smallest_kernel(
+    problem: Problem, minimum: Minimum, kernel: np.ndarray, squares: np.ndarray, error: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return errors of the coefficients, `(p, k)`, and ones: the kernel as a whole, in the user's units, is that sure."""
+    condition = max(minimum.condition_of_rows or 1.0, triangular.inverse_and_condition(_unit(minimum.upper))[1])
+    lengths = np.ldexp(kernel, -problem.x_exponents[:, None])
+    explained = _column_squares(matmul(as_doubledouble(problem.factor)[:, : problem.features], as_doubledouble(kernel)))
+    unexplained = np.sqrt(np.divide(squares, explained.hi, out=np.zeros_like(squares), where=explained.hi > 0))
+    lost = 8 * error * condition * (1 + condition * unexplained)
+    return np.ldexp(lost * np.linalg.norm(lengths, axis=0), problem.x_exponents[:, None]), np.ones(problem.features)
+
+
+def _unit(upper: Factor) -> np.ndarray:
+    plain = as_doubledouble(upper).hi
+    return plain / triangular.column_norms(plain)
 
 
 def _largest_root(over: np.ndarray, under: np.ndarray) -> float:
