@@ -12,6 +12,7 @@ from keras_linreg.linalg.double_double import UNIT_ROUNDOFF, DoubleDouble, as_do
 
 FLOAT64_ROUNDOFF = 2.0**-53
 PENALTIES = (1e-10, 1e-7, 1e-5, 1e-3, 1e-1)  # of columns of norm 1
+PENALISED_STEPS = 3
 LARGEST_TERMS = 4.0  # the norm of all terms of a provisional fit, as a part of that of y
 
 
@@ -31,12 +32,14 @@ class Plane:
     Attributes:
         kernel: `(p, k)`.
         rest: `(p, k)`: the part of the residuals of the plane that the columns of x explain.
-        error: the rounding error of `rest`, as a part of the norm of y and of all terms of `x @ kernel`.
+        error: the rounding error of residuals, as a part of the norm of y and of all terms of `x @ kernel`.
+        sum_error: the rounding error of sums of products by residuals, as a part of the norm of the residuals.
     """
 
     kernel: np.ndarray
     rest: np.ndarray
     error: float
+    sum_error: float = FLOAT64_ROUNDOFF
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,6 +83,16 @@ class Statistics:
     def is_double_double(self) -> bool:
         """Whether the factor is in double-double."""
         return isinstance(self.factor, DoubleDouble)
+
+    def with_outputs_scaled(self, exponents: np.ndarray) -> "Statistics":
+        """Return the statistics of outputs times `2**exponents`, `(k,)`, exactly; for a float64 factor."""
+        units = np.concatenate([np.zeros(len(self.constant) - len(exponents), int), exponents])
+        plane = self.plane
+        if plane is not None:
+            kernel, rest = (np.ldexp(part, exponents) for part in (plane.kernel, plane.rest))
+            plane = dataclasses.replace(plane, kernel=kernel, rest=rest)
+        factor = triangular.scaled(as_doubledouble(self.factor).hi, units)
+        return dataclasses.replace(self, mean=self.mean.scaled(units), factor=factor, plane=plane)
 
     def uncentred_factor(self) -> triangular.Factor:
         """Return the factor of the columns themselves, not of their differences from the means.
@@ -136,23 +149,23 @@ def merge(a: Statistics, b: Statistics) -> Statistics:
         return dataclasses.replace(merged, factor=factor)
     planes = [part.plane for part in (a, b) if part.plane is not None]
     if not planes:
-        parts = [as_doubledouble(part).hi for part in (a.factor, b.factor)]
-        return dataclasses.replace(merged, factor=triangular.merged(*parts, (root * difference).hi))
-    kernel = (a if b.plane is None or (a.plane is not None and a.nobs >= b.nobs) else b).plane.kernel
-    of_residuals, errors = zip(*(_factor_of_residuals(part, kernel) for part in (a, b)), strict=True)
+        upper, lower = (as_doubledouble(part).hi for part in (a.factor, b.factor))
+        return dataclasses.replace(merged, factor=triangular.merged(upper, lower, (root * difference).hi))
+    kernel = (planes[0] if len(planes) == 1 or a.nobs >= b.nobs else planes[1]).kernel
+    (upper, *errors_a), (lower, *errors_b) = (_factor_of_residuals(part, kernel) for part in (a, b))
     features = len(kernel)
     difference[features:] = difference[features:] - matmul(difference[None, :features], as_doubledouble(kernel))[0]
-    r = triangular.merged(*of_residuals, (root * difference).hi)
-    return dataclasses.replace(merged, **about_plane(r, kernel, max(errors)))
+    r = triangular.merged(upper, lower, (root * difference).hi)
+    return dataclasses.replace(merged, **about_plane(r, kernel, *map(max, errors_a, errors_b)))
 
 
-def about_plane(r: np.ndarray, kernel: np.ndarray, error: float) -> dict[str, Any]:
+def about_plane(r: np.ndarray, kernel: np.ndarray, error: float, sum_error: float = FLOAT64_ROUNDOFF) -> dict[str, Any]:
     """Return the fields `factor` and `plane` of statistics, with the plane moved towards the solution.
 
     Args:
         r: `(q, q)`: the factor of `[x, y - x @ kernel]`.
         kernel: `(p, k)`: of the plane.
-        error: as in `Plane`.
+        error, sum_error: as in `Plane`.
     """
     features = len(kernel)
     upper, rest = r[:features, :features], r[:features, features:]
@@ -160,14 +173,14 @@ def about_plane(r: np.ndarray, kernel: np.ndarray, error: float) -> dict[str, An
     rest = rest - upper @ (moved - kernel)
     factor = r.copy()
     factor[:features, features:] = upper @ moved + rest
-    return {"factor": factor, "plane": Plane(moved, rest, error)}
+    return {"factor": factor, "plane": Plane(moved, rest, error, sum_error)}
 
 
 def provisional_kernel(r: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Return a kernel near the solution whose terms are not much larger than y.
 
-    The solution itself may consist of huge coefficients that cancel, where these rows hardly determine it: the residuals
-    of such a plane would be rounding errors. So as much of a penalty is added as keeps the terms small.
+    The solution itself may consist of huge coefficients that cancel, where these rows hardly determine it. The
+    residuals of such a plane would be rounding errors. So as much of a penalty is added as keeps the terms small.
 
     Args:
         r: `(q, q)`: the factor of `[x, y - x @ kernel]`.
@@ -180,28 +193,32 @@ def provisional_kernel(r: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     y = np.hypot(np.linalg.norm(upper @ kernel + rest, axis=0), triangular.column_norms(r[features:, features:]))
     largest = LARGEST_TERMS * y + np.linalg.norm(kernel * norms[:, None], axis=0)
     unit = upper / norms
-    gram, right = unit.T @ unit, unit.T @ rest
+    gram = unit.T @ unit
     diagonal = np.diag(gram).copy()
     for penalty in PENALTIES:
         np.fill_diagonal(gram, diagonal + penalty)
         with contextlib.suppress(np.linalg.LinAlgError):
-            moved = kernel + scipy.linalg.cho_solve(scipy.linalg.cho_factor(gram), right) / norms[:, None]
+            factor = scipy.linalg.cho_factor(gram)
+            scaled = np.zeros_like(kernel)
+            for _ in range(PENALISED_STEPS):  # what is well determined converges, and the penalty no longer matters
+                scaled += scipy.linalg.cho_solve(factor, unit.T @ (rest - unit @ scaled))
+            moved = kernel + scaled / norms[:, None]
             if (np.linalg.norm(moved * norms[:, None], axis=0) <= largest).all():
                 return moved
     return kernel
 
 
-def _factor_of_residuals(statistics: Statistics, kernel: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the float64 factor of `[x, y - x @ kernel]`, and the error of its last columns, as in `Plane`."""
+def _factor_of_residuals(statistics: Statistics, kernel: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Return the float64 factor of `[x, y - x @ kernel]`, and `error` and `sum_error` of a plane of this kernel."""
     features, plane = len(kernel), statistics.plane
     factor = as_doubledouble(statistics.factor)
     r = factor.hi.copy()
     if plane is not None:
         r[:features, features:] = plane.rest + r[:features, :features] @ (plane.kernel - kernel)
-        return r, plane.error
+        return r, plane.error, plane.sum_error
     if statistics.is_double_double:
         explained = matmul(factor[:features, :features], as_doubledouble(kernel))
         r[:features, features:] = (factor[:features, features:] - explained).hi
-        return r, statistics.error
+        return r, FLOAT64_ROUNDOFF / 8, FLOAT64_ROUNDOFF
     r[:features, features:] -= r[:features, :features] @ kernel
-    return r, 8 * statistics.error
+    return r, 8 * statistics.error, FLOAT64_ROUNDOFF

@@ -41,7 +41,8 @@ class Estimate:
         inflation: `(P,)`: variance inflation factors, NaN for the intercept and for parameters that are not estimable.
         condition_number: of the design as it is, the column of ones included.
         scaled_condition_number: of the design, centred (with an intercept) and scaled.
-        digits: how many digits of the coefficients are sure.
+        digits: `(P, k)`: so many decimal digits of each parameter are sure.
+        fewest_digits: the smallest of them, parameters left out that are zero beside the others.
         dtype: in which the features came.
     """
 
@@ -65,7 +66,8 @@ class Estimate:
     inflation: np.ndarray
     condition_number: float
     scaled_condition_number: float
-    digits: float
+    digits: np.ndarray
+    fewest_digits: float
     dtype: str
 
     @property
@@ -198,6 +200,7 @@ def _fields_of_every_fit(statistics: Statistics, solution: Solution, tss: np.nda
         "log_weight": statistics.log_weight,
         "scaled_condition_number": solution.scaled_condition_number,
         "digits": solution.digits,
+        "fewest_digits": solution.fewest_digits,
         "dtype": dtype,
     }
 

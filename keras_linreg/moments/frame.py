@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from keras_linreg.linalg import triangular
+from keras_linreg.linalg.slices import SlicedRows
 from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF
 from keras_linreg.utils.types import Batch
 
@@ -22,7 +23,7 @@ SAMPLE_HEIGHT = 4  # times as many rows as columns has a sample that tells of de
 SAMPLE_SHARE = 64  # one row of so many is in a sample at least
 WORTH_SAMPLE = 16  # times as many rows as columns: fewer rows are multiplied as they are, and once more if need be
 
-PATTERN_ERRORS, MOST_PATTERNS = 1.5, 36
+PATTERN_ERRORS, MOST_PATTERNS = 1.5, 400
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +40,7 @@ class Frame:
         shift: `(p + k,)`.
         size: `(k,)`: the root of the mean square of y less its shift.
         kernel: `(p, k)`, of a provisional fit; None for zeros.
-        factor: `(p, p)`, upper triangular; None for the identity.
+        factor, inverse: `(p, p)`, upper triangular; None for the identity.
         patterns: at least so many different rows there are: their rounding errors are independent.
     """
 
@@ -48,6 +49,7 @@ class Frame:
     size: np.ndarray
     kernel: np.ndarray | None = None
     factor: np.ndarray | None = None
+    inverse: np.ndarray | None = None
     patterns: int = 1
 
     @property
@@ -57,12 +59,32 @@ class Frame:
         The product of p numbers rounds by a part of the root of p. The errors of different rows are as good as random,
         and those of rows of few patterns, as dummies have, are not.
         """
-        random = PATTERN_ERRORS / math.sqrt(min(self.patterns, MOST_PATTERNS))
-        return FLOAT64_ROUNDOFF * (1 + math.sqrt(self.features) / 4) * random
+        return FLOAT64_ROUNDOFF * (1 + math.sqrt(self.features) / 4) * self._share_of_errors
 
-    def inverse(self) -> np.ndarray | None:
-        """Return the inverse of the factor, or None for the identity."""
-        return None if self.factor is None else lapack.dtrtri(self.factor)[0]
+    @property
+    def error_of_factor(self) -> float:
+        """The relative rounding error of the factor of x: a product by the inverse rounds as its condition says."""
+        if self.factor is None or self.inverse is None:
+            return FLOAT64_ROUNDOFF
+        norms = triangular.column_norms(self.factor)
+        condition = np.linalg.norm(self.factor / norms, 2) * np.linalg.norm(self.inverse * norms[:, None], 2)
+        return FLOAT64_ROUNDOFF * (1 + float(condition) * self._share_of_errors)
+
+    @property
+    def _share_of_errors(self) -> float:
+        return PATTERN_ERRORS / math.sqrt(min(self.patterns, MOST_PATTERNS))
+
+    def turned(self, factor: np.ndarray) -> "Frame":
+        """Return the frame in the basis of a factor.
+
+        The inverse is rounded, and the factor that belongs to it is another one. With `product = factor @ inverse`,
+        that is `inv(product) @ factor`, and as the product is near the identity, two terms of a series do.
+        """
+        inverse = lapack.dtrtri(factor)[0]
+        product = SlicedRows(factor, np.zeros(len(factor))).times(inverse)
+        rest = -((product.hi - np.eye(len(factor))) + product.lo)
+        correction = rest @ factor
+        return dataclasses.replace(self, factor=np.triu(factor + correction + rest @ correction), inverse=inverse)
 
 
 def is_worth_sample(rows: int, width: int) -> bool:

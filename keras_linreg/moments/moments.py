@@ -16,7 +16,7 @@ from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
 from keras_linreg.moments.accumulator import Accumulator, coarser
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.solvers import Penalty, Solution, check_dependent, ridge_penalty, solve
-from keras_linreg.sufficient_statistics import Statistics, merge
+from keras_linreg.sufficient_statistics import Plane, Statistics, merge
 from keras_linreg.utils.files import replace_file
 from keras_linreg.utils.types import Data, PathLike
 
@@ -166,6 +166,7 @@ class Moments:
             factor=triangular.triangularise(old.factor[:, columns]),
             constant=old.constant[columns],
             error=old.error_of_other_solutions,
+            plane=None,
         )
         return Moments(
             tuple(self.feature_names[j] for j in chosen),
@@ -248,9 +249,13 @@ class Moments:
             "log_weight": statistics.log_weight,
             "error": statistics.error,
         }
-        r = statistics.factor
+        r, plane, of_plane = statistics.factor, statistics.plane, {}
+        if plane is not None:
+            header |= {"plane_error": plane.error, "plane_sum_error": plane.sum_error}
+            of_plane["plane"] = np.stack([plane.kernel, plane.rest])
         both: list = [r.hi, r.lo] if isinstance(r, DoubleDouble) else [r]
         return {
+            **of_plane,
             "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
             "weight": np.stack([statistics.weight.hi, statistics.weight.lo]),
             "mean": np.stack([statistics.mean.hi, statistics.mean.lo]),
@@ -267,9 +272,15 @@ class Moments:
         names = tuple(header["feature_names"]), tuple(header["output_names"])
         factor, width = np.asarray(arrays["factor"]), sum(map(len, names))
         shapes = {"factor": ((1, width, width), (2, width, width)), "mean": ((2, width),), "constant": ((width,),)}
+        if "plane" in arrays:
+            shapes["plane"] = ((2, len(names[0]), len(names[1])),)
         for key, allowed in {**shapes, "weight": ((2,),)}.items():
             if arrays[key].shape not in allowed or not np.isfinite(arrays[key]).all():
                 raise ValueError(f"These moments of {width} columns cannot have a {key} of {arrays[key].shape}")
+        plane = None
+        if "plane" in arrays:
+            kernel, rest = np.asarray(arrays["plane"])
+            plane = Plane(kernel, rest, header["plane_error"], header["plane_sum_error"])
         statistics = Statistics(
             nobs=header["nobs"],
             weight=DoubleDouble(*np.asarray(arrays["weight"])),
@@ -278,6 +289,7 @@ class Moments:
             factor=DoubleDouble(*factor) if len(factor) == 2 else factor[0],
             constant=np.asarray(arrays["constant"]).astype(bool),
             error=header["error"],
+            plane=plane,
         )
         return cls(*names, header["rows"], header["dtype"], statistics)
 

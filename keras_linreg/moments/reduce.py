@@ -21,6 +21,7 @@ ROUNDING_ERRORS = 8.0  # of y, that residuals may consist of
 SMALLEST_INDEPENDENT = 1e-9  # what a sample must leave of a column, as a part of its norm
 LARGEST_TERMS_BEFORE = 4.0  # of the kernel of the rows before, beside those of these rows' own
 LOOKS = 3  # at the rows, each in the frame that the one before found
+LARGEST_EXPONENT = 300  # of two, of y
 CONSTANT_ROWS = 4096  # that are compared at a time
 
 
@@ -50,6 +51,10 @@ def reduce_rows(
         check_finite(*all_rows, first_row)
         return empty(x.shape[1] + y.shape[1])
     constant = np.concatenate([_constant_columns(x), _constant_columns(y)])
+    exponents = _extreme_exponents(y)
+    if exponents.any():
+        y = np.ldexp(np.asarray(y, np.float64), -exponents)
+        kernel = None if kernel is None else np.ldexp(kernel, -exponents)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         reduced = _by_cross_products(x, y, weights, constant, kernel)
         if reduced is None:
@@ -57,7 +62,14 @@ def reduce_rows(
             reduced = _by_reflections(x, y, weights, constant)
         weight = as_doubledouble(reduced.total) if weights is None else DoubleDouble(weights).sum()
         log_weight = 0.0 if weights is None else float(np.log(weights).sum())
-        return Statistics(len(x), weight, log_weight, constant=constant, **reduced.fields(constant))
+        statistics = Statistics(len(x), weight, log_weight, constant=constant, **reduced.fields(constant))
+        return statistics.with_outputs_scaled(exponents) if exponents.any() else statistics
+
+
+def _extreme_exponents(y: np.ndarray) -> np.ndarray:
+    """Return powers of two by which y is too large or too small for squares of its residuals; 0 for ordinary y."""
+    exponents = np.frexp(np.abs(np.asarray(y[:64], np.float64)).max(axis=0))[1]
+    return np.where(np.abs(exponents) > LARGEST_EXPONENT, exponents, 0)
 
 
 def residual_norms(r: np.ndarray, features: int) -> np.ndarray:
@@ -98,9 +110,9 @@ class _Reduced:
         offset[constant] = 0.0
         mean = DoubleDouble(*two_sum(self.frame.shift, offset))
         if kernel is None:
-            return {"mean": mean, "factor": r}
+            return {"mean": mean, "factor": r, "error": self.frame.error_of_factor}
         mean[features:] = mean[features:] + matmul(DoubleDouble(offset[None, :features]), kernel)[0]
-        return {"mean": mean, **about_plane(r, kernel, self.frame.error)}
+        return {"mean": mean, "error": self.frame.error_of_factor, **about_plane(r, kernel, self.frame.error)}
 
     def of_columns(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the factor and the means of `[x residuals]`, of the columns themselves."""
@@ -125,11 +137,8 @@ class _Reduced:
                 return None
             before = np.zeros((features, len(r) - features)) if frame.kernel is None else frame.kernel
             is_turned = self.is_inflated or frame.factor is not None
-            frame = dataclasses.replace(
-                frame,
-                kernel=provisional_kernel(r, before),
-                factor=factor if is_turned else None,
-            )
+            frame = dataclasses.replace(frame, kernel=provisional_kernel(r, before))
+            frame = frame.turned(factor) if is_turned else frame
         if self.frame.kernel is not None:
             offset[features:] += offset[:features] @ self.frame.kernel
         return dataclasses.replace(frame, shift=frame.shift + offset)
@@ -169,23 +178,20 @@ def _first_frame(
 
     The plane of the rows before is kept where it fits: planes of the same kernel merge without a rounding error.
     """
-    rows = sample(x, y, weights)
-    frame = _shifted_frame(*rows[:2], constant)
+    some_x, some_y, some_weights = sample(x, y, weights)
+    frame = _shifted_frame(some_x, some_y, constant)
     if not is_worth_sample(len(x), len(constant)):
         return frame
-    constant = np.concatenate([_constant_columns(part) for part in rows[:2]])
-    reduced = _reduced(cross_products(*rows, frame), frame, constant)
+    constant = np.concatenate([_constant_columns(some_x), _constant_columns(some_y)])
+    reduced = _reduced(cross_products(some_x, some_y, some_weights, frame), frame, constant)
     if reduced is None or reduced.r is None or reduced.is_inflated:
-        reduced = _by_reflections(*rows, constant)
-        used = reduced.r[:, : frame.features].any(axis=0)
-        inflation = triangular.inflation_factors(reduced.r[: len(used), : len(used)][np.ix_(used, used)])
-        reduced = dataclasses.replace(reduced, is_inflated=not (inflation <= LARGEST_INFLATION).all())
+        reduced = _by_reflections(some_x, some_y, some_weights, constant)
     better = reduced.better_frame()
-    if better is None:
+    if better is None or better.kernel is None:
         return None
     if kernel is not None and (_terms(reduced, kernel) <= LARGEST_TERMS_BEFORE * _terms(reduced, better.kernel)).all():
         better = dataclasses.replace(better, kernel=kernel)
-    patterns = len(np.unique(rows[0] @ better.kernel, axis=0))
+    patterns = len(np.unique(some_x @ better.kernel, axis=0))
     return dataclasses.replace(better, patterns=patterns)
 
 
@@ -245,8 +251,13 @@ def _reduced(products: np.ndarray, frame: Frame, constant: np.ndarray) -> _Reduc
 
 def _by_reflections(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray) -> _Reduced:
     """Return the rows reduced by reflections."""
-    frame = _shifted_frame(*sample(x, y, weights)[:2], constant)
+    some_x, some_y, _ = sample(x, y, weights)
+    frame = _shifted_frame(some_x, some_y, constant)
     shift = np.where(np.isfinite(frame.shift), frame.shift, 0.0)  # the mean of the largest numbers overflows
     r = reflections(x, y, weights, shift)
     total = r[0, 0] ** 2 if weights is not None else float(len(x))
-    return _Reduced(dataclasses.replace(frame, shift=shift), total, r[0, 1:] / r[0, 0], np.ascontiguousarray(r[1:, 1:]))
+    offset, r = r[0, 1:] / r[0, 0], np.ascontiguousarray(r[1:, 1:])
+    used = np.flatnonzero(r[:, : frame.features].any(axis=0))
+    inflation = triangular.inflation_factors(r[np.ix_(used, used)])
+    is_inflated = not (inflation <= LARGEST_INFLATION).all()
+    return _Reduced(dataclasses.replace(frame, shift=shift), total, offset, r, is_inflated)

@@ -27,8 +27,8 @@ def cross_products(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, fra
     """
     transform = _transform(frame)
 
-    def products(*share: np.ndarray) -> np.ndarray:
-        return _cross_products(*share, frame, transform)
+    def products(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        return _cross_products(x, y, weights, frame, transform)
 
     return np.sum(_shares(products, x, y, weights), axis=0)
 
@@ -39,8 +39,8 @@ def reflections(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift:
     The column of ones comes first, so its reflection takes the mean out of all other columns.
     """
 
-    def factor(*share: np.ndarray) -> np.ndarray:
-        return _reflections(*share, shift)
+    def factor(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        return _reflections(x, y, weights, shift)
 
     return triangular.triangularise(np.concatenate(_shares(factor, x, y, weights)))
 
@@ -70,12 +70,11 @@ def _height(width: int) -> int:
 
 def _transform(frame: Frame) -> np.ndarray | None:
     """Return the matrix, padded, that turns shifted rows `[x y 1]` into `[z residuals 1]`; None where z is x."""
-    inverse = frame.inverse()
-    if inverse is None:
+    if frame.inverse is None:
         return None
     matrix = np.eye(_padded(len(frame.shift) + 1))
     features = frame.features
-    matrix[:features, :features] = inverse
+    matrix[:features, :features] = frame.inverse
     if frame.kernel is not None:
         matrix[:features, features : len(frame.shift)] = -frame.kernel
     return matrix
@@ -105,7 +104,7 @@ def _cross_products(
         else:  # a copy is faster
             block[:, :features] = x[start : start + n]
         np.subtract(y[start : start + n], shift[features:], out=block[:, features : width - 1])
-        if turned is not None:
+        if turned is not None and transform is not None:
             block = np.matmul(block, transform, out=turned[:n])
         elif frame.kernel is not None:
             block[:, features : width - 1] -= block[:, :features] @ frame.kernel

@@ -33,6 +33,8 @@ class Solution:
         digits: `(P, k)`, intercept first: so many decimal digits of each parameter agree with the exact solution of the
             numbers given, relative to the parameter or, if that is larger, to its standard error; at most 15.
         fewest_digits: the smallest of them, parameters left out that are zero beside the others.
+        digits_of_kernel: the digits of the kernel as a whole, in the columns' own scales, relative to the kernel or, if
+            that is larger, to its standard error.
     """
 
     kernel: np.ndarray
@@ -50,6 +52,7 @@ class Solution:
     unexplained: float
     digits: np.ndarray
     fewest_digits: float
+    digits_of_kernel: float
 
     @property
     def l2(self) -> float:

@@ -7,8 +7,7 @@ import numpy as np
 
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul
-from keras_linreg.linalg.triangular import Factor
-from keras_linreg.solvers.digits import MOST_DIGITS, NEGLIGIBLE, promised_digits, rounding_error
+from keras_linreg.solvers.digits import sureness
 from keras_linreg.solvers.least_squares import NO_PENALTY
 from keras_linreg.solvers.penalty import Minimum, Penalty, Problem
 from keras_linreg.solvers.solution import Solution
@@ -85,9 +84,15 @@ def solve(
     mean = statistics.mean.scaled(-exponents)[None]
     bias = (mean[:, features:] - matmul(mean[:, :features], kernel))[0] if use_bias else None
     error = statistics.error if penalty.is_zero and use_bias else statistics.error_of_other_solutions
-    params = np.concatenate([[] if bias is None else [bias.hi], kernel.hi]).reshape(-1, len(output_names))
-    condition, digits, fewest = _digits(
-        statistics, problem, minimum, params, rss.hi + minimum.penalty, use_bias, error, step
+    sure = sureness(
+        statistics,
+        problem,
+        minimum,
+        None if bias is None else bias.hi,
+        kernel.hi,
+        rss.hi + minimum.penalty,
+        error,
+        step,
     )
     kernel = kernel.scaled(exponents[features:] - exponents[:features, None])
     with np.errstate(over="ignore"):
@@ -104,10 +109,11 @@ def solve(
         rows=rows,
         penalty=penalty,
         dependent=dependent,
-        scaled_condition_number=condition,
+        scaled_condition_number=sure.condition_number,
         unexplained=unexplained,
-        digits=digits,
-        fewest_digits=fewest,
+        digits=sure.digits,
+        fewest_digits=sure.fewest_digits,
+        digits_of_kernel=sure.digits_of_kernel,
     )
 
 
@@ -143,75 +149,6 @@ def _residuals(
         rest = _scaled_plane(statistics, problem.exponents)[1]
         residuals[:features] = factor.hi[:features, :features] @ step - rest
     return residuals
-
-
-def _digits(
-    statistics: Statistics,
-    problem: Problem,
-    minimum: Minimum,
-    params: np.ndarray,
-    squares: np.ndarray,
-    use_bias: bool,
-    error: float,
-    step: np.ndarray | None,
-) -> tuple[float, np.ndarray, float]:
-    """Return the condition number, the digits of the parameters `(P, k)`, and the fewest that matter.
-
-    Args:
-        statistics, problem, minimum, step: as in `solve`.
-        params: `(P, k)`, in the problem's units.
-        squares: `(k,)`: what is left of y, and what the penalty adds.
-        use_bias: whether the first parameter is an intercept.
-        error: the relative rounding error of the factor.
-    """
-    features, kept = problem.features, minimum.kept
-    kernel = params[int(use_bias) :]
-    norms = triangular.column_norms(as_doubledouble(problem.factor).hi)
-    mean = np.ldexp(statistics.mean.hi, -problem.exponents)
-    contributions = kernel * norms[:features, None]
-    terms = np.hypot(np.linalg.norm(contributions, axis=0), norms[features:])
-    rounding = rounding_error(
-        statistics,
-        as_doubledouble(minimum.upper).hi,
-        mean[:features][kept],
-        terms,
-        np.sqrt(squares),
-        error,
-        None if step is None else step[kept],
-    )
-    roots = np.zeros(features)
-    roots[kept] = rounding.roots
-    sizes = rounding.size * np.ones((features, 1))
-    if minimum.condition_of_rows is not None:  # all coefficients share the errors of the smallest kernel
-        sizes, roots = _errors_of_smallest_kernel(problem, minimum, kernel, squares, error)
-    of_fit = norms[:features, None] > 0
-    floor = NEGLIGIBLE * np.divide(np.linalg.norm(contributions, axis=0), norms[:features, None], where=of_fit, out=np.zeros_like(kernel))
-    if use_bias:
-        roots, sizes = np.append(rounding.root_of_bias, roots), np.vstack([rounding.size[None], sizes])
-        floor = np.vstack([NEGLIGIBLE * (np.abs(mean[features:]) + np.abs(mean[:features]) @ np.abs(kernel)), floor])
-    freedom = statistics.nobs - int(kept.sum()) - int(use_bias)
-    sigma = np.sqrt(squares / freedom) if freedom > 0 else np.zeros(len(squares))
-    errors, standard_errors = sizes * roots[:, None], sigma * roots[:, None]
-    digits = promised_digits(params, errors, standard_errors)
-    matters = promised_digits(np.maximum(np.abs(params), floor), errors, standard_errors)
-    return rounding.condition, digits, float(matters.min(initial=MOST_DIGITS))
-
-
-def _errors_of_smallest_kernel(
-    problem: Problem, minimum: Minimum, kernel: np.ndarray, squares: np.ndarray, error: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return errors of the coefficients, `(p, k)`, and ones: the kernel as a whole, in the user's units, is that sure."""
-    condition = max(minimum.condition_of_rows or 1.0, triangular.inverse_and_condition(_unit(minimum.upper))[1])
-    lengths = np.ldexp(kernel, -problem.x_exponents[:, None])
-    explained = _column_squares(matmul(as_doubledouble(problem.factor)[:, : problem.features], as_doubledouble(kernel)))
-    unexplained = np.sqrt(np.divide(squares, explained.hi, out=np.zeros_like(squares), where=explained.hi > 0))
-    lost = 8 * error * condition * (1 + condition * unexplained)
-    return np.ldexp(lost * np.linalg.norm(lengths, axis=0), problem.x_exponents[:, None]), np.ones(problem.features)
-
-
-def _unit(upper: Factor) -> np.ndarray:
-    plain = as_doubledouble(upper).hi
-    return plain / triangular.column_norms(plain)
 
 
 def _largest_root(over: np.ndarray, under: np.ndarray) -> float:
