@@ -27,6 +27,8 @@ class Estimate:
         has_intercept: whether the first parameter is one.
         is_penalised: whether a penalty has pulled the parameters, so that they have no covariance.
         params: `(P, k)`.
+        mean_of_outputs: `(2, k)`: the means of y, and the part of them that float64 cannot hold; zeros without an
+            intercept. A fit with intercept goes through the means.
         estimable: mask `(P,)`: the parameters that the data determine.
         root: `(P, m)`: `scale * root @ root.T` is the covariance of the parameters. Rows of columns that depend on
             others are zero; a penalised estimate has no columns.
@@ -51,6 +53,7 @@ class Estimate:
     has_intercept: bool
     is_penalised: bool
     params: np.ndarray
+    mean_of_outputs: np.ndarray
     estimable: np.ndarray
     root: np.ndarray
     null: np.ndarray
@@ -186,12 +189,14 @@ def _fields_of_every_fit(statistics: Statistics, solution: Solution, tss: np.nda
     """Return the fields that penalised and unpenalised estimates have in common."""
     has_intercept = solution.bias is not None
     bias = [] if solution.bias is None else [solution.bias[None]]
+    mean = statistics.mean[len(solution.kernel) :]
     return {
         "names": (INTERCEPT,) * has_intercept + solution.feature_names,
         "output_names": solution.output_names,
         "has_intercept": has_intercept,
         "is_penalised": not solution.penalty.is_zero,
         "params": np.concatenate([*bias, solution.kernel]),
+        "mean_of_outputs": np.stack([mean.hi, mean.lo]) * has_intercept,
         "dropped": solution.dependent == "drop",
         "nobs": solution.nobs,
         "rank": solution.rank,

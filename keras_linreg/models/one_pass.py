@@ -16,7 +16,6 @@ from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.moments.moments import Moments
-from keras_linreg.solvers import Solution
 from keras_linreg.solvers.refine import refine
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.training import loop
@@ -164,8 +163,8 @@ class OnePass:
             began = time.monotonic()
             is_due = self._shows_progress and began >= self._next_progress
             if with_new_loss or self._every_batch or is_due:
-                solution = self._solution_so_far()
-                self.loss = solution.mean_squared_error if solution else 0.0
+                fitted = self._fitted_so_far()
+                self.loss = fitted.solution.mean_squared_error if fitted else 0.0
                 now = time.monotonic()
                 self._next_progress = now + (now - began) / PROGRESS_SHARE
         if not self._has_metrics:
@@ -229,12 +228,12 @@ class OnePass:
         with naming_columns(self.model.feature_names, self._output_names):
             self._accumulator.update(x, y, weight)
 
-    def _solution_so_far(self) -> Solution | None:
-        """Return the solution of the rows so far, or None while all their weights are 0."""
+    def _fitted_so_far(self) -> FittedMoments | None:
+        """Return the solved moments of the rows so far, or None while all their weights are 0."""
         assert self._accumulator is not None  # some rows have been added
         with naming_columns(self.model.feature_names, self._output_names):
             statistics = self._accumulator.so_far()
-        return self._solve(statistics).solution if statistics.nobs else None
+        return self._solve(statistics) if statistics.nobs else None
 
     def _solve(self, statistics: Statistics) -> FittedMoments:
         assert self._accumulator is not None
@@ -261,11 +260,10 @@ class OnePass:
                 yield tuple(None if part is None else part.copy() for part in dense_batch(tuple(batch)))
 
     def _update_metrics(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
-        solution = self._solution_so_far() if self._fitted is None else self._fitted.solution
-        if solution is None:
+        fitted = self._fitted_so_far() if self._fitted is None else self._fitted
+        if fitted is None:
             return
-        y_pred = x.astype(np.float64) @ solution.kernel
-        y_pred = y_pred if solution.bias is None else y_pred + solution.bias
+        y_pred = fitted.predict(x)
         with self.lending_metrics():
             self.model.compute_metrics(x, y.astype(np.float64), y_pred, weight)
 

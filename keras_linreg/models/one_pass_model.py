@@ -328,4 +328,4 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
                 self.bias = None
             keras_compat.unbuild(self)
         self.set_schema(schema)
-        self._set_untracked("_fitted", fitted)
+        self._keep_fitted(fitted)
