@@ -8,11 +8,13 @@ import numpy as np
 import scipy.linalg
 
 from keras_linreg.linalg import triangular
-from keras_linreg.linalg.double_double import UNIT_ROUNDOFF, DoubleDouble, as_doubledouble, matmul, sqrt
+from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul, sqrt
 
 FLOAT64_ROUNDOFF = 2.0**-53
+DOUBLE_DOUBLE_ERROR = 2.0**-90  # at most, of a factor in double-double
 PENALTIES = (1e-10, 1e-7, 1e-5, 1e-3, 1e-1)  # of columns of norm 1
 PENALISED_STEPS = 3
+DEPENDENT = 1e-10
 LARGEST_TERMS = 4.0  # the norm of all terms of a provisional fit, as a part of that of y
 
 
@@ -77,7 +79,7 @@ class Statistics:
 
         Files of version 0.1.0 hold factors of double-doubles with an `error` that is true of one solution alone.
         """
-        return self.error if self.error <= UNIT_ROUNDOFF else max(self.error, FLOAT64_ROUNDOFF)
+        return self.error if self.error <= DOUBLE_DOUBLE_ERROR else max(self.error, FLOAT64_ROUNDOFF)
 
     @property
     def is_double_double(self) -> bool:
@@ -193,6 +195,7 @@ def provisional_kernel(r: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     y = np.hypot(np.linalg.norm(upper @ kernel + rest, axis=0), triangular.column_norms(r[features:, features:]))
     largest = LARGEST_TERMS * y + np.linalg.norm(kernel * norms[:, None], axis=0)
     unit = upper / norms
+    unit[:, np.abs(np.diag(unit)) <= DEPENDENT] = 0.0  # a column that depends on others gets no weight
     gram = unit.T @ unit
     diagonal = np.diag(gram).copy()
     for penalty in PENALTIES:

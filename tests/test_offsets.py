@@ -20,7 +20,7 @@ def fits(request):
         near = np.hstack([near, np.round(rng.normal(size=(rows, 1)), 6)])
     weights = rng.uniform(0.5, 2, rows) if request.param.startswith("two") else None
     y = near @ np.arange(2.0, 2.0 + near.shape[1]) + rng.normal(size=rows)
-    far = near + START if near.shape[1] == 1 else near + [START, 2.0**40]
+    far = near + np.array([START, 2.0**40])[: near.shape[1]]
     near = far - far[:1]  # the numbers that float64 holds
     models = []
     for x in (far, near):

@@ -5,7 +5,6 @@ import math
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from keras_linreg.inference.coordinates import Coordinates
 from keras_linreg.linalg import triangular
@@ -268,8 +267,7 @@ def _condition_number(upper: np.ndarray, mean: np.ndarray, level: float | None, 
     if not len(upper):
         return 1.0
     with np.errstate(all="ignore"):
-        largest, inverse = (scipy.linalg.svdvals(a, check_finite=False)[0] for a in (upper, root))
-    return float(largest * inverse)
+        return triangular.largest_singular_value(upper) * triangular.largest_singular_value(root)
 
 
 def _column_squares(values: Factor) -> np.ndarray:

@@ -19,6 +19,9 @@ from keras_linreg.linalg.double_double import DoubleDouble, fast_two_sum, two_su
 ROW_BITS = 26  # of the upper slice of a number of a row: the lower has 27
 PRODUCT_BITS = 53 - 27  # are left for slices of coefficients, and for the sum
 SLICES = 3  # of coefficients
+CROSS_BITS, CROSS_ROWS = 21, 2**11  # two products of the bits, and the rows, make 53 bits
+LAST_PAIR = 5  # the sum of the numbers of two slices: further products are below the last digit
+LOW_SLICE, LOW_SLICES = 3, 3  # of a double-double: the first that its low part reaches, and how many follow
 RELATIVE_ERROR = 2.0**-76  # of products by slices
 
 
@@ -39,6 +42,33 @@ def cut(values: np.ndarray, largest: np.ndarray, bits: int, count: int) -> list[
         slices.append(upper)
         rest = rest - upper
     return [*slices, rest]
+
+
+def cross_products(columns: DoubleDouble) -> tuple[DoubleDouble, DoubleDouble]:
+    """Return `columns.T @ columns`, `(q, q)`, and the sums of the columns `(n, q)`, in double-double.
+
+    Columns are cut into slices of 21 bits. A product of two has 42 bits, and 2048 of them add up exactly. So one
+    product of BLAS, of all slices side by side, has all products of slices, and only their sum rounds.
+    """
+    width = columns.shape[1]
+    largest = np.abs(columns.hi).max(axis=0, initial=0.0)
+    slices = cut(columns.hi, largest, CROSS_BITS, LOW_SLICE + 1)
+    if columns.lo.any():
+        slices += cut(slices.pop() + columns.lo, np.ldexp(largest, -LOW_SLICE * CROSS_BITS), CROSS_BITS, LOW_SLICES)
+    while len(slices) > 1 and not slices[-1].any():
+        slices.pop()
+    count = len(slices)
+    side_by_side = np.concatenate([*slices, np.ones((len(columns), 1))], axis=1)
+    pairs = [(i, j) for i in range(count) for j in range(count) if i + j <= LAST_PAIR]
+    pairs.sort(key=sum, reverse=True)  # small products first
+    total, sums = DoubleDouble(np.zeros((width, width))), DoubleDouble(np.zeros(width))
+    for start in range(0, len(side_by_side), CROSS_ROWS):
+        block = side_by_side[start : start + CROSS_ROWS]
+        whole = block.T @ block
+        products = whole[:-1, :-1].reshape(count, width, count, width)
+        total = total + DoubleDouble(np.stack([products[i, :, j] for i, j in pairs])).sum(0)
+        sums = sums + DoubleDouble(whole[-1, :-1].reshape(count, width)[::-1]).sum(0)
+    return total, sums
 
 
 class SlicedRows:

@@ -10,13 +10,17 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import lapack
 
-from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, concatenate, sqrt
+from keras_linreg.linalg.double_double import UNIT_ROUNDOFF, DoubleDouble, as_doubledouble, concatenate, matmul, sqrt
+from keras_linreg.linalg.slices import cross_products
 from keras_linreg.utils.threads import one_blas_thread
 from keras_linreg.utils.types import Array
 
 Factor: TypeAlias = DoubleDouble | Array
 EXACT_CONDITION = 300  # columns: singular values of so many take no time
-POWER_STEPS = 30
+POWER_STEPS = 12
+NEWTON_STEPS, LARGEST_STEP = 8, 1e-3
+UNIT = 2.0**-52
+SMALL_STEP, SHRINKING = 2.0**-60, 1e-3
 MERGED_COLUMNS = 32  # of a block of reflections when factors merge
 
 
@@ -28,7 +32,8 @@ def triangularise(rows: Factor) -> Factor:
     """Return the square R of rows `(n, q)`, by Householder in float64 and by Gram-Schmidt in double-double."""
     if isinstance(rows, DoubleDouble):
         return gram_schmidt(rows.T)[0]
-    return householder(np.array(rows, order="F"))
+    with one_blas_thread():  # on a busy host, threads that wait for each other take many times as long
+        return householder(np.array(rows, order="F"))
 
 
 def householder(rows: Array) -> Array:
@@ -116,6 +121,34 @@ def gram_schmidt(columns: Factor, tolerance: float | None = None, candidates: in
     return scaled(factor, exponents), kept, directions
 
 
+def cholesky(products: DoubleDouble) -> DoubleDouble | None:
+    """Return R with `R.T @ R == products`, `(q, q)`, in double-double; None if they are not well conditioned.
+
+    Newton's method corrects LAPACK's factor. With `E = products - R.T @ R`, the next factor is `R + U @ R`, where U is
+    upper triangular with `U.T + U == inv(R.T) @ E @ inv(R)`. Only E needs more digits than float64 has, so the number
+    of operations on arrays does not grow with q.
+    """
+    try:
+        start = np.linalg.cholesky(products.hi).T
+    except np.linalg.LinAlgError:
+        return None
+    factor = DoubleDouble(start)
+    slowest = float(inflation_factors(start).max(initial=1.0)) * UNIT  # of a step, what the next one must correct
+    for _ in range(NEWTON_STEPS):
+        error = (products - cross_products(factor)[0]).hi
+        half = scipy.linalg.solve_triangular(start, error, trans="T", check_finite=False)
+        both = scipy.linalg.solve_triangular(start, half.T, trans="T", check_finite=False)
+        step = np.triu(both)
+        np.fill_diagonal(step, 0.5 * np.diag(both))
+        factor = factor + step @ start
+        size = float(np.abs(both).max(initial=0.0))
+        if not size <= LARGEST_STEP:
+            return None
+        if size * max(size, slowest) <= UNIT_ROUNDOFF:
+            return DoubleDouble(np.triu(factor.hi), np.triu(factor.lo))
+    return None
+
+
 def back_substitute(factor: Factor, right: Factor, transposed: bool = False) -> Factor:
     """Return the solution of `factor @ solution = right`.
 
@@ -138,11 +171,34 @@ def back_substitute(factor: Factor, right: Factor, transposed: bool = False) -> 
     if not isinstance(factor, DoubleDouble):
         return scipy.linalg.solve_triangular(factor, right, trans="T" if transposed else "N", check_finite=False)
     right = as_doubledouble(right)
+    found = _refined_solution(factor, right)
+    if found is not None:
+        return found
     solution = DoubleDouble(np.zeros(right.shape))
     for i in reversed(range(len(factor))):
         known = (factor[i, i + 1 :][:, None] * solution[i + 1 :]).sum(0)
         solution[i] = (right[i] - known) / factor[i, i]
     return solution
+
+
+def _refined_solution(factor: DoubleDouble, right: DoubleDouble) -> DoubleDouble | None:
+    """Return the solution of `factor @ solution = right` by steps in float64; None if they do not converge at once.
+
+    Only what a solution leaves of the right side needs more digits than float64 has.
+    """
+    solution = DoubleDouble(np.zeros(right.shape))
+    rest, size = right, np.inf
+    for _ in range(NEWTON_STEPS):
+        step = scipy.linalg.solve_triangular(factor.hi, rest.hi, check_finite=False)
+        solution = solution + step
+        sizes = np.abs(step).max(axis=0, initial=0.0)
+        if not (sizes <= size).all():
+            return None
+        largest = np.abs(solution.hi).max(axis=0, initial=0.0)
+        if (np.abs(step) <= SMALL_STEP * np.abs(solution.hi) + UNIT_ROUNDOFF * largest).all():
+            return solution
+        rest, size = right - matmul(factor, solution), SHRINKING * sizes
+    return None
 
 
 def min_norm_solution(factor: Factor, right: Factor) -> Factor:
@@ -206,11 +262,13 @@ def inverse_and_condition(factor: Array) -> tuple[Array, float]:
     if len(factor) <= EXACT_CONDITION:
         singular = scipy.linalg.svdvals(factor, check_finite=False)
         return inverse, float(singular[0] / singular[-1]) if singular[-1] > 0 else np.inf
-    return inverse, _largest_singular_value(factor) * _largest_singular_value(inverse)
+    return inverse, largest_singular_value(factor) * largest_singular_value(inverse)
 
 
-def _largest_singular_value(matrix: Array) -> float:
-    """Return the largest singular value, by steps of the power method."""
+def largest_singular_value(matrix: Array) -> float:
+    """Return the largest singular value; of many columns a lower bound, to some percent, by the power method."""
+    if len(matrix) <= EXACT_CONDITION:
+        return float(scipy.linalg.svdvals(matrix, check_finite=False)[0])
     vector, size = np.ones(len(matrix)) + 0.5 * np.cos(np.arange(len(matrix))), 0.0
     for _ in range(POWER_STEPS):
         vector = matrix.T @ (matrix @ (vector / np.linalg.norm(vector)))

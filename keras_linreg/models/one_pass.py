@@ -11,11 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, batches_by_number, block_size, dense_batch, is_stream, output_names
+from keras_linreg.data import Prepared, batches_by_number, block_size, dense_batch, is_sparse, is_stream, output_names
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.moments.moments import Moments
+from keras_linreg.moments.sparse_rows import sparse_batches_by_number, written_out
 from keras_linreg.solvers.refine import refine
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.training import loop
@@ -89,7 +90,8 @@ class OnePass:
         self.loss = 0.0
         self._output_names = output_names(y, model.units)
         self._rows = None if is_stream(data.x) else batch_rows(data, batch_size)
-        self._batch_of = None if self._rows is None else batches_by_number(data, self._rows)
+        by_number = sparse_batches_by_number if is_sparse(data.x) else batches_by_number
+        self._batch_of = None if self._rows is None else by_number(data, self._rows)
         self._accumulator: Accumulator | None = None
         self._fitted: FittedMoments | None = None  # once the data have ended
         self._has_metrics = False
@@ -146,12 +148,13 @@ class OnePass:
         self._batches += self._fitted is None
         for part in self._batches_of_replicas(batch):
             x, y, weight = dense_batch(part) if self._batch_of is None else self._batch_of(int(part))
-            if not len(x):
+            if not x.shape[0]:
                 continue
             if self._fitted is None:
                 self._add(x, y, weight)
             if self._has_metrics:
-                self._update_metrics(x, y, weight)
+                for rows in written_out((x, y, weight)):
+                    self._update_metrics(*rows)
 
     def logs(self, with_new_loss: bool = False) -> dict[str, Any]:
         """Return loss and metrics of the rows so far.
@@ -253,7 +256,8 @@ class OnePass:
     def _read_again(self) -> Iterator[Batch]:
         """Yield the batches of the first epoch once more."""
         if self._batch_of is not None:
-            yield from (self._batch_of(number) for number in range(self._batches))
+            for number in range(self._batches):
+                yield from written_out(self._batch_of(number))
         else:
             for _, *batch in itertools.islice(self.data.again(), self._batches):
                 # A PyDataset may return the same array again and again, and blocks are read ahead.
@@ -286,5 +290,7 @@ def batch_rows(data: Prepared, batch_size: Any) -> int:
         if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
             raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}.")
         return int(batch_size)
+    if is_sparse(data.x):
+        return max(1, int(data.x.shape[0]))
     columns = int(data.x.shape[1])
     return max(1, min(block_size(data), max(BATCH_NUMBERS // columns, BATCH_HEIGHT * columns)))

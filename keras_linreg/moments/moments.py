@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_linreg.data import Reader, checked_names, default_names, dense_batches, output_names
+from keras_linreg.data import Reader, checked_names, default_names, output_names
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
 from keras_linreg.moments.accumulator import Accumulator, coarser
 from keras_linreg.moments.checks import naming_columns
+from keras_linreg.moments.sparse_rows import batches_to_reduce
 from keras_linreg.solvers import Penalty, Solution, check_dependent, ridge_penalty, solve
 from keras_linreg.sufficient_statistics import Plane, Statistics, merge
 from keras_linreg.utils.files import replace_file
@@ -74,7 +75,7 @@ class Moments:
         reader = Reader(None, "float64", checked_names(feature_names))
         prepared = reader.prepare(x, y, sample_weight, fitting=True)
         accumulator = None
-        for batch in dense_batches(prepared):
+        for batch in batches_to_reduce(prepared):
             if accumulator is None:
                 features = tuple(reader.schema.feature_names if reader.schema else default_names(batch[0].shape[1]))
                 outputs = output_names(y, batch[1].shape[1])

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul
+from keras_linreg.linalg.triangular import Factor
 from keras_linreg.solvers.digits import sureness
 from keras_linreg.solvers.least_squares import NO_PENALTY
 from keras_linreg.solvers.penalty import Minimum, Penalty, Problem
@@ -74,10 +75,10 @@ def solve(
     minimum = _about_plane(problem, statistics) if penalty.is_zero and use_bias else None
     step = None if minimum is None else as_doubledouble(minimum.kernel).hi
     minimum = penalty.solve(problem) if minimum is None else minimum
-    kernel, r = as_doubledouble(minimum.kernel), as_doubledouble(problem.factor)
+    kernel = as_doubledouble(minimum.kernel)
     if step is not None:
         kernel = kernel + _scaled_plane(statistics, exponents)[0]
-    explained = matmul(r[:, :features], kernel)
+    explained = _product(problem.factor, kernel)
     rss = _column_squares(_residuals(statistics, problem, explained, step))
     # Noise explains some of y by chance: a kernel that explains no more has no digits to lose.
     by_chance = rss.hi / max(statistics.nobs, 1)
@@ -119,6 +120,14 @@ def solve(
     )
 
 
+def _product(factor: Factor, kernel: DoubleDouble) -> DoubleDouble:
+    """Return the columns of x in a factor times a kernel, in the arithmetic of the factor."""
+    features = len(kernel)
+    if isinstance(factor, DoubleDouble):
+        return matmul(factor[:, :features], kernel)
+    return as_doubledouble(factor[:, :features] @ kernel.hi)
+
+
 def _about_plane(problem: Problem, statistics: Statistics) -> Minimum | None:
     """Return the step from the plane of statistics to the solution, or None if they have none that serves.
 
@@ -126,11 +135,14 @@ def _about_plane(problem: Problem, statistics: Statistics) -> Minimum | None:
     """
     if statistics.plane is None:
         return None
-    features = problem.features
+    features, plain = problem.features, as_doubledouble(problem.factor).hi
+    is_dependent = np.abs(np.diag(plain)) <= problem.tolerance * triangular.column_norms(plain)
+    if statistics.plane.kernel[is_dependent[:features]].any():
+        return None
     factor = np.array(problem.factor)
     factor[:features, features:] = _scaled_plane(statistics, problem.exponents)[1]
     minimum = NO_PENALTY.solve(dataclasses.replace(problem, factor=factor))
-    return minimum if (minimum.kept | problem.constant).all() else None
+    return None if statistics.plane.kernel[~minimum.kept].any() else minimum
 
 
 def _scaled_plane(statistics: Statistics, exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
