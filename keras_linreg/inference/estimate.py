@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_linreg.inference.coordinates import Coordinates
-from keras_linreg.linalg import triangular
+from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul
 from keras_linreg.linalg.triangular import Factor
 from keras_linreg.solvers import TOLERANCES, Solution
@@ -267,7 +267,7 @@ def _condition_number(upper: np.ndarray, mean: np.ndarray, level: float | None, 
     if not len(upper):
         return 1.0
     with np.errstate(all="ignore"):
-        return triangular.largest_singular_value(upper) * triangular.largest_singular_value(root)
+        return condition.largest_singular_value(upper) * condition.largest_singular_value(root)
 
 
 def _column_squares(values: Factor) -> np.ndarray:

@@ -11,15 +11,11 @@ import scipy.linalg
 from scipy.linalg import lapack
 
 from keras_linreg.linalg.double_double import UNIT_ROUNDOFF, DoubleDouble, as_doubledouble, concatenate, matmul, sqrt
-from keras_linreg.linalg.slices import cross_products
 from keras_linreg.utils.threads import one_blas_thread
 from keras_linreg.utils.types import Array
 
 Factor: TypeAlias = DoubleDouble | Array
-EXACT_CONDITION = 300  # columns: singular values of so many take no time
-POWER_STEPS = 12
-NEWTON_STEPS, LARGEST_STEP = 8, 1e-3
-UNIT = 2.0**-52
+NEWTON_STEPS = 8
 SMALL_STEP, SHRINKING = 2.0**-60, 1e-3
 MERGED_COLUMNS = 32  # of a block of reflections when factors merge
 
@@ -121,34 +117,6 @@ def gram_schmidt(columns: Factor, tolerance: float | None = None, candidates: in
     return scaled(factor, exponents), kept, directions
 
 
-def cholesky(products: DoubleDouble) -> DoubleDouble | None:
-    """Return R with `R.T @ R == products`, `(q, q)`, in double-double; None if they are not well conditioned.
-
-    Newton's method corrects LAPACK's factor. With `E = products - R.T @ R`, the next factor is `R + U @ R`, where U is
-    upper triangular with `U.T + U == inv(R.T) @ E @ inv(R)`. Only E needs more digits than float64 has, so the number
-    of operations on arrays does not grow with q.
-    """
-    try:
-        start = np.linalg.cholesky(products.hi).T
-    except np.linalg.LinAlgError:
-        return None
-    factor = DoubleDouble(start)
-    slowest = float(inflation_factors(start).max(initial=1.0)) * UNIT  # of a step, what the next one must correct
-    for _ in range(NEWTON_STEPS):
-        error = (products - cross_products(factor)[0]).hi
-        half = scipy.linalg.solve_triangular(start, error, trans="T", check_finite=False)
-        both = scipy.linalg.solve_triangular(start, half.T, trans="T", check_finite=False)
-        step = np.triu(both)
-        np.fill_diagonal(step, 0.5 * np.diag(both))
-        factor = factor + step @ start
-        size = float(np.abs(both).max(initial=0.0))
-        if not size <= LARGEST_STEP:
-            return None
-        if size * max(size, slowest) <= UNIT_ROUNDOFF:
-            return DoubleDouble(np.triu(factor.hi), np.triu(factor.lo))
-    return None
-
-
 def back_substitute(factor: Factor, right: Factor, transposed: bool = False) -> Factor:
     """Return the solution of `factor @ solution = right`.
 
@@ -225,55 +193,6 @@ def min_norm_solution(factor: Factor, right: Factor) -> Factor:
         known = (upper[:i, i][:, None] * z[:i]).sum(0)
         z[i] = (right[i] - known) / upper[i, i]
     return (directions.T[:, :, None] * z[None]).sum(1)
-
-
-def inflation_factors(factor: Array) -> Array:
-    """Return the variance inflation factors `(r,)` of the columns of a triangular `(r, r)` factor.
-
-    ```python
-    norm(inv(factor)[j]) ** 2 * norm(factor[:, j]) ** 2
-    ```
-
-    It is 1 if column j is orthogonal to all others, and infinite if the factor is singular.
-    """
-    inverse, is_singular = lapack.dtrtri(factor / column_norms(factor))
-    return np.full(len(factor), np.inf) if is_singular else (inverse**2).sum(axis=1)
-
-
-def scaled_condition_number(factor: Array) -> float:
-    """Return the condition number of a full-rank factor, its columns scaled to norm 1."""
-    if not len(factor):
-        return 1.0
-    singular = scipy.linalg.svdvals(factor / column_norms(factor), check_finite=False)
-    return float(singular[0] / singular[-1]) if singular[-1] > 0 else np.inf
-
-
-def inverse_and_condition(factor: Array) -> tuple[Array, float]:
-    """Return the inverse of a triangular factor, and its condition number.
-
-    The condition number of many columns is a lower bound, to some percent: singular values would take as long as all
-    the rest of a fit.
-    """
-    if not len(factor):
-        return np.zeros((0, 0)), 1.0
-    inverse, is_singular = lapack.dtrtri(factor)
-    if is_singular:
-        return np.full_like(factor, np.inf), np.inf
-    if len(factor) <= EXACT_CONDITION:
-        singular = scipy.linalg.svdvals(factor, check_finite=False)
-        return inverse, float(singular[0] / singular[-1]) if singular[-1] > 0 else np.inf
-    return inverse, largest_singular_value(factor) * largest_singular_value(inverse)
-
-
-def largest_singular_value(matrix: Array) -> float:
-    """Return the largest singular value; of many columns a lower bound, to some percent, by the power method."""
-    if len(matrix) <= EXACT_CONDITION:
-        return float(scipy.linalg.svdvals(matrix, check_finite=False)[0])
-    vector, size = np.ones(len(matrix)) + 0.5 * np.cos(np.arange(len(matrix))), 0.0
-    for _ in range(POWER_STEPS):
-        vector = matrix.T @ (matrix @ (vector / np.linalg.norm(vector)))
-        size = float(np.linalg.norm(vector))
-    return size**0.5
 
 
 def column_norms(factor: Array) -> Array:

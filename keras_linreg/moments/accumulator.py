@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse
 
 from keras_linreg.data.row_blocks import without_zero_weights
-from keras_linreg.linalg import triangular
+from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments.checks import check_finite, check_memory, check_norms
 from keras_linreg.moments.reduce import LARGEST_INFLATION, SMALLEST_UNEXPLAINED, reduce_rows, residual_norms
@@ -181,5 +181,5 @@ def _is_well_conditioned(statistics: Statistics, features: int) -> bool:
     residual, total = residual_norms(r, features), norms[features:]
     if ((residual**2 < SMALLEST_UNEXPLAINED * total**2) & (total > 0)).any():
         return False
-    inflation = triangular.inflation_factors(r[:features, :features][np.ix_(used, used)])
+    inflation = condition.inflation_factors(r[:features, :features][np.ix_(used, used)])
     return bool((inflation < LARGEST_INFLATION).all())

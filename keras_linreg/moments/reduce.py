@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_linreg.data.row_blocks import without_zero_weights
-from keras_linreg.linalg import triangular
+from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul, two_sum
 from keras_linreg.moments.checks import check_finite
 from keras_linreg.moments.frame import Frame, is_worth_sample, numbers_near_means, sample, usable_factor
@@ -235,7 +235,7 @@ def _reduced(products: np.ndarray, frame: Frame, constant: np.ndarray) -> _Reduc
         unit = np.linalg.cholesky(centred[np.ix_(where, where)] / np.outer(scale, scale)).T
     except np.linalg.LinAlgError:
         return None
-    inflation = triangular.inflation_factors(unit[:count, :count]) if count else np.zeros(0)
+    inflation = condition.inflation_factors(unit[:count, :count]) if count else np.zeros(0)
     left = np.diag(unit)[count:] ** 2
     r = np.zeros((width, width))
     r[np.ix_(where, where)] = unit * scale
@@ -258,6 +258,6 @@ def _by_reflections(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, co
     total = r[0, 0] ** 2 if weights is not None else float(len(x))
     offset, r = r[0, 1:] / r[0, 0], np.ascontiguousarray(r[1:, 1:])
     used = np.flatnonzero(r[:, : frame.features].any(axis=0))
-    inflation = triangular.inflation_factors(r[np.ix_(used, used)])
+    inflation = condition.inflation_factors(r[np.ix_(used, used)])
     is_inflated = not (inflation <= LARGEST_INFLATION).all()
     return _Reduced(dataclasses.replace(frame, shift=shift), total, offset, r, is_inflated)

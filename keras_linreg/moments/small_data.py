@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_linreg.linalg import triangular
+from keras_linreg.linalg import condition, triangular
+from keras_linreg.linalg.cholesky import cholesky
 from keras_linreg.linalg.double_double import UNIT_ROUNDOFF, DoubleDouble, sqrt, two_sum
 from keras_linreg.linalg.slices import cross_products
 from keras_linreg.sufficient_statistics import Statistics
@@ -93,10 +94,10 @@ def _factor(
         return None
     some = products[np.ix_(where, where)]
     halves = np.frexp(np.sqrt(np.maximum(np.diag(some.hi), 0.0)))[1]
-    r = triangular.cholesky(some.scaled(-(halves[:, None] + halves)))
+    r = cholesky(some.scaled(-(halves[:, None] + halves)))
     if r is None:
         return None
-    inflation = triangular.inflation_factors(r.hi[:count, :count]).max(initial=1.0)
+    inflation = condition.inflation_factors(r.hi[:count, :count]).max(initial=1.0)
     left = (np.diag(r.hi)[count:] / triangular.column_norms(r.hi)[count:]) ** 2
     if not (inflation <= LARGEST_INFLATION and (left >= SMALLEST_UNEXPLAINED).all()):
         return None

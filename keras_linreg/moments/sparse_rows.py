@@ -10,7 +10,7 @@ import scipy.sparse
 
 from keras_linreg.data import Prepared, batches_by_number, dense_batches, is_sparse, is_stream, to_csr
 from keras_linreg.data.row_blocks import without_zero_weights
-from keras_linreg.linalg import triangular
+from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import DoubleDouble
 from keras_linreg.moments.checks import NotFinite
 from keras_linreg.sufficient_statistics import (
@@ -154,7 +154,7 @@ def _upper(
                 return None, 0.0
             continue
         break
-    inflation = float(triangular.inflation_factors(factor).max(initial=1.0))
+    inflation = float(condition.inflation_factors(factor).max(initial=1.0))
     if not inflation <= LARGEST_INFLATION:
         return None, 0.0
     upper = np.zeros_like(products)

@@ -13,6 +13,7 @@ import dataclasses
 import numpy as np
 
 from keras_linreg.linalg import triangular
+from keras_linreg.linalg.condition import inverse_and_condition
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.solvers.penalty import Minimum, Problem
 from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF, Statistics
@@ -69,7 +70,7 @@ def sureness(
     mean = np.ldexp(statistics.mean.hi, -problem.exponents)
     upper = as_doubledouble(minimum.upper).hi
     scale = triangular.column_norms(upper)
-    inverse, condition = triangular.inverse_and_condition(upper / scale)
+    inverse, condition = inverse_and_condition(upper / scale)
     roots = np.zeros(starts + features)
     roots[starts:][kept] = triangular.column_norms(inverse.T) / scale
     explained = np.linalg.norm(kernel * norms[:features, None], axis=0)

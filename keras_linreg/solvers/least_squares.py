@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from keras_linreg.linalg import triangular
+from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
 from keras_linreg.linalg.triangular import Factor
 from keras_linreg.solvers.penalty import Minimum, Penalty, Problem, zeros_like
@@ -46,7 +46,7 @@ class NoPenalty(Penalty):
             exponents = problem.x_exponents
             own_units = triangular.scaled(upper, exponents)[:, usable]
             kernel[usable] = triangular.scaled(triangular.min_norm_solution(own_units, right), exponents[usable, None])
-            condition_of_rows = triangular.scaled_condition_number(as_doubledouble(own_units).hi.T)
+            condition_of_rows = condition.scaled_condition_number(as_doubledouble(own_units).hi.T)
         else:
             kernel[kept] = triangular.back_substitute(upper[:, kept], right)
         return Minimum(kernel, kept, upper[:, kept], np.zeros(problem.outputs), condition_of_rows)

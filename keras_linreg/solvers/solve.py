@@ -72,21 +72,19 @@ def solve(
         tolerance=TOLERANCES[dtype],
         dependent=dependent,
     )
+    step = None
     minimum = _about_plane(problem, statistics) if penalty.is_zero and use_bias else None
-    step = None if minimum is None else as_doubledouble(minimum.kernel).hi
-    minimum = penalty.solve(problem) if minimum is None else minimum
+    if minimum is None:
+        minimum = penalty.solve(problem)
+    else:
+        step = as_doubledouble(minimum.kernel).hi
     kernel = as_doubledouble(minimum.kernel)
     if step is not None:
         kernel = kernel + _scaled_plane(statistics, exponents)[0]
     explained = _product(problem.factor, kernel)
     rss = _column_squares(_residuals(statistics, problem, explained, step))
-    # Noise explains some of y by chance: a kernel that explains no more has no digits to lose.
-    by_chance = rss.hi / max(statistics.nobs, 1)
-    unexplained = _largest_root(rss.hi + minimum.penalty, _column_squares(explained).hi + minimum.penalty + by_chance)
     mean = statistics.mean.scaled(-exponents)[None]
     bias = (mean[:, features:] - matmul(mean[:, :features], kernel))[0] if use_bias else None
-    error = statistics.error if penalty.is_zero and use_bias else statistics.error_of_other_solutions
-    error *= 1.0 if penalty.is_zero else PENALISED_ERRORS
     sure = sureness(
         statistics,
         problem,
@@ -94,30 +92,42 @@ def solve(
         None if bias is None else bias.hi,
         kernel.hi,
         rss.hi + minimum.penalty,
-        error,
+        _error_of_factor(statistics, penalty, use_bias),
         step,
     )
-    kernel = kernel.scaled(exponents[features:] - exponents[:features, None])
     with np.errstate(over="ignore"):
-        rss = rss.scaled(2 * exponents[features:])
+        rss_in_units = rss.scaled(2 * exponents[features:]).hi
     return Solution(
-        kernel=kernel.hi,
+        kernel=kernel.scaled(exponents[features:] - exponents[:features, None]).hi,
         bias=None if bias is None else bias.scaled(exponents[features:]).hi,
         feature_names=feature_names,
         output_names=output_names,
         kept=minimum.kept,
         rank=int(minimum.kept.sum()) + int(use_bias),
-        rss=rss.hi,
+        rss=rss_in_units,
         nobs=statistics.nobs,
         rows=rows,
         penalty=penalty,
         dependent=dependent,
         scaled_condition_number=sure.condition_number,
-        unexplained=unexplained,
+        unexplained=_unexplained(statistics, rss.hi, explained, minimum.penalty),
         digits=sure.digits,
         fewest_digits=sure.fewest_digits,
         digits_of_kernel=sure.digits_of_kernel,
     )
+
+
+def _error_of_factor(statistics: Statistics, penalty: Penalty, use_bias: bool) -> float:
+    """Return the relative rounding error of the factor that a problem was solved with."""
+    if not penalty.is_zero:
+        return PENALISED_ERRORS * statistics.error_of_other_solutions
+    return statistics.error if use_bias else statistics.error_of_other_solutions
+
+
+def _unexplained(statistics: Statistics, rss: np.ndarray, explained: DoubleDouble, penalty: np.ndarray) -> float:
+    """Return the norm of the residuals divided by the norm of what is explained, the penalty included in both."""
+    by_chance = rss / max(statistics.nobs, 1)  # noise explains some of y: a kernel that explains no more is not small
+    return _largest_root(rss + penalty, _column_squares(explained).hi + penalty + by_chance)
 
 
 def _product(factor: Factor, kernel: DoubleDouble) -> DoubleDouble:
