@@ -15,6 +15,7 @@ DOUBLE_DOUBLE_ERROR = 2.0**-90  # at most, of a factor in double-double
 PENALTIES = (1e-10, 1e-7, 1e-5, 1e-3, 1e-1)  # of columns of norm 1
 PENALISED_STEPS = 3
 DEPENDENT = 1e-10
+WITHOUT_PLANE = 100.0  # rounding errors of y in a factor that has no plane
 LARGEST_TERMS = 4.0  # the norm of all terms of a provisional fit, as a part of that of y
 
 
@@ -224,4 +225,4 @@ def _factor_of_residuals(statistics: Statistics, kernel: np.ndarray) -> tuple[np
         r[:features, features:] = (factor[:features, features:] - explained).hi
         return r, FLOAT64_ROUNDOFF / 8, FLOAT64_ROUNDOFF
     r[:features, features:] -= r[:features, :features] @ kernel
-    return r, 8 * statistics.error, FLOAT64_ROUNDOFF
+    return r, WITHOUT_PLANE * statistics.error, FLOAT64_ROUNDOFF

@@ -20,7 +20,7 @@ from keras_linreg.utils.types import Batch
 SLABS = 16  # of consecutive rows that make a sample
 SHIFT_ROWS = 128  # of a sample that only tells the means
 SAMPLE_HEIGHT = 4  # times as many rows as columns has a sample that tells of dependence
-SAMPLE_SHARE = 64  # one row of so many is in a sample at least
+SAMPLE_SHARE, SAMPLE_ROWS = 64, 4096  # one row of so many is in a sample, up to so many rows
 WORTH_SAMPLE = 16  # times as many rows as columns: fewer rows are multiplied as they are, and once more if need be
 
 PATTERN_ERRORS, MOST_PATTERNS = 1.5, 400
@@ -95,7 +95,8 @@ def is_worth_sample(rows: int, width: int) -> bool:
 def sample(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Batch:
     """Return some of the rows in float64, from all parts of the data: sorted rows are not like the first of them."""
     rows, width = len(x), x.shape[1] + y.shape[1]
-    count = max(SAMPLE_HEIGHT * width, rows // SAMPLE_SHARE) if is_worth_sample(rows, width) else SHIFT_ROWS
+    enough = max(SAMPLE_HEIGHT * width, min(rows // SAMPLE_SHARE, SAMPLE_ROWS))
+    count = enough if is_worth_sample(rows, width) else SHIFT_ROWS
     if count >= rows:
         slabs = [slice(0, rows)]
     else:

@@ -191,7 +191,7 @@ def _first_frame(
         return None
     if kernel is not None and (_terms(reduced, kernel) <= LARGEST_TERMS_BEFORE * _terms(reduced, better.kernel)).all():
         better = dataclasses.replace(better, kernel=kernel)
-    patterns = len(np.unique(some_x @ better.kernel, axis=0))
+    patterns = len(np.unique(some_x @ better.kernel[:, 0]))
     return dataclasses.replace(better, patterns=patterns)
 
 
