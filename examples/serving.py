@@ -71,7 +71,7 @@ def main(output: Path) -> None:
     expected = model.predict_interval(x.head(2))
     print("\n  What the model itself says of the two rows:")
     for key, values in expected.items():
-        print(f"    {key:16} {np.round(values, 4)}")
+        print(f"    {key:16} {np.round(values.to_numpy(), 4)}")
 
 
 def rest_requests(rows: list[dict]) -> dict:

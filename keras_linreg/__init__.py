@@ -63,16 +63,18 @@ _SERIALIZABLE = ("losses", "models.gradient", "models.exact")
 
 
 def _register_classes() -> None:
-    """Register the classes that Keras loads from files, unless Keras has another backend."""
+    """Register the classes that Keras loads from files, and explain its errors, unless Keras has another backend."""
     if sys.modules["keras"].backend.backend() == "tensorflow":
         for module in _SERIALIZABLE:
             importlib.import_module(f"keras_linreg.{module}")
+        importlib.import_module("keras_linreg.models.file_checks").explain_errors_of_load_model()
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'keras_linreg' has no attribute {name!r}")
     if name not in _NEED_NO_KERAS:
+        importlib.import_module("keras")  # first: it registers the classes, which need whole modules of ours
         importlib.import_module("keras_linreg.utils.keras_compat").check_backend()
     if name in ("callbacks", "plots"):
         return importlib.import_module(f"keras_linreg.{name}")

@@ -4,6 +4,7 @@ import copy
 import gc
 import os
 import pickle
+from pathlib import Path
 
 import keras
 import matplotlib.figure
@@ -263,12 +264,20 @@ def test_epochs_are_counted_from_initial_epoch(saved_frames, tmp_path):
         ({"max_points": 0}, "`max_points` must be a positive integer.*max_points=0"),
         ({"max_points": 1.5}, "`max_points` must be a positive integer.*1.5"),
         ({"path": 3}, "`path` must be a path or None.*path=3"),
+        ({"path": ""}, "`path` must be a path or None.*path=''"),
         ({"log_dir": 3}, "`log_dir` must be a path or None.*log_dir=3"),
     ],
 )
 def test_bad_arguments_fail_at_once_and_say_what_was_received(arguments, words):
     with pytest.raises(ValueError, match=words):
         FitPlot(**{"x": X1, "y": Y1, **arguments})
+
+
+def test_a_tilde_is_the_home_folder_in_each_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    plot = FitPlot(X1, Y1, path="~/fit.png", gif=Path("~/fit.gif"), log_dir="~/logs")
+    assert (plot.path, plot.gif, plot.log_dir) == (tmp_path / "fit.png", tmp_path / "fit.gif", str(tmp_path / "logs"))
+    assert FitPlot(X1, Y1, path=None, log_dir="gs://bucket/logs").log_dir == "gs://bucket/logs"
 
 
 def test_outputs_that_differ_from_the_models_are_an_error():

@@ -24,6 +24,7 @@ from streams import Batches, cut
 import keras_linreg as klr
 from keras_linreg.inference import diagnostics, residual_statistics
 from keras_linreg.inference.central_moments import CentralMoments
+from keras_linreg.inference.row_influence import RowsOfFit
 from keras_linreg.utils import threads
 
 K = 6
@@ -98,7 +99,8 @@ def batch_of(x, y, w=None):
 
 def diagnose(model, batches, k=K, **settings):
     """The diagnostics of a second pass with settings of blocks, sample or quantiles."""
-    return diagnostics.diagnose(model.fitted.estimate, batches, k, **settings)
+    rows = RowsOfFit(model.fitted.estimate, lambda: iter(batches))
+    return diagnostics.diagnose(rows, k, **settings)
 
 
 @functools.cache
@@ -278,7 +280,7 @@ def test_merged_central_moments_are_the_moments_of_all_values(values, cuts, leve
 
 KINDS = {
     "arrays": lambda *d: d,
-    "frame": lambda x, y, w: (pd.DataFrame(x), pd.DataFrame(y), w),
+    "frame": lambda x, y, w: (pd.DataFrame(x, columns=[f"x{i}" for i in range(x.shape[1])]), pd.DataFrame(y), w),
     "dataset in batches of 7": lambda *d: tf.data.Dataset.from_tensor_slices(d).batch(7),
     "PyDataset": lambda *d: Batches(cut(*d)),
     "PyDataset with workers": lambda *d: Batches(cut(*d), workers=2),

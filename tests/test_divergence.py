@@ -8,7 +8,7 @@ import scipy.sparse
 import tensorflow as tf
 
 import keras_linreg as klr
-from keras_linreg.data import Prepared
+from keras_linreg.data import Rows
 from keras_linreg.training.divergence import advice, bad_numbers, watch_fit
 from keras_linreg.training.divergence.watch import Watch
 
@@ -136,7 +136,7 @@ def test_numbers_too_large_for_float32_leave_the_model_unbuilt():
 def test_the_names_of_refused_data_are_forgotten():
     model = compiled()
     model.build((None, 2))
-    with pytest.raises(ValueError, match="must be finite.*The model is as it was before"):
+    with pytest.raises(ValueError, match="rows have no value in 'income'"):
         model.fit(FRAME.assign(income=np.nan), TARGET, verbose=0)
     assert model.feature_names == ["x0", "x1"]
 
@@ -189,6 +189,13 @@ def test_terminate_on_nan_ends_the_fit_as_with_keras(raise_error):
         assert not np.isfinite(history.history["loss"][-1])
 
 
+def test_nan_in_the_data_stays_an_error_with_terminate_on_nan():
+    x, model = FRAME.to_numpy(dtype=float).copy(), compiled()
+    x[3, 0] = np.nan
+    with pytest.raises(ValueError, match="must be finite. Received: nan"):
+        model.fit(x, TARGET, epochs=5, verbose=0, callbacks=[keras.callbacks.TerminateOnNaN()])
+
+
 def test_train_on_batch_diverges_with_the_same_error():
     model = compiled()
     with pytest.raises(FloatingPointError, match="Training diverged"):
@@ -233,7 +240,11 @@ def test_a_bad_number_in_x_names_column_and_row_and_changes_nothing(trained, val
         before,
         x,
         TARGET,
-        match=f"`x` must be finite. Received: {shown}.* in column 'income', row 137",
+        match=(
+            "1 of .* rows have no value in 'income' .*The first is row 137"
+            if np.isnan(value)
+            else f"`x` must be finite. Received: {shown}.* in column 'income', row 137"
+        ),
         epochs=3,
     )
 
@@ -241,13 +252,13 @@ def test_a_bad_number_in_x_names_column_and_row_and_changes_nothing(trained, val
 def test_a_missing_value_of_a_nullable_column_is_named(trained):
     frame = FRAME.assign(rooms=FRAME["rooms"].astype("Float64"))
     frame.loc[5, "rooms"] = pd.NA
-    assert_untouched(*trained, frame, TARGET, match="nan in column 'rooms', row 5")
+    assert_untouched(*trained, frame, TARGET, match="no value in 'rooms' .*The first is row 5")
 
 
 def test_a_bad_number_in_y_names_the_row_and_changes_nothing(trained):
     y = TARGET.copy()
     y[3] = np.nan
-    assert_untouched(*trained, FRAME, y, match="`y` must be finite. Received: nan in row 3")
+    assert_untouched(*trained, FRAME, y, match="no value in 'y' .*The first is row 3")
 
 
 class Batches(keras.utils.PyDataset):
@@ -275,7 +286,12 @@ STREAMS = {
 @pytest.mark.parametrize("kind", STREAMS)
 def test_a_bad_number_in_a_stream_names_the_batch_and_changes_nothing(trained, kind):
     stream = STREAMS[kind](spoiled(np.nan))
-    assert_untouched(*trained, stream, match="nan in column 'income', row 37 of batch 2", shuffle=False)
+    assert_untouched(
+        *trained,
+        stream,
+        match="no value in .*'income', row 37 of batch 2|Batch 2: 1 of .* rows have no value in 'income'",
+        shuffle=False,
+    )
 
 
 def test_the_error_names_a_weight_that_was_not_finite_before_the_fit():
@@ -298,7 +314,7 @@ def test_later_steps_do_not_change_the_weights_that_a_watch_keeps():
     model.fit(FRAME, TARGET, verbose=0)
     watch = Watch(model)
     before = [np.array(value) for value in watch.start]
-    with watch_fit(model, Prepared(None)):
+    with watch_fit(model, Rows(None)):
         pass
     model.fit(FRAME, TARGET, epochs=2, verbose=0)
     for kept, value in zip(watch.start, before, strict=True):

@@ -46,7 +46,7 @@ def test_the_servers_loader_gives_the_intervals_of_predict_interval(exported, ki
     _, _, model, x = exported[kind]
     at_level = {level: model.predict_interval(x, level) for level in set(LEVELS[: len(x)])}
     at_each_level = {
-        key: np.stack([at_level[level][key][i] for i, level in enumerate(LEVELS[: len(x)])]) for key in KEYS
+        key: np.stack([np.asarray(at_level[level][key])[i] for i, level in enumerate(LEVELS[: len(x)])]) for key in KEYS
     }
     scale = np.abs(at_each_level["mean"]).max()
     for signature, expected in (("predict_interval", at_level[0.95]), ("predict_interval_at", at_each_level)):
@@ -56,7 +56,7 @@ def test_the_servers_loader_gives_the_intervals_of_predict_interval(exported, ki
             for key in KEYS:
                 assert answer[key].dtype == np.float32
                 atol = 1e-6 * scale if "ci" in key or key == "mean" else 0
-                close(answer[key], expected[key][:size], 5e-6, atol, f"{signature}: {key}")
+                close(answer[key], np.asarray(expected[key])[:size], 5e-6, atol, f"{signature}: {key}")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -258,7 +258,7 @@ def test_a_level_of_nan_is_nan_in_its_row_and_a_level_of_one_has_no_end(exported
     assert np.isfinite(answer["mean"]).all()
     close(answer["mean_ci_lower"][1], answer["mean"][1])
     assert answer["mean_ci_upper"][2] == np.inf
-    close(answer["obs_ci_upper"][3], model.predict_interval(x[3:4], 0.9)["obs_ci_upper"][0])
+    close(answer["obs_ci_upper"][3], model.predict_interval(x[3:4], 0.9)["obs_ci_upper"].iloc[0])
 
 
 @pytest.mark.parametrize("kind", ["FeatureSpace", "exact, FeatureSpace"])

@@ -30,6 +30,21 @@ def test_keras_layer_tracker_unlock_lets_a_built_layer_add_variables_again():
     layer.add_weight(shape=(1,))
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_keras_optimizer_variables_and_indices_are_what_a_build_adds(scaled):
+    optimizer = keras.optimizers.Adam()
+    optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
+    count = len(optimizer.variables)
+    optimizer.build([keras.Variable(np.zeros(3))])
+    built = len(optimizer.variables)
+    keras_compat.unbuild_optimizer(optimizer, count)
+    assert not optimizer.built
+    other = keras.Variable(np.zeros(2))
+    optimizer.build([other])
+    assert len(optimizer.variables) == built
+    optimizer.apply([keras.ops.ones(2)], [other])
+
+
 def test_keras_model_initial_epoch_is_where_backup_and_restore_leaves_the_epoch(tmp_path):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -255,3 +270,27 @@ def test_every_hook_has_a_canary():
         "is_package_method",
     }  # no private name is behind these
     assert [name for name in names if f"keras_compat.{name}" not in source and name not in public] == []
+
+
+def test_keras_asks_before_it_overwrites_a_file(tmp_path, monkeypatch):
+    prompts = []
+    monkeypatch.setattr("builtins.input", lambda prompt: prompts.append(prompt) or "n")
+    assert keras_compat.ask_to_overwrite(str(tmp_path / "model.keras")) is False
+    assert "model.keras" in prompts[0]
+
+
+def test_keras_writes_the_same_file_of_weights_to_memory(tmp_path):
+    model = dense()
+    (tmp_path / "memory.weights.h5").write_bytes(keras_compat.weights_file(model))
+    model.save_weights(tmp_path / "disk.weights.h5")
+    other = dense()
+    for name in ("memory", "disk"):
+        other.load_weights(tmp_path / f"{name}.weights.h5")
+        np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])
+
+
+def test_keras_load_model_is_one_function_under_all_its_names_and_is_wrapped_once():
+    before = keras.models.load_model
+    assert keras.saving.load_model is before and before.__module__ == keras_compat.__name__
+    keras_compat.wrap_load_model(lambda function: pytest.fail("a second time"))
+    assert keras.models.load_model is before

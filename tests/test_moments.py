@@ -216,8 +216,8 @@ def test_selected_columns_have_the_moments_of_the_selected_data(features, output
     assert found.output_names == tuple(chosen)
 
 
-@pytest.mark.parametrize("names", [["a", "nope"], ["a", "a"], []], ids=str)
-def test_a_selection_of_unknown_repeated_or_no_names_is_an_error(names):
+@pytest.mark.parametrize("names", [["a", "nope"], ["a", "a"]], ids=str)
+def test_a_selection_of_unknown_or_repeated_names_is_an_error(names):
     with pytest.raises(ValueError, match="`features` must be distinct names among"):
         klr.Moments.from_data(FRAME, Y).select(names)
 
@@ -381,14 +381,23 @@ def test_a_number_that_is_not_finite_is_named_by_column_and_row(request, arithme
     frame, y = FRAME.copy(), Y.copy()
     frame.loc[41, "b"] = value
     y[17] = value
-    with pytest.raises(ValueError, match=f"Column 'b' of `x` must be finite. Received: {value} in row 41"):
+
+    def rule(argument, name, row):
+        if np.isnan(value):
+            return rf"1 of {N} rows have no value in '{name}' \(1\)"
+        return f"{argument} must be finite. Received: {value} in row {row}"
+
+    with pytest.raises(ValueError, match=rule("Column 'b' of `x`", "b", 41)):
         klr.Moments.from_data(frame, Y)
-    with pytest.raises(ValueError, match=f"`y` must be finite. Received: {value} in row 17"):
+    with pytest.raises(ValueError, match=rule("`y`", "y", 17)):
         klr.Moments.from_data(FRAME, y)
-    with pytest.raises(ValueError, match=f"Output 'q' of `y` must be finite. Received: {value} in row 17"):
+    with pytest.raises(ValueError, match=rule("Output 'q' of `y`", "q", 17)):
         klr.Moments.from_data(FRAME, pd.DataFrame({"p": Y, "q": y}))
     stream = ((frame.to_numpy()[i : i + 9], Y[i : i + 9]) for i in range(0, N, 9))
-    with pytest.raises(ValueError, match=f"Column 'x1' of `x` must be finite. Received: {value} in row 41"):
+    rule_of_stream = (
+        "Column 'x1' of `x` must be finite. Received: -?inf in row 41|Batch 4: 1 of 9 rows have no value in 'x1'"
+    )
+    with pytest.raises(ValueError, match=rule_of_stream):
         klr.Moments.from_data(stream)
 
 

@@ -59,7 +59,14 @@ def test_moments_and_their_report_need_neither_tensorflow_nor_keras_nor_pandas()
     assert float(megabytes) < 150  # some 60; with TensorFlow 700
 
 
-@pytest.mark.parametrize("imports", ["import keras_linreg, keras", "import keras, keras_linreg"])
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import keras_linreg, keras",
+        "import keras, keras_linreg",
+        "import keras_linreg; keras_linreg.SquaredError; import keras",
+    ],
+)
 def test_keras_loads_a_model_after_import_of_the_package_alone_in_either_order_and_nothing_else_is_imported(imports):
     path = Path(__file__).parent / "reference" / "files_of_0_1_0" / "exact.keras"
     code = (
@@ -68,6 +75,7 @@ def test_keras_loads_a_model_after_import_of_the_package_alone_in_either_order_a
     )
     result = run(code)
     assert result.stdout.strip() == "ExactLinearRegression []", result.stdout + result.stderr
+    assert "Traceback" not in result.stderr, result.stderr
 
 
 def test_another_backend_is_refused_when_a_model_is_asked_for_and_does_not_break_keras():

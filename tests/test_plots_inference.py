@@ -8,6 +8,7 @@ from scipy import stats
 import keras_linreg as klr
 from keras_linreg import plots
 from keras_linreg.inference.diagnostics import diagnose
+from keras_linreg.inference.row_influence import RowsOfFit
 
 RNG = np.random.default_rng(0)
 
@@ -181,7 +182,8 @@ def test_a_notebook_shows_a_picture_and_there_is_no_window(stackloss):
 def test_diagnostics_draw_the_panels_and_label_the_most_influential_rows(stackloss):
     model, x, y = stackloss
     batch = np.asarray(x), np.asarray(y)[:, None], None
-    diagnostics = diagnose(model.fitted.estimate, [batch], most_rows=4, sample_rows=12)
+    rows = RowsOfFit(model.fitted.estimate, lambda: iter([batch]))
+    diagnostics = diagnose(rows, most_rows=4, sample_rows=12)
     four = diagnostics.plot().axes
     points = four[3].collections[0].get_offsets()
     assert 12 <= len(points) <= 16  # the sample, and the influential rows that it lacks

@@ -147,6 +147,28 @@ def test_a_subclass_is_saved_with_its_own_arguments(tmp_path):
     np.testing.assert_allclose(loaded.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-6)
 
 
+def test_a_subclass_with_a_layer_of_its_own_is_saved_with_it(tmp_path):
+    @keras.saving.register_keras_serializable(package="test")
+    class Gated(klr.LinearRegression):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.gate = keras.layers.Dense(1, activation="sigmoid")
+
+        def build(self, input_shape):
+            self.gate.build(input_shape)
+            super().build(input_shape)
+
+        def call(self, inputs):
+            return self.gate(inputs) * super().call(inputs)
+
+    model = Gated()
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    model.fit(x, x[:, 0], verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-6)
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "missing"])
 def test_a_corrupt_file_is_a_clear_error(models, damage, tmp_path):
     model, _, _ = models["frame"]

@@ -1,5 +1,6 @@
 """A second pass accepts the rows of the fit, in any order and form, and refuses others; the model stays as it was."""
 
+import contextlib
 import dataclasses
 
 import keras
@@ -157,7 +158,9 @@ def test_one_of_several_outputs_that_differs_is_refused(rows):
 
 @ALL_SECOND_PASSES
 def test_the_same_rows_in_another_order_are_the_data_of_the_fit(run, weighted, rows):
-    run(weighted, tuple(map(shuffled, rows)))
+    depends_on_order = run in (SECOND_PASSES["report, HAC"], SECOND_PASSES["diagnose"])
+    with pytest.warns(UserWarning, match="another order") if depends_on_order else contextlib.nullcontext():
+        run(weighted, tuple(map(shuffled, rows)))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16"])
@@ -202,7 +205,7 @@ def test_data_go_through_the_preprocessor_of_the_model(penguins, penguin_space):
         model = fitted(dict(frame), y, preprocessor=penguin_space)
     report = model.report(cov_type="HC3", data=(dict(frame), y))
     design = penguin_space({name: tf.constant(frame[name].to_numpy()) for name in frame}).numpy().astype(float)
-    kept = ~np.isnan(report.bse)
+    kept = ~np.isnan(report.bse.to_numpy())
     expected = sm.OLS(y.to_numpy(), sm.add_constant(design[:, kept[1:]])).fit(method="pinv", cov_type="HC3")
     assert kept.sum() == 6  # the intercept, bill, and of three sites and three species two each
     np.testing.assert_allclose(actual=report.bse[kept], desired=expected.bse, rtol=1e-9)
@@ -224,8 +227,8 @@ def test_data_go_through_the_preprocessor_of_the_model(penguins, penguin_space):
         ("four parts", "`data` must be .* Received: 4 elements"),
         ("too few columns", r"`x` must have the 3 columns that the model was built on. Received: shape .60, 2."),
         ("lengths that differ", "must have the same number of rows. Received: {'x': 60, 'y': 59}"),
-        ("NaN in x", MOMENTS),
-        ("NaN in y", MOMENTS),
+        ("NaN in x", "1 of 60 rows have no value in 'x1'"),
+        ("NaN in y", "1 of 60 rows have no value in 'y'"),
         ("no rows", "at least one row. Received: none"),
     ],
 )

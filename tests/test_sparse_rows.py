@@ -84,7 +84,7 @@ def test_a_model_fits_sparse_rows_without_their_zeros_and_updates_its_metrics(mo
 
 
 @pytest.mark.parametrize("x", [SPARSE["hashed numbers"] + 0 * SPARSE["hashed numbers"]])
-@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("number", [-np.inf, np.inf])
 def test_a_sparse_number_that_is_not_finite_is_named(x, number):
     x = x.copy()
     x.data[1000] = number

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_linreg.callbacks.drawing import Frame, draw_picture, save_animation
 from keras_linreg.callbacks.loss_history import LossHistory
 from keras_linreg.callbacks.notebook import SCREEN_DPI, NotebookOutput, open_notebook
-from keras_linreg.callbacks.output_files import as_path, check_writable, open_event_writer, path_text, picture_format
+from keras_linreg.callbacks.output_files import as_path, check_writable, open_event_writer, picture_format, text_or_none
 from keras_linreg.callbacks.sample import Sample
 from keras_linreg.utils.files import replace_file
 from keras_linreg.utils.types import Array, Data, PathLike
@@ -44,9 +44,9 @@ class FitPlot(keras.callbacks.Callback):
 
     Args:
         x: the features, in any form that the model's `predict` takes: an array or tensor of shape `(n,)`, `(n, 1)` or
-            `(n, features)`, a pandas Series or DataFrame, or a dict of columns. The name of a Series, or of the only
-            column, labels the axis.
-        y: the observed values: an array, tensor, Series or DataFrame of shape `(n,)` or `(n, outputs)`.
+            `(n, features)`, a table or column of pandas, polars, pyarrow or duckdb, or a dict of columns. The name of
+            the only column labels the axis.
+        y: the observed values: an array, tensor, column or table of shape `(n,)` or `(n, outputs)`.
         path: the file of the picture, written when the training ends. Its extension chooses Matplotlib's format. An
             existing file is replaced in one step or stays. `None` writes none.
         gif: a path ending in `.gif`, for an animation of the fit from before the first epoch to the last; `None`
@@ -100,7 +100,7 @@ class FitPlot(keras.callbacks.Callback):
             raise ValueError(f"`max_points` must be a positive integer. Received: max_points={max_points!r}.")
         self.path, self.gif = as_path("path", path), as_path("gif", gif)
         # A Path would lose a slash of "gs://bucket".
-        self.log_dir = None if log_dir is None else path_text("log_dir", log_dir)
+        self.log_dir = text_or_none("log_dir", log_dir)
         self.live = live
         self._sample = Sample.from_data(x, y, int(max_points))
         self._writer: tf.summary.SummaryWriter | None = None
@@ -214,7 +214,8 @@ class FitPlot(keras.callbacks.Callback):
         if not np.isfinite(self.model.report().scale).all():  # a penalty, or no degrees of freedom
             return None
         intervals = self.model.predict_interval(self._sample.inputs)
-        return {key: np.reshape(part, (self._sample.rows, -1)) for key, part in intervals.items()}
+        limits = [name for name, *_ in intervals.columns.to_frame().itertuples(index=False)]
+        return {key: np.reshape(np.asarray(intervals[key]), (self._sample.rows, -1)) for key in dict.fromkeys(limits)}
 
     def _record(self, frame: Frame) -> None:
         """Add a frame to the animation, and its picture to the log."""

@@ -1,28 +1,21 @@
 """The files that FitPlot writes: checks of their paths, and the writer of TensorBoard's events."""
 
-import os
 from pathlib import Path
 
 import tensorflow as tf
 
-from keras_linreg.utils.files import replace_file
-
-
-def path_text(argument: str, path: object) -> str:
-    """Return a path as text.
-
-    Raises:
-        ValueError: it is no path; the message names the argument.
-    """
-    try:
-        return os.fsdecode(os.fspath(path))  # type: ignore[call-overload]
-    except TypeError:
-        raise ValueError(f"`{argument}` must be a path or None. Received: {argument}={path!r}.") from None
+from keras_linreg.utils.files import path_text, replace_file
 
 
 def as_path(argument: str, path: object) -> Path | None:
     """Return the user's path as a Path, and None as None."""
-    return None if path is None else Path(path_text(argument, path))
+    text = text_or_none(argument, path)
+    return None if text is None else Path(text)
+
+
+def text_or_none(argument: str, path: object) -> str | None:
+    """Return the user's path as text, and None as None."""
+    return None if path is None else path_text(argument, path, "a path or None")
 
 
 def picture_format(path: Path) -> str:

@@ -3,9 +3,13 @@
 import dataclasses
 from typing import Any
 
+import narwhals.stable.v2 as nw
 import numpy as np
 import tensorflow as tf
 
+from keras_linreg.data.pairing import common_labels
+from keras_linreg.data.tables import as_native
+from keras_linreg.data.values import read
 from keras_linreg.utils.types import Array, Data
 
 GRID_SIZE = 100
@@ -39,10 +43,11 @@ class Sample:
         """Return a sample of all rows, or of random ones.
 
         Args:
-            x: the features: an array, tensor, pandas object or dict of these, of n rows.
-            y: the observed values: an array, tensor or pandas object, `(n,)` or `(n, outputs)`.
+            x: the features: an array, tensor, table, column or dict of these, of n rows.
+            y: the observed values: an array, tensor, column or table, `(n,)` or `(n, outputs)`.
             max_rows: the largest number of rows to draw.
         """
+        common_labels({"x": x, "y": y})
         x, y = _check_rows("x", x), _check_rows("y", y)
         if isinstance(y, dict):
             raise ValueError("`y` must be an array, tensor, Series or DataFrame. Received: a dict.")
@@ -68,20 +73,23 @@ class Sample:
         values = values.reshape(len(rows), -1)
         points = _single_feature(x)
         if points is None:
-            return cls(x, len(rows), values, None, None, "x", names)
+            inputs = {name: _native(column) for name, column in x.items()} if isinstance(x, dict) else _native(x)
+            return cls(inputs, len(rows), values, None, None, "x", names)
         inputs, grid = _grid_like(x, points)
         return cls(inputs, len(grid), values, points, grid, (_column_names(x) or ["x"])[0], names)
 
 
 def _check_rows(argument: str, data: Data) -> Any:
-    """Return the data as an array, a tensor, a pandas object, or a dict of these.
+    """Return the data as an array, a tensor, a table or column of narwhals or pandas, or a dict of these.
 
     Raises:
         ValueError: the data have no rows.
     """
     if isinstance(data, dict):
         return {name: _check_rows(f"{argument}[{name!r}]", column) for name, column in data.items()}
-    if not isinstance(data, tf.Tensor) and not hasattr(data, "iloc"):
+    if not hasattr(data, "iloc"):
+        data = as_native(data, argument)
+    if not isinstance(data, tf.Tensor | nw.DataFrame | nw.Series) and not hasattr(data, "iloc"):
         data = np.asarray(data) if not isinstance(data, tf.RaggedTensor) else np.array(None)
     if not tuple(data.shape):  # a dataset, a sparse tensor, a number
         raise ValueError(
@@ -99,11 +107,17 @@ def _select_rows(data: Any, rows: Array) -> Any:
     return data.iloc[rows] if hasattr(data, "iloc") else data[rows]
 
 
+def _native(data: Any) -> Any:
+    """Return the data in the form that the user gave."""
+    return data.to_native() if isinstance(data, nw.DataFrame | nw.Series) else data
+
+
 def _column_names(data: Any) -> list[str] | None:
     """Return the names of columns or of a Series, or None."""
     if isinstance(data, dict) or hasattr(data, "columns"):
         return [str(name) for name in (data if isinstance(data, dict) else data.columns)]
-    return None if getattr(data, "name", None) is None or not hasattr(data, "iloc") else [str(data.name)]
+    is_column = hasattr(data, "iloc") or isinstance(data, nw.Series)
+    return [str(data.name)] if is_column and data.name not in (None, "") else None
 
 
 def _as_float64(data: Any, kinds: str = NUMBERS_AND_BOOLEANS) -> Array | None:
@@ -111,6 +125,12 @@ def _as_float64(data: Any, kinds: str = NUMBERS_AND_BOOLEANS) -> Array | None:
     if isinstance(data, tf.Tensor):
         numeric = data.dtype.is_floating or data.dtype.is_integer or (data.dtype.is_bool and "b" in kinds)
         return tf.cast(data, "float64").numpy() if numeric else None
+    if isinstance(data, nw.DataFrame | nw.Series):
+        columns = list(data.iter_columns()) if isinstance(data, nw.DataFrame) else [data]
+        if not all(c.dtype.is_numeric() or (c.dtype == nw.Boolean and "b" in kinds) for c in columns):
+            return None
+        arrays = [np.asarray(read(column, "A column").as_float(), np.float64) for column in columns]
+        return np.column_stack(arrays) if isinstance(data, nw.DataFrame) else arrays[0]
     dtypes = list(data.dtypes) if hasattr(data, "columns") else [data.dtype]
     if any(dtype.kind not in kinds for dtype in dtypes):
         return None
@@ -137,6 +157,11 @@ def _grid_like(x: Any, points: Array) -> tuple[Any, Array]:
         return {name: column}, grid
     points = points[np.isfinite(points)]
     grid = np.linspace(points.min(), points.max(), GRID_SIZE)
+    if isinstance(x, nw.DataFrame | nw.Series):
+        column = next(x.iter_columns()) if isinstance(x, nw.DataFrame) else x
+        grid = np.unique(np.round(grid) if column.dtype.is_integer() else grid)
+        values = nw.new_series(column.name, grid, backend=column.implementation).cast(column.dtype)
+        return _native(values.to_frame() if isinstance(x, nw.DataFrame) else values), grid
     dtype = next(iter(x.dtypes)) if hasattr(x, "columns") else x.dtype
     if dtype.is_integer if isinstance(x, tf.Tensor) else dtype.kind in "iu":
         grid = np.round(grid)

@@ -1,35 +1,40 @@
-"""From what the user has to rows of a design: names, dtypes, preprocessors, streams.
+"""From what the user has to rows of a design: tables, names, missing values, dtypes, preprocessors, streams.
 
-`Reader` is the entrance: `prepare` takes arrays, frames, dicts, tensors and streams, checks them, learns the `Schema`,
-and returns them `Prepared` for Keras. `dense_batches` reads prepared data as NumPy arrays.
+`Reader` is the entrance: `prepare` takes arrays, tables, dicts, tensors and streams, checks them, learns the `Schema`,
+and returns them `Prepared` for Keras: `Rows`, `SparseRows` or a `Stream`.
 """
 
-from keras_linreg.data.dense import as_dataset, batches_by_number, block_size, dense_batch, dense_batches, to_csr
+from keras_linreg.data.column_matrix import ColumnMatrix
+from keras_linreg.data.dense import dense_batch, dense_matrix, to_dense
 from keras_linreg.data.finite import first_bad, float_numbers, is_finite
-from keras_linreg.data.kinds import is_sparse
-from keras_linreg.data.prepared import Prepared, is_stream, split, to_dense
+from keras_linreg.data.kinds import is_sparse, is_stream
+from keras_linreg.data.missing import MissingRows, check_rule
+from keras_linreg.data.prepared import Prepared, Rows, SparseRows, Stream
 from keras_linreg.data.reader import Reader
-from keras_linreg.data.schema import Column, Schema, checked_names, default_names, output_names
+from keras_linreg.data.schema import Column, Schema, checked_names, default_names, default_output_names
+from keras_linreg.data.sparse import to_csr
 
 __all__ = [
     "Column",
+    "ColumnMatrix",
+    "MissingRows",
     "Prepared",
     "Reader",
+    "Rows",
     "Schema",
-    "as_dataset",
-    "batches_by_number",
-    "block_size",
+    "SparseRows",
+    "Stream",
+    "check_rule",
     "checked_names",
     "default_names",
+    "default_output_names",
     "dense_batch",
-    "dense_batches",
+    "dense_matrix",
     "first_bad",
     "float_numbers",
     "is_finite",
     "is_sparse",
     "is_stream",
-    "output_names",
-    "split",
     "to_csr",
     "to_dense",
 ]

@@ -6,10 +6,15 @@ import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from keras_linreg.data import arrays, columns, streams
+import numpy as np
+
+from keras_linreg.data import columns, elements, graph, streams
+from keras_linreg.data.column_matrix import ColumnMatrix
 from keras_linreg.data.kinds import is_dataset, is_py_dataset
+from keras_linreg.data.learning import learn_inputs
+from keras_linreg.data.missing import MissingRows
 from keras_linreg.data.packing import pack_batch, unpack_batch
-from keras_linreg.data.prepared import Prepared
+from keras_linreg.data.prepared import Prepared, Stream
 from keras_linreg.utils.lazy import LazyModule
 from keras_linreg.utils.types import Data
 
@@ -21,35 +26,39 @@ else:
     tf = LazyModule("tensorflow")
 
 
-def prepare_stream(reader: Reader, x: Data, targets: bool) -> Prepared:
+def prepare_stream(reader: Reader, x: Data, targets: bool, groups: Data = None, steps: int | None = None) -> Prepared:
     """Return a stream ready for Keras.
 
     Args:
         reader: learns the schema if the stream tells it.
         x: a dataset, PyDataset, generator, or loader that Keras reads itself.
         targets: whether batches must hold `y`.
+        groups: batches of labels, or all labels.
+        steps: how many batches are read; None: all.
 
     Raises:
         ValueError: on a stream, or first batch, that cannot be fitted.
     """
+    if isinstance(groups, str):
+        raise ValueError(
+            f"`groups` must be labels where the data are a stream: it has no columns. Received: {groups!r}."
+        )
+    if groups is not None and reader.missing == "drop":
+        raise ValueError(
+            "`groups` goes with rows in memory where missing='drop': of a stream nobody knows which labels to drop. "
+            "Received: a stream."
+        )
+    names = functools.partial(_design_names, reader)
     if is_dataset(x):
+        if steps is None and int(x.cardinality()) == tf.data.INFINITE_CARDINALITY:
+            raise elements.endless("a tf.data.Dataset")
         x = _prepare_dataset(reader, x, targets)
-        return Prepared(x, again=lambda: streams.numbered(x))
-    if is_py_dataset(x):
-        if x.num_batches == 0:
-            raise ValueError("`x` must hold at least one batch. Received: an empty PyDataset.")
-        batch = _batch(reader, x[0], targets, empty=False)
-        errors: list[str] = []
-        from keras_linreg.data.py_dataset import ConvertedPyDataset  # it imports Keras
-
-        prepared = ConvertedPyDataset(x, lambda batch: _batch(reader, batch, targets), errors)
-        return Prepared(prepared, again=lambda: streams.numbered(prepared), errors=errors, first=batch)
-    if hasattr(x, "__next__"):
-        first, x = streams.peek(x)
-        batch = _batch(reader, first, targets, empty=False)
-        errors = []
-        kept = streams.KeptBatches(x, lambda batch: _batch(reader, batch, targets), errors)
-        return Prepared(kept.generator(), again=kept.again, errors=errors, first=batch)
+        drops_later = reader.missing == "drop" and not reader.drops_in_graph
+        return Stream(
+            x, groups=groups, read_again=lambda: streams.numbered(x), drop_names=names if drops_later else None
+        )
+    if is_py_dataset(x) or hasattr(x, "__next__"):
+        return _prepare_python_batches(reader, x, targets, groups, steps)
     # A loader that Keras reads itself: torch's, grain's, a distributed dataset.
     spec = getattr(x, "element_spec", None)
     by_name = isinstance(spec, Mapping) or (isinstance(spec, tuple) and isinstance(spec[0], Mapping))
@@ -59,59 +68,75 @@ def prepare_stream(reader: Reader, x: Data, targets: bool) -> Prepared:
             "itself. Pass the tf.data.Dataset, under the strategy too. "
             f"Received: {'named columns' if by_name else 'a model with a preprocessor'}."
         )
-    return Prepared(x)
+    return Stream(x, groups=groups, drop_names=names if reader.missing == "drop" else None)
 
 
-def _batch(reader: Reader, batch: Any, targets: bool, empty: bool = True) -> Any:
-    """Return a batch as Keras takes it."""
+def _design_names(reader: Reader) -> tuple[str, ...]:
+    return () if reader.schema is None else reader.schema.feature_names
+
+
+def _prepare_python_batches(reader: Reader, x: Any, targets: bool, groups: Data, steps: int | None) -> Stream:
+    """Return a PyDataset or generator whose batches are converted as they are read."""
+    errors: list[str] = []
+    dropped: dict[int, MissingRows] = {}
+
+    def convert(batch: Any, number: int, empty: bool = True) -> Any:
+        return _convert(reader, batch, number, targets, empty, dropped)
+
+    if is_py_dataset(x):
+        if steps is None and x.num_batches is None:
+            raise elements.endless("a PyDataset whose `num_batches` is None")
+        if x.num_batches == 0:
+            raise ValueError("`x` must hold at least one batch. Received: an empty PyDataset.")
+        first = convert(x[0], 0, empty=False)
+        from keras_linreg.data.py_dataset import ConvertedPyDataset  # it imports Keras
+
+        prepared = ConvertedPyDataset(x, convert, errors)
+        read_again: Any = functools.partial(streams.numbered, prepared)
+        batches: Any = prepared
+    else:
+        raw, x = streams.peek(x)
+        first = convert(raw, 0, empty=False)
+        kept = streams.KeptBatches(x, convert, errors)
+        batches, read_again = kept.generator(), kept.again
+    dropped.clear()  # the first batch is read once more
+    return Stream(batches, groups=groups, errors=errors, read_again=read_again, first=first, dropped=dropped)
+
+
+def _convert(
+    reader: Reader, batch: Any, number: int, targets: bool, empty: bool, dropped: dict[int, MissingRows]
+) -> Any:
+    """Return a batch as Keras takes it; note the rows that are dropped."""
     x, y, sample_weight = unpack_batch(batch)
     if targets and y is None:
-        raise columns.no_targets(type(batch))
-    x, y, sample_weight = reader.rows(x, y, sample_weight, empty=empty)
-    return (x,) if y is None else pack_batch(x, y, sample_weight)
+        raise elements.no_targets(type(batch))
+    rows = reader.rows(x, y, sample_weight, empty=empty)
+    if rows.missing is not None:
+        dropped[number] = rows.missing
+    design = np.asarray(rows.x) if isinstance(rows.x, ColumnMatrix) else rows.x
+    return (design,) if rows.y is None else pack_batch(design, rows.y, rows.sample_weight)
 
 
 def _prepare_dataset(reader: Reader, dataset: tf.data.Dataset, targets: bool) -> tf.data.Dataset:
-    x, y, sample_weight = unpack_batch(dataset.element_spec)
-    if targets and y is None:
-        raise columns.no_targets(type(dataset.element_spec))
-    if int(dataset.cardinality()) == 0:
-        raise ValueError("`x` must hold at least one batch. Received: an empty dataset.")
-    for name, part in x.items() if isinstance(x, Mapping) else [(None, x)]:
-        if part.shape.rank is None:
-            argument = "`x`" if name is None else f"Column {name!r} of `x`"
-            raise ValueError(
-                f"{argument} must be of known rank: map the dataset through tf.ensure_shape. "
-                "Received: a dataset of tensors of unknown rank."
-            )
-    if y is not None and y.shape.rank == 0:
-        raise ValueError(
-            "`x` must be a dataset of batches: call `.batch(...)` on it. Received: elements that are single rows."
-        )
-    if y is not None and y.shape.rank is not None:
-        arrays.check_units(tuple(y.shape) or (None,), reader.units)
-    schema = reader.schema or reader.inputs_of(x)
+    x, y, _ = elements.check_element(dataset, targets, reader.units)
+    schema = reader.schema or learn_inputs(x, reader.preprocessor, reader.feature_names)
     if isinstance(x, Mapping):
-        arrays.match(x, reader.names_to_match(schema, x) or tuple(x))
-    for name, spec in x.items() if isinstance(x, Mapping) else [(None, x)]:
-        if spec.dtype == tf.string and reader.preprocessor is None:
-            argument = "`x`" if name is None else f"Column {name!r} of `x`"
-            raise ValueError(
-                f"{argument} must be numeric without a preprocessor that takes strings. Received: strings."
-            )
-    if y is not None and y.dtype == tf.string:
-        raise ValueError("`y` must be numeric. Received: strings.")
-    if isinstance(x, Mapping) or reader.preprocessor is not None or sample_weight is not None:
-        dataset = dataset.map(functools.partial(_graph_batch, reader), num_parallel_calls=tf.data.AUTOTUNE)
-        x = unpack_batch(dataset.element_spec)[0]
-    else:
+        x = {str(name): spec for name, spec in x.items()}
+        reader.match_columns(schema, x)
+    if reader.preprocessor is None:
+        elements.check_no_text(x)
+    if not isinstance(x, Mapping) and reader.preprocessor is None:
         columns.check_width(x.shape, schema)
+    dataset = dataset.map(functools.partial(_graph_batch, reader), num_parallel_calls=tf.data.AUTOTUNE)
+    x = unpack_batch(dataset.element_spec)[0]
     if x.shape.rank is not None:
         width = 1 if x.shape.rank == 1 else x.shape[-1]
         if width == 0:
             raise ValueError(f"`x` must have at least one column. Received: batches of shape {tuple(x.shape)}.")
         if width is not None:
-            reader.learn(schema, width)
+            reader.learn_width(schema, width)
+    if y is not None and reader.missing == "drop" and reader.drops_in_graph and not isinstance(x, tf.SparseTensorSpec):
+        dataset = dataset.filter(lambda x, *_: tf.shape(x)[0] > 0)
     return dataset
 
 
@@ -119,10 +144,11 @@ def _graph_batch(reader: Reader, *batch: Any) -> Any:
     """Return a batch of tensors as Keras takes it, inside a dataset's graph."""
     x, y, sample_weight = unpack_batch(batch)
     x = reader.graph_design(x)
+    drops = reader.missing == "drop"
     if sample_weight is not None:
-        sample_weight = sample_weight if sample_weight.dtype.is_floating else tf.cast(sample_weight, reader.dtype)
-        good = tf.reduce_all(tf.math.is_finite(sample_weight) & (sample_weight >= 0))
-        rule = tf.debugging.Assert(good, ["`sample_weight` must be finite and not negative. Received:", sample_weight])
-        with tf.control_dependencies([rule]):
-            sample_weight = tf.identity(sample_weight)
+        sample_weight = graph.checked_weights(sample_weight, reader.dtype, may_be_missing=drops)
+    if y is not None:
+        x = graph.check_same_rows(x, y, sample_weight)
+        if drops and reader.drops_in_graph and not isinstance(x, tf.SparseTensor):
+            x, y, sample_weight = graph.drop_missing(x, y, sample_weight)
     return pack_batch(x, y, sample_weight)

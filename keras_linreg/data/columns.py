@@ -1,33 +1,26 @@
-"""Columns and matrices on their way to the design: their kinds, and checks of what a preprocessor takes."""
+"""Columns and matrices on their way to the design: their kinds, and the checks of what a preprocessor takes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_linreg.data.arrays import FLOAT32_INTEGERS
-from keras_linreg.data.finite import first_bad, is_finite
-from keras_linreg.data.kinds import (
-    is_categorical_dtype,
-    is_frame,
-    is_sparse,
-    is_tensor,
-    is_tensor_dtype,
-    is_tensor_shape,
-    is_type_spec,
-)
+from keras_linreg.data.finite import first_bad
+from keras_linreg.data.integers import check_whole, largest_integer
+from keras_linreg.data.kinds import is_sparse, is_tensor, is_tensor_dtype, is_tensor_shape, is_type_spec
 from keras_linreg.data.schema import Schema
+from keras_linreg.data.tables import as_series, is_column
+from keras_linreg.data.values import is_text_column
 from keras_linreg.utils.lazy import LazyModule
 from keras_linreg.utils.types import Data
 
 if TYPE_CHECKING:
     import keras
-    import pandas as pd
     import tensorflow as tf
 else:
-    keras, tf, pd = LazyModule("keras"), LazyModule("tensorflow"), LazyModule("pandas")
+    keras, tf = LazyModule("keras"), LazyModule("tensorflow")
 
 
 def only_element(data: Data) -> Data:
@@ -37,16 +30,14 @@ def only_element(data: Data) -> Data:
     return data
 
 
-def by_position(x: Data, schema: Schema) -> dict[str, Any]:
+def by_position(matrix: Any, schema: Schema) -> dict[str, Any]:
     """Return the columns of a matrix under the names that the model knows, in that order."""
-    matrix: Any = x if is_frame(x) or is_tensor(x) else np.asarray(x)
     if not len(matrix.shape):
         raise ValueError("`x` must have one row for each observation. Received: a scalar.")
     check_width(matrix.shape, schema)
     if len(matrix.shape) == 1:
         return {schema.names[0]: matrix}
-    take: Any = matrix.iloc if is_frame(matrix) else matrix
-    return {name: take[:, i] for i, name in enumerate(schema.names)}
+    return {name: matrix[:, i] for i, name in enumerate(schema.names)}
 
 
 def check_width(shape: Any, schema: Schema) -> None:
@@ -63,33 +54,25 @@ def check_width(shape: Any, schema: Schema) -> None:
         )
 
 
+def check_same_rows(columns: Mapping[str, Any]) -> None:
+    """Refuse columns of different lengths."""
+    lengths = {name: int(column.shape[0]) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"The columns of `x` must have the same number of rows. Received: {lengths}.")
+
+
 def as_tensor(matrix: Data) -> Data:
     """Return strings as a tensor: Keras's layers take no object array."""
     return tf.constant(matrix) if isinstance(matrix, np.ndarray) and matrix.dtype.kind == "O" else matrix
 
 
-def check_finite(values: Data, names: Sequence[str]) -> None:
-    """Refuse NaN and infinity in the input of a preprocessor, before a fit; name the column and the row."""
-    if is_finite(values):
-        return
+def check_no_infinity(values: Data, names: Sequence[str]) -> None:
+    """Refuse infinity in the input of a preprocessor, before a fit; name the column and the row."""
     place = first_bad(values)
     if place is not None:
         row, column, value = place
         name = names[column] if len(names) > 1 else names[0]
         raise ValueError(f"`x` must be finite. Received: {value} in column {name!r}, row {row}.")
-
-
-def check_whole(values: Data, name: str) -> None:
-    """Refuse a number that is missing or no integer, in a column that the preprocessor takes as codes."""
-    array = np.asarray(values)
-    if array.dtype.kind == "f":
-        bad = ~(array == np.floor(array)) | np.isinf(array)
-        if bad.any():
-            row = int(np.argmax(bad.ravel()))
-            raise ValueError(
-                f"Column {name!r} of `x` must hold integers: the preprocessor takes them as codes. "
-                f"Received: {array.ravel()[row]} in row {row}."
-            )
 
 
 def as_declared(tensor: tf.Tensor, dtype: str) -> tf.Tensor:
@@ -104,9 +87,9 @@ def are_beyond_float32(values: Data) -> bool:
     symbolic = is_tensor(values) and not tf.executing_eagerly()
     if is_type_spec(values) or symbolic or is_sparse(values):
         return False
-    array = np.asarray(values)
-    whole = array.dtype.kind in "iu" and array.size  # integers of pandas with some missing are objects
-    return bool(whole and max(int(array.max()), -int(array.min())) > FLOAT32_INTEGERS)
+    if is_column(values):
+        values = values.drop_nulls().to_numpy()
+    return largest_integer(np.asarray(values)) > 2**24
 
 
 def as_codes(matrix: Data, name: str) -> Data:
@@ -125,28 +108,25 @@ def row_shape(values: Data) -> tuple[int, ...]:
 
 def is_text(values: Data) -> bool:
     """Return whether data, or their spec, are strings or categories named by strings."""
+    values = as_series(values)
+    if is_column(values):
+        return is_text_column(values)
     dtype: Any = getattr(values, "dtype", None)
     if is_tensor_dtype(dtype):
         return dtype == tf.string
-    if is_categorical_dtype(dtype):
-        return not pd.api.types.is_numeric_dtype(dtype.categories.dtype)
-    if isinstance(dtype, np.dtype) and dtype.kind != "O":
-        return dtype.kind in "UST"
-    return dtype is not None and not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype))
+    array = np.asarray(values) if dtype is None or dtype == np.dtype(object) else None
+    if array is not None and array.dtype.kind == "O":
+        return any(isinstance(value, str | bytes) for value in array.ravel())
+    return (dtype if array is None else array.dtype).kind in "UST"
 
 
 def own_dtype(values: Data) -> str:
     """Return the kind of the values: "string", "int64", or "float32" for all other numbers."""
+    values = as_series(values)
     if is_text(values):
         return "string"
-    dtype = values.dtype
-    whole = dtype.is_integer if is_tensor_dtype(dtype) else pd.api.types.is_integer_dtype(dtype)
+    if is_column(values):
+        return "int64" if values.dtype.is_integer() else "float32"
+    dtype: Any = values.dtype if hasattr(values, "dtype") else np.asarray(values).dtype
+    whole = dtype.is_integer if is_tensor_dtype(dtype) else dtype.kind in "iu"
     return "int64" if whole else "float32"
-
-
-def no_targets(kind: type) -> ValueError:
-    """Return the error for a stream whose batches hold no `y`."""
-    return ValueError(
-        "Each batch of `x` must be a tuple (x, y) or (x, y, sample_weight): a linear regression needs targets. "
-        f"Received: batches of type {kind.__name__} without `y`."
-    )

@@ -3,6 +3,7 @@
 A value can be a tensor only if TensorFlow is imported. So none of these functions imports anything.
 """
 
+import types
 from typing import Any
 
 from keras_linreg.utils.lazy import loaded_module
@@ -84,6 +85,18 @@ def is_py_dataset(value: Data) -> bool:
     return _is_instance(value, "keras", "utils.PyDataset")
 
 
+def is_stream(value: Data) -> bool:
+    """Return whether a value is a stream, which holds y too: a dataset, PyDataset, generator or loader."""
+    return (
+        is_dataset(value)
+        or is_distributed_dataset(value)
+        or is_py_dataset(value)
+        or isinstance(value, types.GeneratorType)
+        or hasattr(value, "__next__")
+        or type(value).__module__.startswith(("torch.utils.data", "grain."))
+    )
+
+
 def is_feature_space(value: Any) -> bool:
     """Return whether a value is a `keras.utils.FeatureSpace`."""
     return _is_instance(value, "keras", "utils.FeatureSpace")
@@ -104,6 +117,11 @@ def is_series(value: Data) -> bool:
     return _is_instance(value, "pandas", "Series")
 
 
-def is_categorical_dtype(value: Any) -> bool:
-    """Return whether a value is the dtype of pandas categories."""
-    return _is_instance(value, "pandas", "CategoricalDtype")
+def is_record_batch(value: Data) -> bool:
+    """Return whether a value is a record batch of Arrow."""
+    return _is_instance(value, "pyarrow", "RecordBatch")
+
+
+def is_duckdb_relation(value: Data) -> bool:
+    """Return whether a value is a relation of DuckDB."""
+    return _is_instance(value, "duckdb", "DuckDBPyRelation")

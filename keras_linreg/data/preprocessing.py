@@ -20,6 +20,7 @@ else:
     keras, tf = LazyModule("keras"), LazyModule("tensorflow")
 
 COARSE = 1e-3  # of a standard deviation
+FREE_TEXT = "features"  # the name of a matrix
 SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # the names that TensorFlow takes for operations
 
 
@@ -200,17 +201,41 @@ def apply(preprocessor: Any, x: Any) -> tf.Tensor:
         )
     if design.dtype == tf.string:
         raise ValueError("`preprocessor` must return numbers. Received: strings.")
-    return _with_nan(design if design.dtype.is_floating else tf.cast(design, keras.config.floatx()), x)
+    design = design if design.dtype.is_floating else tf.cast(design, keras.config.floatx())
+    return _with_nan(design, x, text_names(preprocessor))
 
 
-def _with_nan(design: tf.Tensor, x: Any) -> tf.Tensor:
-    """Return the design with NaN in each row in which `x` has a NaN: a bin or a code would hide it."""
-    numbers = [part for part in keras.tree.flatten(x) if tf.as_dtype(part.dtype).is_floating]
-    if not numbers or any(is_sparse_tensor(part) or is_scipy_sparse(part) for part in numbers):
+def _with_nan(design: tf.Tensor, x: Any, texts: frozenset[str]) -> tf.Tensor:
+    """Return the design with NaN in each row in which `x` has no value: a bin or a code would hide it.
+
+    NaN is a missing number, and the empty string a missing category; in a column of free text it is a text.
+    """
+    columns = x if isinstance(x, dict) else {FREE_TEXT: x}
+    masks = []
+    for name, part in columns.items():
+        if is_sparse_tensor(part) or is_scipy_sparse(part):
+            continue
+        dtype = tf.as_dtype(part.dtype)
+        if dtype.is_floating:
+            masks.append(tf.math.is_nan(part))
+        elif dtype == tf.string and name not in texts:
+            masks.append(tf.equal(part, ""))
+    if not masks:
         return design
-    each = [tf.math.is_nan(part) for part in numbers]
-    bad = [mask if mask.shape.rank == 1 else tf.reduce_any(mask, axis=range(1, mask.shape.rank)) for mask in each]
+    bad = [mask if mask.shape.rank == 1 else tf.reduce_any(mask, axis=range(1, mask.shape.rank)) for mask in masks]
     return tf.where(tf.reduce_any(tf.stack(bad), axis=0)[:, None], tf.constant(np.nan, design.dtype), design)
+
+
+def text_names(preprocessor: Any) -> frozenset[str]:
+    """Return the names of the columns of free text: a TextVectorization reads them."""
+    if preprocessor is None:
+        return frozenset()
+    kind = keras.layers.TextVectorization
+    if input_names(preprocessor) is None:
+        return (
+            frozenset({FREE_TEXT}) if any(isinstance(p, kind) for p in _with_sublayers(preprocessor)) else frozenset()
+        )
+    return frozenset(name for name, layer in _readers(preprocessor) if isinstance(layer, kind))
 
 
 @contextlib.contextmanager

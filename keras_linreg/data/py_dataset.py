@@ -13,11 +13,11 @@ class ConvertedPyDataset(keras.utils.PyDataset):
 
     Args:
         inner: the user's.
-        convert: turns a batch into `(x, y, sample_weight)` for Keras.
+        convert: turns a batch and its number into `(x, y, sample_weight)` for Keras.
         errors: where to note the text of an error in a batch.
     """
 
-    def __init__(self, inner: keras.utils.PyDataset, convert: Callable[[Any], Any], errors: list[str]):
+    def __init__(self, inner: keras.utils.PyDataset, convert: Callable[[Any, int], Any], errors: list[str]):
         super().__init__(inner.workers, inner.use_multiprocessing, inner.max_queue_size)
         self._inner = inner
         self._convert = convert
@@ -26,7 +26,7 @@ class ConvertedPyDataset(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Any:
         raw = self._inner[index]
         with noting_errors(self._errors, index):
-            return self._convert(raw)
+            return self._convert(raw, index)
 
     @property
     def num_batches(self) -> int | None:

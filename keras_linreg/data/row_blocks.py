@@ -18,7 +18,7 @@ def row_blocks(batches: Iterable[Batch], numbers: int) -> Iterator[Batch]:
         height = max(1, numbers // x.shape[1])
         for start in range(0, len(x), height):
             rows = slice(start, start + height)
-            yield tuple(None if part is None else part[rows] for part in (x, y, weights))
+            yield tuple(None if part is None else np.asarray(part[rows]) for part in (x, y, weights))
 
 
 def without_zero_weights(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Batch:

@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_linreg.utils.types import Data
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
@@ -24,11 +22,13 @@ class Schema:
         inputs: columns, if they are `named`; else one matrix, called "features".
         named: whether inputs are matched by name.
         feature_names: the names of the design's columns.
+        output_names: the names of several outputs, in the order of the model; () if they have none.
     """
 
     inputs: tuple[Column, ...]
     named: bool
     feature_names: tuple[str, ...]
+    output_names: tuple[str, ...] = ()
 
     @classmethod
     def of_matrix(cls, width: int, feature_names: Sequence[str] | None = None) -> "Schema":
@@ -49,7 +49,7 @@ class Schema:
     def from_config(cls, config: Mapping[str, Any]) -> "Schema":
         """Return the schema that `to_config` wrote."""
         inputs = tuple(Column(c["name"], c["dtype"], tuple(c["shape"])) for c in config["inputs"])
-        return cls(inputs, config["named"], tuple(config["feature_names"]))
+        return cls(inputs, config["named"], tuple(config["feature_names"]), tuple(config.get("output_names", ())))
 
 
 def default_names(width: int) -> tuple[str, ...]:
@@ -73,9 +73,6 @@ def checked_names(names: Any) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def output_names(y: Data, width: int) -> tuple[str, ...]:
-    """Return the names of the outputs: those of a frame or Series, or y, or y0, y1, ..."""
-    own = list(y.columns) if hasattr(y, "columns") else [getattr(y, "name", None)]
-    if len(own) == width == len(set(own)) and all(isinstance(name, str) and name for name in own):
-        return tuple(str(name) for name in own)
+def default_output_names(width: int) -> tuple[str, ...]:
+    """Return y, or y0, y1, ...: the names of outputs that have none."""
     return ("y",) if width == 1 else tuple(f"y{i}" for i in range(width))

@@ -15,11 +15,11 @@ class KeptBatches:
 
     Args:
         generator: of the user's batches.
-        convert: turns a batch into `(x, y, sample_weight)` for Keras.
+        convert: turns a batch and its number into `(x, y, sample_weight)` for Keras.
         errors: where to note the text of an error in a batch.
     """
 
-    def __init__(self, generator: Iterator[Any], convert: Callable[[Any], Any], errors: list[str]):
+    def __init__(self, generator: Iterator[Any], convert: Callable[[Any, int], Any], errors: list[str]):
         self._generator = generator
         self._convert = convert
         self._errors = errors
@@ -29,7 +29,7 @@ class KeptBatches:
         """Yield the converted batches; Keras takes nothing but a true generator."""
         for index, raw in enumerate(self._generator):
             with noting_errors(self._errors, index):
-                batch = self._convert(raw)
+                batch = self._convert(raw, index)
             parts = unpack_batch(batch)
             if index == 0 or (len(self._kept) == 1 and not all(is_finite(part) for part in parts)):
                 self._kept[index] = parts
@@ -47,7 +47,7 @@ def noting_errors(errors: list[str], batch: int) -> Iterator[None]:
         yield
     except ValueError as error:
         errors.append(f"Batch {batch}: {error}")
-        raise
+        raise ValueError(errors[-1]) from None
 
 
 def peek(generator: Iterator[Any]) -> tuple[Any, Iterator[Any]]:

@@ -9,6 +9,7 @@ from keras_linreg.export.training_data import means_and_deviations
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments.moments import Moments
 from keras_linreg.utils.keras_compat import is_package_method
+from keras_linreg.utils.text import visible
 from keras_linreg.utils.types import Array
 from keras_linreg.utils.warnings import warn_user
 
@@ -85,7 +86,7 @@ def warn_of_float32(model: ServableModel, moments: Moments | None, input_dtype: 
         names = moments.feature_names
         means, deviations = (values[: len(names)] for values in means_and_deviations(moments))
         mask = preprocessing.float32_spoils(means, deviations)
-        spoiled = ", ".join(name for name, is_spoiled in zip(names, mask, strict=True) if is_spoiled)
+        spoiled = ", ".join(visible(name) for name, is_spoiled in zip(names, mask, strict=True) if is_spoiled)
     if not spoiled:
         return
     if input_dtype != "float32":

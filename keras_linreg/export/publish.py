@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_linreg.export import manifest, saved_model, versions, warmup_requests
 from keras_linreg.export.model_interface import ExportableModel
+from keras_linreg.utils.files import flush, flush_all
 from keras_linreg.utils.types import Data, PathLike
 from keras_linreg.utils.warnings import warn_user
 
@@ -75,10 +76,10 @@ def publish(model: ExportableModel | PathLike, base: PathLike, warmup: Data = No
         with versions.lock(folder):
             version = max(versions.taken_numbers(folder), default=0) + 1
             manifest.write(staged, {**description, "version": version})
-            versions.flush(staged, *staged.rglob("*"))
+            flush_all(staged)
             published = folder / str(version)
             os.rename(staged, published)
-            versions.flush(folder)
+            flush(folder)
     for old in versions.published(folder)[: -int(keep)] if keep else ():
         if old < version:
             try:

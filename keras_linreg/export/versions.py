@@ -7,6 +7,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from keras_linreg.utils import staging as unfinished
+from keras_linreg.utils.staging import lock_folder
+
 STAGING = ".publishing-"  # a server looks at folders with an integer as name, and at no others
 MAX_VERSION = 2**63 - 1  # of a server
 
@@ -39,50 +42,18 @@ def make_folder(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder. The system releases it when the process ends, however it ends."""
-    descriptor = _lock(folder, wait=True)
+    descriptor = lock_folder(folder, wait=True)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(folder: Path, wait: bool) -> int:
-    """Return the descriptor that holds the lock; without `wait`, raise an OSError if another process holds it."""
-    try:
-        import fcntl
-    except ImportError as error:
-        raise OSError("`publish` needs the file locks of a POSIX system.") from error
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
 @contextlib.contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """Yield a path to write a version to, and remove the files of killed publishers.
-
-    Each publisher writes in a folder of its own, and holds that folder's lock while it works.
-    """
-    with lock(folder):
-        for left in folder.glob(STAGING + "*"):
-            with contextlib.suppress(OSError):  # its publisher holds the lock
-                descriptor = _lock(left, wait=False)
-                try:
-                    shutil.rmtree(left, ignore_errors=True)
-                finally:
-                    os.close(descriptor)
-        own = folder / (STAGING + uuid.uuid4().hex)
-        own.mkdir()
-        descriptor = _lock(own, wait=True)
-    try:
+    """Yield a path to write a version to, and remove the files of killed publishers."""
+    with unfinished.staging(folder, STAGING) as own:
         yield own / "version"
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
-        os.close(descriptor)
 
 
 def remove(folder: Path, version: int) -> None:
@@ -94,13 +65,3 @@ def remove(folder: Path, version: int) -> None:
             return
         os.rename(path, hidden)
         shutil.rmtree(hidden, ignore_errors=True)
-
-
-def flush(*paths: Path) -> None:
-    """Write files and folders from the system's cache to the disk."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Column, Reader, Schema, default_names, dense_batch, is_sparse, is_stream
+from keras_linreg.data import Column, Reader, Schema, default_names, is_sparse, is_stream, to_csr
 from keras_linreg.export import saved_model
 from keras_linreg.export.inputs import LEVEL
 from keras_linreg.export.manifest import EXTRA_FOLDER, Manifest
@@ -60,7 +60,7 @@ def _columns(manifest: Manifest, rows: Data) -> dict[str, Array]:
             f"Received: {type(rows).__name__}."
         )
     try:
-        values = _reader(manifest).inputs(dense_batch((rows,))[0] if is_sparse(rows) else rows)
+        values = _reader(manifest).served_inputs(to_csr(rows).toarray() if is_sparse(rows) else rows)
     except (IndexError, TypeError, ValueError) as error:
         raise ValueError(f"`warmup` must hold rows that `predict` takes: {error}") from error
     columns = {}

@@ -18,6 +18,7 @@ from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.intervals import KEYS
 from keras_linreg.moments.moments import Moments
 from keras_linreg.utils.files import replace_folder
+from keras_linreg.utils.text import visible
 from keras_linreg.utils.types import PathLike
 from keras_linreg.utils.warnings import warn_user
 
@@ -46,10 +47,11 @@ def write_saved_model(
         verbose: whether to print the inputs and outputs of the signatures.
 
     Raises:
-        ValueError: `filepath` is no path or a file, or the preprocessor has not been adapted.
+        ValueError: `filepath` is no path or a file, a name is not Unicode, or the preprocessor has not been adapted.
     """
     folder = _check_folder(filepath)
     assert model.schema is not None  # a built model has one
+    _check_names(model.schema.names + model.schema.feature_names)
     float32_model = Float32Model(model) if predictions_fit_float32(model, input_dtype, moments) else None
     if float32_model is not None:
         reader.dtype = "float32"
@@ -99,6 +101,17 @@ def _check_folder(filepath: object) -> str:
     return folder
 
 
+def _check_names(names: Iterable[str]) -> None:
+    """Refuse names that no graph can hold."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"Columns of a served model must have names that UTF-8 can hold: rename them. Received: {name!r}."
+            ) from None
+
+
 def _write_graph(folder: str, signatures: Mapping[str, Signature], resources: Iterable[Any]) -> None:
     """Write the graph of the signatures, and the variables of the resources (layers and modules) that they use."""
     archive = keras.export.ExportArchive()
@@ -118,7 +131,7 @@ def _describe_signatures(folder: str, inputs: ServedInputs, level: float) -> str
             continue
         arguments, outputs = definitions[key].inputs, definitions[key].outputs
         names = [name for name in (*inputs.argument_names, LEVEL, "examples", "inputs") if name in arguments]
-        listed = [f"{name}: {_describe_tensor(arguments[name])}" for name in names]
+        listed = [f"{visible(name)}: {_describe_tensor(arguments[name])}" for name in names]
         if key.startswith("predict_interval"):
             listed = ["as serving_default", *listed[len(inputs.argument_names) :]]
             returned = f"{', '.join(KEYS)}: {_describe_tensor(outputs[KEYS[0]])}"

@@ -3,7 +3,8 @@
 A test takes them as `restrictions`. Text is parsed by recursive descent, with one method for each rule of the grammar:
 
 ```
-equations = equation ("," equation)*
+equations = item ("," item)*
+item      = "(" equations ")" | equation
 equation  = sum ("=" sum)*
 sum       = product (("+" | "-") product)*
 product   = factor (("*" | "/") factor)*
@@ -13,13 +14,17 @@ factor    = ("+" | "-") factor | "(" sum ")" | number | name
 The value of an expression is a row of P + 1 numbers: its coefficients of the P parameters, and its constant.
 """
 
+import contextlib
 import itertools
+import math
 import re
+import reprlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from keras_linreg.utils.text import visible
 from keras_linreg.utils.types import Array
 
 # Text, a list of texts, an array of coefficients, or a tuple of coefficients and values.
@@ -29,15 +34,16 @@ NUMBER = re.compile(r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?")
 QUOTED = re.compile(r"`([^`]*)`|\"([^\"]*)\"|'([^']*)'")
 SIGNS = "+-*/()=,"
 SHOWN_NAMES = 8
+DEEPEST = 100  # brackets in brackets
 
 
 def parse_restrictions(restrictions: Restrictions, names: tuple[str, ...]) -> tuple[Array, Array, tuple[str, ...]]:
     """Return `matrix` and `value` of `matrix @ params == value`, `(q, P)` and `(q,)`, and the text of each row.
 
     Args:
-        restrictions: text, or a list of texts. A name stands as it is, or in quotes or backticks if an operator or a
-            number would be read into it. An expression without `=` is compared with 0. Or an array `(P,)` or `(q, P)`;
-            or a tuple of such an array and the values `(q,)`.
+        restrictions: text, or a list of texts. Equations may stand in brackets, as in statsmodels. A name stands as it
+            is, or in quotes or backticks if an operator or a number would be read into it. An expression without `=` is
+            compared with 0. Or an array `(P,)` or `(q, P)`; or a tuple of such an array and the values `(q,)`.
         names: of the P parameters.
 
     Raises:
@@ -55,15 +61,18 @@ def _parse_arrays(restrictions: Restrictions, names: tuple[str, ...]) -> tuple[A
     """Return the matrix, the values and the texts of restrictions that are arrays."""
     is_pair = isinstance(restrictions, tuple) and len(restrictions) == 2 and np.ndim(restrictions[0]) >= 1
     try:
+        if any(map(np.iscomplexobj, restrictions if is_pair else [restrictions])):
+            raise TypeError
         matrix = np.atleast_2d(np.asarray(restrictions[0] if is_pair else restrictions, np.float64))
         value = np.ravel(np.asarray(restrictions[1], np.float64)) if is_pair else np.zeros(len(matrix))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         matrix, value = np.zeros((0, 0)), np.zeros(0)
     fits = matrix.ndim == 2 and matrix.shape[1] == len(names) and matrix.size > 0
     if not fits or value.shape not in ((len(matrix),), (1,)):
+        shown = ", ".join(map(visible, names[:4])) + ", ..." * (len(names) > 4)
         raise ValueError(
-            f"`restrictions` must be text like 'a = b', or an array of {len(names)} columns ({', '.join(names[:4])}"
-            f"{', ...' if len(names) > 4 else ''}) with a value for each row. Received: {restrictions!r}."
+            f"`restrictions` must be text like 'a = b', or an array of {len(names)} columns ({shown}) with a value "
+            f"for each row. Received: {restrictions!r}."
         )
     if not (np.isfinite(matrix).all() and np.isfinite(value).all()):
         raise ValueError(f"`restrictions` must be finite. Received: {restrictions!r}.")
@@ -84,27 +93,53 @@ class _Parser:
         # Without quotes, a text like "3" is the number, even if a column is called so.
         self.names_longest_first = sorted({n for n in names if n and not NUMBER.fullmatch(n)}, key=len, reverse=True)
         self.tokens = list(self._tokens())
-        self.next = 0
+        self.next = self.depth = 0
 
     def equations(self) -> list[tuple[Array, str]]:
         """Return a row that must be zero, and its text, for each equation; a chain `a = b = c` is two equations."""
-        equations: list[tuple[Array, str]] = []
-        while True:
-            start = self._next_start()
-            sides = [self._sum()]
-            while self._accept("="):
-                sides.append(self._sum())
-            text = self.text[start : self._next_start()].strip()
-            rows = [left - right for left, right in itertools.pairwise(sides)] or sides
-            for number, row in enumerate(rows, start=1):
-                if not row[:-1].any():
-                    raise self._error("an equation without parameters")
-                equations.append((row, text if len(rows) == 1 else f"{text} ({number})"))
-            if not self._accept(","):
-                break
+        with np.errstate(over="ignore", invalid="ignore"):  # `_chain` refuses what is not finite
+            equations = self._items()
         if self.next < len(self.tokens):
             raise self._error(f"{self.tokens[self.next].text!r} instead of an operator")
         return equations
+
+    def _items(self) -> list[tuple[Array, str]]:
+        equations = []
+        while True:
+            if self._opens_equations():
+                with self._brackets():
+                    equations += self._items()
+            else:
+                equations += self._chain()
+            if not self._accept(","):
+                return equations
+
+    def _opens_equations(self) -> bool:
+        """Return whether the next token is a bracket around whole equations, not around a part of one."""
+        depth, has_equation = 0, False
+        for position in range(self.next, len(self.tokens)):
+            kind, text, _ = self.tokens[position]
+            if kind == "sign":
+                depth += (text == "(") - (text == ")")
+                has_equation |= text in "=,"
+            if depth == 0:
+                return has_equation
+        return False
+
+    def _chain(self) -> list[tuple[Array, str]]:
+        start = self._next_start()
+        sides = [self._sum()]
+        while self._accept("="):
+            sides.append(self._sum())
+        text = self.text[start : self._next_start()].strip()
+        rows = [left - right for left, right in itertools.pairwise(sides)] or sides
+        for row in rows:
+            if not np.isfinite(row).all():
+                raise self._error("a number that is not finite")
+            if not row[:-1].any():
+                raise self._error("an equation without parameters")
+        texts = [text] if len(rows) == 1 else [f"{text} ({number})" for number in range(1, len(rows) + 1)]
+        return list(zip(rows, texts, strict=True))
 
     def _sum(self) -> Array:
         total = self._product()
@@ -126,13 +161,15 @@ class _Parser:
         return product
 
     def _factor(self) -> Array:
-        if sign := self._accept("+", "-"):
-            return -self._factor() if sign == "-" else self._factor()
-        if self._accept("("):
-            total = self._sum()
-            if not self._accept(")"):
-                raise self._error("a bracket that is not closed")
-            return total
+        sign = 1.0
+        while text := self._accept("+", "-"):
+            sign = -sign if text == "-" else sign
+        return sign * self._unsigned_factor()
+
+    def _unsigned_factor(self) -> Array:
+        if self._next_is("("):
+            with self._brackets():
+                return self._sum()
         if self.next == len(self.tokens) or self.tokens[self.next].kind == "sign":
             raise self._error(f"no name or number at position {self._next_start()}")
         token = self.tokens[self.next]
@@ -140,18 +177,34 @@ class _Parser:
         row = np.zeros(len(self.names) + 1)
         if token.kind == "number":
             row[-1] = float(token.text)
+            if not math.isfinite(row[-1]):
+                raise self._error(f"the number {token.text}, which is not finite")
         else:
             row[self.names.index(token.text)] = 1.0
         return row
 
+    @contextlib.contextmanager
+    def _brackets(self) -> Iterator[None]:
+        """Go on behind an opening bracket, and afterwards behind the closing one."""
+        self.next += 1
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise self._error(f"brackets more than {DEEPEST} deep")
+        yield
+        if not self._accept(")"):
+            raise self._error("a bracket that is not closed")
+        self.depth -= 1
+
     def _accept(self, *signs: str) -> str | None:
         """Return the next token's text and go on behind it, if it is one of the signs; else return None."""
-        if self.next < len(self.tokens):
-            token = self.tokens[self.next]
-            if token.kind == "sign" and token.text in signs:
-                self.next += 1
-                return token.text
-        return None
+        if not self._next_is(*signs):
+            return None
+        self.next += 1
+        return self.tokens[self.next - 1].text
+
+    def _next_is(self, *signs: str) -> bool:
+        token = self.tokens[self.next] if self.next < len(self.tokens) else None
+        return token is not None and token.kind == "sign" and token.text in signs
 
     def _next_start(self) -> int:
         return self.tokens[self.next].start if self.next < len(self.tokens) else len(self.text)
@@ -186,7 +239,7 @@ class _Parser:
         names = ", ".join(map(repr, self.names[:SHOWN_NAMES])) + ", ..." * (len(self.names) > SHOWN_NAMES)
         return ValueError(
             f"`restrictions` must be linear equations in the parameters {names}. "
-            f"Received: {received}, in {self.text!r}."
+            f"Received: {received}, in {reprlib.repr(self.text) if len(self.text) > 500 else repr(self.text)}."
         )
 
 

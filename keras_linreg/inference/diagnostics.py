@@ -1,7 +1,7 @@
 """Diagnostics of a fit, from one more pass over its rows: residuals, tests of the assumptions, influential rows."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,18 +10,19 @@ from scipy import special
 from keras_linreg.inference import tables
 from keras_linreg.inference.covariance import squeeze_outputs
 from keras_linreg.inference.distributions import p_of_chi2
-from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.heteroscedasticity import (
     MOST_WHITE_TERMS,
     LagrangeMultiplierTest,
     SquaredResidualRegressions,
 )
 from keras_linreg.inference.influence import InfluentialRows
+from keras_linreg.inference.labels import labels_of
 from keras_linreg.inference.quantiles import EXACT_VALUES, Quantiles
 from keras_linreg.inference.residual_statistics import SAMPLE_ROWS, ResidualDistribution, RowSample
-from keras_linreg.inference.second_pass import BLOCK_NUMBERS, run_second_pass
+from keras_linreg.inference.row_influence import MOST_OUTLIERS, Outliers, RowsOfFit, check_outlier_arguments
+from keras_linreg.inference.second_pass import BLOCK_NUMBERS, BlockAccumulator, run_second_pass
 from keras_linreg.inference.tables import number, p_value
-from keras_linreg.utils.types import Array, Batch
+from keras_linreg.utils.types import Array
 
 if TYPE_CHECKING:
     import pandas
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 PROBABILITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 QQ_POINTS = 1000
 LABELLED_ROWS = 3
-SHARED_FIELDS = ("output_names", "nobs", "rank", "sample", "qq", "exact_rows", "notes")
+SHARED_FIELDS = ("output_names", "nobs", "rank", "sample", "outliers", "qq", "exact_rows", "notes", "rows_of_fit")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -52,10 +53,13 @@ class Diagnostics:
         jarque_bera, jarque_bera_pvalue: whether the residuals can be normal.
         breusch_pagan: whether squared residuals depend on the columns (Koenker's form); None without columns.
         white: whether they depend on the columns, their squares and products; None if these are too many.
-        rows: the rows of largest Cook's distance, `(m,)`, counted from 0 in the order of the data.
+        rows: the rows of largest Cook's distance, `(m,)`, counted from 0 in the order of the data that were fitted.
+        row_labels: their labels in the user's table, `(m,)`; their numbers if they have none.
         cooks_distance, resid_studentized, leverage, residuals, fitted: of those rows; studentised externally.
         sample: rows drawn at random for the pictures, or all rows if they are few: arrays `rows`, `y`, `fitted`,
             `residuals`, `standardized` (internally studentised residuals) and `leverage`.
+        outliers: the rows of largest studentised residual: arrays `(m,)` of `rows`, `student_resid`, `unadj_p` and
+            `bonf_p`, as `outlier_test` shows them.
         qq: `(theoretical, standardized)` quantiles, of all rows.
         exact_rows: the number of rows of leverage 1: a coefficient fits each of them exactly.
         notes: which figures are missing, and why.
@@ -80,15 +84,18 @@ class Diagnostics:
     breusch_pagan: LagrangeMultiplierTest | None
     white: LagrangeMultiplierTest | None
     rows: Array
+    row_labels: Array
     cooks_distance: Array
     resid_studentized: Array
     leverage: Array
     residuals: Array
     fitted: Array
     sample: dict[str, Array]
+    outliers: dict[str, Array]
     qq: tuple[Array, Array]
     exact_rows: int
     notes: tuple[str, ...]
+    rows_of_fit: RowsOfFit
 
     def output(self, name: str | int) -> "Diagnostics":
         """Return the diagnostics of one output.
@@ -107,6 +114,7 @@ class Diagnostics:
             self,
             output_names=(names[j],),
             sample={key: part if part.ndim == 1 else part[:, j] for key, part in self.sample.items()},
+            outliers={key: part[:, j] for key, part in self.outliers.items()},
             qq=(self.qq[0], self.qq[1][:, j]),
             **{field: _of_output(getattr(self, field), j) for field in fields},
         )
@@ -123,7 +131,47 @@ class Diagnostics:
             "leverage": self.leverage,
             "residual": self.residuals,
         }
-        return pandas.DataFrame(columns, index=pandas.Index(self.rows, name="row"))
+        return pandas.DataFrame(columns, index=_index(self.row_labels, "row"))
+
+    def influence(self) -> "pandas.DataFrame | Iterator[pandas.DataFrame]":
+        """Return how much each row of the fit moves it, from one more pass over the rows.
+
+        Returns:
+            A frame by the rows' labels, with statsmodels' names: `hat_diag` (leverage), `standard_resid` and
+            `student_resid` (internally and externally studentised residuals), `cooks_d`, `dffits`, and `dfb_` and the
+            name of each parameter (DFBETAS). Rows of weight 0 are left out. Of several outputs, the columns are pairs
+            of quantity and output, but for `hat_diag`. Of a stream: an iterator of such frames, one for each block of
+            rows.
+
+        Raises:
+            ValueError: the data were a generator, which cannot be read again.
+        """
+        return self.rows_of_fit.influence()
+
+    def outlier_test(self, cutoff: float = 0.05, n_max: int = 10) -> "pandas.DataFrame":
+        """Test whether the rows of largest studentised residual are outliers, with Bonferroni's correction, as R's car.
+
+        Args:
+            cutoff: rows of a larger corrected p-value are left out; the first row is there in any case.
+            n_max: the largest number of rows, at most 100.
+
+        Returns:
+            A frame by the rows' labels: `student_resid`, `unadj_p` (two-sided, by t with one degree of freedom less
+            than the residuals), `bonf_p` (times the number of rows, at most 1). Several outputs one below the other.
+
+        Raises:
+            ValueError: `cutoff` is no probability, or `n_max` no integer from 1 to 100.
+        """
+        import pandas  # slow to import
+
+        check_outlier_arguments(cutoff, n_max)
+        if len(self.output_names) > 1:
+            frames = {name: self.output(name).outlier_test(cutoff, n_max) for name in self.output_names}
+            return pandas.concat(frames, names=["output"])
+        figures = {key: np.ravel(part) for key, part in self.outliers.items()}
+        labels = _index(labels_of(figures.pop("rows"), self.rows_of_fit.labels), "row")
+        chosen = (figures["bonf_p"] <= cutoff) | (np.arange(len(labels)) == 0)
+        return pandas.DataFrame(figures, index=labels)[chosen].head(n_max)
 
     def plot(self, axes: Any = None) -> "Figure | SubFigure":
         """Draw the four panels that R draws of a fit, of one output, and return the Matplotlib Figure.
@@ -148,7 +196,10 @@ class Diagnostics:
         }
         drawn = {key: np.concatenate([one.sample[key], part[is_missing]]) for key, part in influential.items()}
         positions = {row: i for i, row in enumerate(drawn.pop("rows").tolist())}
-        labels = {positions[row]: str(row) for row in one.rows[:LABELLED_ROWS].tolist()}
+        labels = {
+            positions[row]: str(label)
+            for row, label in list(zip(one.rows.tolist(), one.row_labels, strict=True))[:LABELLED_ROWS]
+        }
         plots.diagnostics(axes, **drawn, rank=one.rank, quantiles=one.qq, labels=labels)
         return axes[0].figure
 
@@ -176,8 +227,7 @@ class Diagnostics:
 
 
 def diagnose(
-    estimate: Estimate,
-    batches: Iterable[Batch],
+    rows_of_fit: RowsOfFit,
     most_rows: int,
     *,
     block_numbers: int = BLOCK_NUMBERS,
@@ -187,18 +237,21 @@ def diagnose(
     """Return the diagnostics of a fit, by one more pass over its rows; memory does not grow with their number.
 
     Args:
-        estimate: of the fit.
-        batches: `(x, y, sample_weight)` of its rows once more.
+        rows_of_fit: of the fit.
         most_rows: how many influential rows to name.
         block_numbers: about how many numbers the x of a block has.
         sample_rows: how many rows the sample has at most.
         exact_values: so many residuals have exact quantiles.
     """
+    estimate = rows_of_fit.estimate
     distribution = ResidualDistribution(estimate, exact_values)
+    outliers = Outliers(estimate, MOST_OUTLIERS)
     influence = InfluentialRows(estimate, most_rows)
     sample = RowSample(estimate, sample_rows)
     regressions = SquaredResidualRegressions(estimate)
-    run_second_pass(estimate, batches, [distribution, influence, sample, regressions], block_numbers)
+    accumulators: list[BlockAccumulator[Any]] = [distribution, influence, outliers, sample, regressions]
+    run_second_pass(estimate, rows_of_fit.read(), accumulators, block_numbers)
+    influential = influence.result()
     n, skew, kurtosis = estimate.nobs, distribution.skewness(), distribution.kurtosis()
     # Skewness and kurtosis of n normal values have the variances 6 / n and 24 / n.
     jarque_bera = n / 6 * (skew**2 + (kurtosis - 3) ** 2 / 4)
@@ -218,11 +271,14 @@ def diagnose(
         jarque_bera_pvalue=squeeze_outputs(p_of_chi2(jarque_bera, 2)),
         breusch_pagan=None if breusch_pagan is None else breusch_pagan.map(squeeze_outputs),
         white=None if white is None else white.map(squeeze_outputs),
-        **{key: squeeze_outputs(part) for key, part in influence.result().items()},
+        **{key: squeeze_outputs(part) for key, part in influential.items()},
+        row_labels=squeeze_outputs(labels_of(influential["rows"], rows_of_fit.labels)),
+        outliers=outliers.result(),
         sample={key: part if part.ndim == 1 else squeeze_outputs(part) for key, part in sample.result().items()},
         qq=_normal_quantiles(distribution.standardized_quantiles),
         exact_rows=influence.exact_rows,
         notes=_notes(regressions, influence.exact_rows, n, len(sample.result()["rows"])),
+        rows_of_fit=rows_of_fit,
     )
 
 
@@ -254,6 +310,14 @@ def _normal_quantiles(quantiles: list[Quantiles]) -> tuple[Array, Any]:
     return special.ndtri(probabilities), squeeze_outputs(standardized)
 
 
+def _index(labels: Array, name: str) -> "pandas.Index":
+    import pandas  # slow to import
+
+    if labels.dtype == object and len(labels) and all(isinstance(label, tuple) for label in labels):
+        return pandas.MultiIndex.from_tuples(labels.tolist())
+    return pandas.Index(labels, name=name)
+
+
 def _of_output(value: Any, j: int) -> Any:
     """Return output j of a field; its last axis is the outputs."""
     if isinstance(value, LagrangeMultiplierTest):
@@ -276,7 +340,8 @@ def _text(diagnostics: Diagnostics) -> str:
     quantiles = [("Residuals", [number(q, 4) for q in diagnostics.quantiles])]
     columns = (diagnostics.cooks_distance, diagnostics.resid_studentized, diagnostics.leverage, diagnostics.residuals)
     rows = [
-        (f"row {row}", [number(column[i], 4) for column in columns]) for i, row in enumerate(diagnostics.rows.tolist())
+        (f"row {label}", [number(column[i], 4) for column in columns])
+        for i, label in enumerate(diagnostics.row_labels.tolist())
     ]
     return "\n".join(
         [

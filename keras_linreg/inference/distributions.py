@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import special
 
+COV_TYPES = ("nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster", "HAC")
+
 
 def check_level(level: float) -> float:
     """Return a coverage as a float.
@@ -10,13 +12,11 @@ def check_level(level: float) -> float:
     Raises:
         ValueError: it is not between 0 and 1.
     """
-    try:
-        is_coverage = 0 < float(level) < 1
-    except (TypeError, ValueError):
-        is_coverage = False
-    if not is_coverage:
+    is_number = isinstance(level, int | float | np.number) and not isinstance(level, np.complexfloating)
+    if not is_number or not 0 < level < 1:
+        hint = f". Write cov_type={level!r}" * (isinstance(level, str) and level in COV_TYPES)
         raise ValueError(
-            f"`level` must be a coverage between 0 and 1, such as 0.95 (not an alpha). Received: level={level!r}."
+            f"`level` must be a coverage between 0 and 1, such as 0.95 (not an alpha). Received: level={level!r}{hint}."
         )
     return float(level)
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from keras_linreg.data import MissingRows
 from keras_linreg.inference.coordinates import Coordinates
 from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul
 from keras_linreg.linalg.triangular import Factor
+from keras_linreg.moments.checks import INTERCEPT
 from keras_linreg.solvers import TOLERANCES, Solution
 from keras_linreg.sufficient_statistics import Statistics
-
-INTERCEPT = "Intercept"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -39,12 +39,15 @@ class Estimate:
         rank: the number of parameters that are estimated.
         ssr, ess, tss: `(k,)`: the residual, explained and total sums of squares.
         log_weight: the sum of the logarithms of the weights.
+        centred_tss: `(k,)`: the total sums of squares about the mean, of a fit without intercept whose columns span the
+            constant; None for any other.
         inflation: `(P,)`: variance inflation factors, NaN for the intercept and for parameters that are not estimable.
         condition_number: of the design as it is, the column of ones included.
         scaled_condition_number: of the design, centred (with an intercept) and scaled.
         digits: `(P, k)`: so many decimal digits of each parameter are sure.
         fewest_digits: the smallest of them, parameters left out that are zero beside the others.
         dtype: in which the features came.
+        missing: counts of the rows that were dropped for want of a value; None if there were none.
     """
 
     names: tuple[str, ...]
@@ -65,12 +68,14 @@ class Estimate:
     ess: np.ndarray
     tss: np.ndarray
     log_weight: float
+    centred_tss: np.ndarray | None
     inflation: np.ndarray
     condition_number: float
     scaled_condition_number: float
     digits: np.ndarray
     fewest_digits: float
     dtype: str
+    missing: MissingRows | None = None
 
     @property
     def df_resid(self) -> int:
@@ -164,9 +169,11 @@ def estimate_parameters(statistics: Statistics, solution: Solution, dtype: str =
     inflation[use_bias + np.flatnonzero(kept)] = (size[:count] * triangular.column_norms(inverse.hi.T)) ** 2
     inflation[~estimable] = np.nan
     upper = as_doubledouble(r).hi[:count, :count]
+    centred_squares = _column_squares(statistics.factor[:, features:])
     return Estimate(
         **shared,
         ess=_column_squares(r[:count, features:]),
+        centred_tss=None if use_bias or not spans_constant(statistics, kept, dtype) else centred_squares,
         estimable=estimable,
         root=root,
         null=null,
@@ -182,6 +189,22 @@ def are_determined(combinations: np.ndarray, null: np.ndarray, units: np.ndarray
     largest = (np.abs(combinations) / units).max(axis=1)
     size = largest[:, None] * (np.abs(null) * units[:, None]).max(axis=0, initial=0.0)
     return (np.abs(combinations @ null) <= 100 * tolerance * size).all(axis=1)
+
+
+def spans_constant(statistics: Statistics, kept: np.ndarray, dtype: str) -> bool:
+    """Return whether a combination of the kept columns is the same in each row, as that of a full set of dummies is.
+
+    With A the factor of the centred columns, m their means times the root of the weight, and both in units of the
+    columns' own norms, the columns explain all of the constant but the share `1 / (1 + m @ inv(A.T @ A) @ m)`.
+    """
+    positions = np.flatnonzero(kept)
+    a = as_doubledouble(statistics.factor).hi[:, positions]
+    m = statistics.mean.hi[positions] * math.sqrt(float(statistics.weight.hi))
+    norms = np.hypot(triangular.column_norms(a), m)
+    if not len(positions) or not (norms > 0).all():
+        return False
+    _, s, v = np.linalg.svd(a / norms, full_matrices=False)
+    return bool((np.abs(v @ (m / norms)) * TOLERANCES[dtype] >= s).any())
 
 
 def _fields_of_every_fit(statistics: Statistics, solution: Solution, tss: np.ndarray, dtype: str) -> dict[str, Any]:
@@ -206,6 +229,7 @@ def _fields_of_every_fit(statistics: Statistics, solution: Solution, tss: np.nda
         "digits": solution.digits,
         "fewest_digits": solution.fewest_digits,
         "dtype": dtype,
+        "missing": solution.missing,
     }
 
 
@@ -214,6 +238,7 @@ def _penalised_estimate(shared: dict[str, Any], ess: np.ndarray) -> Estimate:
     return Estimate(
         **shared,
         ess=ess,
+        centred_tss=None,
         estimable=np.zeros(width, bool),
         root=np.zeros((width, 0)),
         null=np.zeros((width, 0)),

@@ -2,21 +2,27 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_linreg.inference import sandwich
-from keras_linreg.inference.covariance import squeeze_outputs
 from keras_linreg.inference.diagnostics import Diagnostics, diagnose
 from keras_linreg.inference.estimate import Estimate, estimate_parameters
 from keras_linreg.inference.intervals import KEYS, intervals_by_block
+from keras_linreg.inference.labels import by_row
 from keras_linreg.inference.report import RegressionReport
+from keras_linreg.inference.row_influence import RowsOfFit
+from keras_linreg.inference.row_order import RowOrder
 from keras_linreg.linalg.double_double import DoubleDouble, matmul
 from keras_linreg.moments.moments import Moments
 from keras_linreg.solvers import NO_PENALTY, Penalty, Solution
 from keras_linreg.utils.types import Batch, Data
 from keras_linreg.utils.warnings import warn_user
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,12 +32,21 @@ class FittedMoments:
     Attributes:
         moments: of the data.
         penalty, dependent, use_bias: as in `Moments.solve_with`.
+        order: the order of the rows of the fit, or None if it is not known.
+        saved_order: the fingerprint of that order, from a file.
     """
 
     moments: Moments
     penalty: Penalty = NO_PENALTY
     dependent: str = "drop"
     use_bias: bool = True
+    order: RowOrder | None = None
+    saved_order: np.ndarray | None = None
+
+    @functools.cached_property
+    def fingerprint(self) -> np.ndarray | None:
+        """The fingerprint of the order of the rows of the fit, or None if it is not known."""
+        return self.saved_order if self.order is None else self.order.fingerprint(self.moments)
 
     @functools.cached_property
     def solution(self) -> Solution:
@@ -98,19 +113,29 @@ class FittedMoments:
             meat, count = sandwich.meat(self.estimate_with_errors(), batches, cov_type, groups, maxlags)
         return RegressionReport(self.estimate, level, cov_type, meat, count, maxlags)
 
-    def diagnose(self, batches: Iterable[Batch], most_rows: int) -> Diagnostics:
-        """Return the diagnostics, from one more pass over the data, `(x, y, sample_weight)`."""
-        return diagnose(self.estimate_with_errors(), batches, most_rows)
+    def diagnose(
+        self, read: Callable[[], Iterator[Batch]], most_rows: int, labels: Any = None, is_stream: bool = False
+    ) -> Diagnostics:
+        """Return the diagnostics, from one more pass over the data.
 
-    def intervals(self, batches: Iterable[Batch], level: float) -> dict[str, np.ndarray]:
+        Args:
+            read: returns the batches `(x, y, sample_weight)` of the data, each time from the first.
+            most_rows: how many influential rows to name.
+            labels: of the rows; None: their numbers.
+            is_stream: whether the rows do not fit in memory.
+        """
+        return diagnose(RowsOfFit(self.estimate_with_errors(), read, labels, is_stream), most_rows)
+
+    def intervals(self, batches: Iterable[Batch], level: float, labels: Any = None) -> "pandas.DataFrame":
         """Return the predictions of rows with errors and limits, under `inference.intervals.KEYS`.
 
         Args:
             batches: `(x, ...)` of the rows.
             level: the coverage of the limits.
+            labels: of the rows; None: 0, 1, ...
 
         Returns:
-            Arrays `(n,)`, of several outputs `(n, k)`; the leverage is always `(n,)`.
+            A frame by row. Of several outputs its columns are pairs of quantity and output, but for the leverage.
         """
         estimate = self.estimate_with_errors()
         parts = list(intervals_by_block(estimate, batches, level))
@@ -123,4 +148,4 @@ class FittedMoments:
                 f"{undetermined} rows of `x` have no interval: in the data of the fit, columns depend on others, or on "
                 "the intercept, and in these rows they do not."
             )
-        return {key: values if key == "leverage" else squeeze_outputs(values) for key, values in whole.items()}
+        return by_row(whole, labels, self.moments.output_names)

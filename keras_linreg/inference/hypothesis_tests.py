@@ -34,6 +34,7 @@ from keras_linreg.inference.covariance import squeeze_outputs
 from keras_linreg.inference.distributions import check_level, p_of_chi2, p_of_f, p_of_t
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.tables import as_list, number, p_value
+from keras_linreg.utils.text import visible
 from keras_linreg.utils.types import Array
 
 SAME_WEIGHTS = 1e-9  # how far the sums of the logarithms of the weights may differ
@@ -115,7 +116,7 @@ class WaldTest:
     def __str__(self) -> str:
         """Return a line for each restriction, and one for the test of each output."""
         df = f"({self.df_num}, {self.df_denom})" if self.distribution == "F" else f"({self.df_num})"
-        lines = [f"H0: {restriction}" for restriction in self.restrictions]
+        lines = [f"H0: {visible(restriction)}" for restriction in self.restrictions]
         for statistic, p in zip(as_list(self.statistic), as_list(self.pvalue), strict=True):
             lines.append(f"{self.distribution}{df} = {number(statistic)}, p = {p_value(p)}")
         return "\n".join(lines)
@@ -206,8 +207,7 @@ def compare(larger: Estimate, smaller: Estimate) -> Comparison:
     if not is_same_data or abs(larger.log_weight - smaller.log_weight) > SAME_WEIGHTS * (1 + abs(larger.log_weight)):
         raise ValueError(
             "Both models must be of the same rows and outputs. Received: "
-            f"{smaller.nobs} rows of {', '.join(smaller.output_names)}, beside {larger.nobs} of "
-            f"{', '.join(larger.output_names)}."
+            f"{smaller.nobs} rows of {list(smaller.output_names)}, beside {larger.nobs} of {list(larger.output_names)}."
         )
     lacking = _estimable_names(larger) - _estimable_names(smaller)
     matrix = np.eye(len(larger.names))[[name in lacking for name in larger.names]]

@@ -11,6 +11,7 @@ from keras_linreg.inference.estimate import estimate_parameters
 from keras_linreg.inference.hypothesis_tests import Comparison, TTest, WaldTest
 from keras_linreg.inference.report_statistics import ReportStatistics
 from keras_linreg.moments.moments import Moments
+from keras_linreg.utils.arguments import check_flag
 from keras_linreg.utils.types import Data
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 class RegressionReport(ReportStatistics):
     """Coefficients with standard errors, tests and intervals, and how well they fit; under statsmodels' names.
 
-    Parameters run intercept first (named "Intercept"), then the columns. For one output, arrays have the shapes below,
-    and a statistic of the fit is a float. For k outputs there is one more axis, the last one, and `report.output(name)`
-    is the report of one output. A figure that the data do not determine is NaN, and `notes` tells why.
+    Parameters run intercept first (named "Intercept"), then the columns. For one output, a statistic of the parameters
+    is a pandas Series by parameter, and a statistic of the fit is a float. For k outputs they are a DataFrame with a
+    column an output, and an array `(k,)`; `report.output(name)` is the report of one output. A figure that the data do
+    not determine is NaN, and `notes` tells why.
 
     With a robust `cov_type`, or `"cluster"` or `"HAC"`, tests use the normal distribution, and F and the intervals use
     that covariance. The numbers are the same as in statsmodels' `OLS(...).fit(cov_type=...)`.
@@ -35,11 +37,11 @@ class RegressionReport(ReportStatistics):
         cov_type: `"nonrobust"`, `"HC0"` to `"HC3"`, `"cluster"` or `"HAC"`.
         names: P names.
         output_names: k names.
-        params: `(P,)`: the coefficients.
-        bse: `(P,)`: their standard errors.
-        tvalues: `(P,)`: coefficients divided by standard errors.
-        pvalues: `(P,)`: the probability of a ratio so large, in either direction, if the coefficient is zero.
-        vif: `(P,)`: variance inflation factors, NaN for the intercept.
+        params: the coefficients, by parameter.
+        bse: their standard errors, by parameter.
+        tvalues: coefficients divided by standard errors, by parameter.
+        pvalues: the probability of a ratio so large, in either direction, if the coefficient is zero, by parameter.
+        vif: variance inflation factors, by parameter; NaN for the intercept.
         rsquared, rsquared_adj: centred with an intercept, uncentred without.
         fvalue, f_pvalue: of all columns together.
         llf, aic, bic: the log-likelihood, and the criteria with P parameters counted.
@@ -55,12 +57,11 @@ class RegressionReport(ReportStatistics):
     >>> import keras_linreg as klr
     >>> x = np.arange(8.0)
     >>> y = np.array([1.1, 2.9, 5.2, 7.1, 8.8, 11.1, 12.9, 15.0])
-    >>> report = klr.RegressionReport.from_moments(klr.Moments.from_data(x, y))
-    >>> report.params.round(3), report.bse.round(3)
-    (array([1.067, 1.985]), array([0.091, 0.022]))
-    >>> report.conf_int(level=0.9).round(3)
-    array([[0.89 , 1.243],
-           [1.942, 2.027]])
+    >>> report = klr.RegressionReport.from_moments(klr.Moments.from_data(x, y, feature_names=["hours"]))
+    >>> print(report.params["hours"].round(3), report.bse["hours"].round(3))
+    1.985 0.022
+    >>> report.conf_int(level=0.9).loc["hours"].round(3).tolist()
+    [1.942, 2.027]
 
     References:
         Greene, Econometric Analysis, chapters 3 to 5.
@@ -81,7 +82,12 @@ class RegressionReport(ReportStatistics):
             moments: of the data; `moments.select(...)` for some of the columns or outputs.
             level: the coverage of the intervals that are printed.
             l2, dependent, use_bias: as in `Moments.solve`.
+
+        Raises:
+            ValueError: `moments` is something else, or an argument is refused by `Moments.solve`.
         """
+        if not isinstance(moments, Moments):
+            raise ValueError(f"`moments` must be keras_linreg.Moments. Received: {type(moments).__name__}.")
         check_level(level)
         solution = moments.solve(l2, dependent, use_bias, warn=False)
         return cls(estimate_parameters(moments.statistics, solution, moments.dtype), float(level))
@@ -118,14 +124,15 @@ class RegressionReport(ReportStatistics):
             restrictions: as in `t_test`; they must be independent.
             use_f: whether to use F or chi-squared; None: F if the covariance is not robust, as in statsmodels.
         """
-        use_f = self.meat is None if use_f is None else use_f
+        use_f = self.meat is None if use_f is None else check_flag("use_f", use_f)
         return hypothesis_tests.wald_test(self.estimate, self.meat, restrictions, self.df_of_f if use_f else None)
 
     def compare(self, restricted: "RegressionReport") -> Comparison:
         """Test this model against a model of the same data with fewer columns: by F, and by the likelihood ratio.
 
         Args:
-            restricted: the report of `moments.select(features=[...])`, or of a fit without intercept.
+            restricted: the report of `moments.select(features=[...])`, of `moments.select(features=[])` (the null
+                model, of the intercept alone), or of a fit without intercept.
 
         Raises:
             ValueError: the other model is not nested in this one, or is of other data. It is nested if each of its

@@ -24,7 +24,9 @@ def plot_coefficients(report: ReportStatistics, ax: "Axes | None", intercept: bo
     axes = [ax] if ax is not None else plots.figure(len(outputs), height=height)[1]
     for panel, one in zip(axes, outputs, strict=True):
         first = int(one.estimate.has_intercept and not intercept and len(one.names) > 1)
-        plots.coefficients(panel, one.names[first:], one.params[first:], one.conf_int()[first:], level=one.level)
+        figures = one.coefficients()
+        limits = np.column_stack([figures["ci_lower"], figures["ci_upper"]])
+        plots.coefficients(panel, one.names[first:], figures["params"][first:], limits[first:], level=one.level)
         plots.title(panel, one.output_names[0])
     return axes[0].figure
 
@@ -44,7 +46,7 @@ def plot_line(report: ReportStatistics, x: Data, y: Data, ax: "Axes | None") -> 
     if features != 1:
         raise ValueError(f"`plot_line` draws a fit of one feature. Received: {features} features.")
     if not estimate.estimable[-1]:
-        raise ValueError(f"`plot_line` needs a feature that varies. Received: {report.names[-1]}, which is constant.")
+        raise ValueError(f"`plot_line` needs a feature that varies. Received: {report.names[-1]!r}, which is constant.")
     if (x is None) != (y is None):
         raise ValueError(f"`x` and `y` must be given together. Received: {'y' if x is None else 'x'} alone.")
     if x is None:

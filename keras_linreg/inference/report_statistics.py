@@ -10,6 +10,7 @@ from keras_linreg.inference import covariance
 from keras_linreg.inference.covariance import squeeze_outputs
 from keras_linreg.inference.distributions import check_level, p_of_f, p_of_t, two_sided_quantile
 from keras_linreg.inference.estimate import Estimate
+from keras_linreg.inference.labels import LIMITS, by_pair, by_parameter
 from keras_linreg.inference.notes import notes_on
 from keras_linreg.inference.wald import wald_statistic_of_all
 from keras_linreg.utils.types import Array
@@ -19,8 +20,8 @@ from keras_linreg.utils.types import Array
 class ReportStatistics:
     """The statistics of a `RegressionReport`, which describes them.
 
-    Each statistic is computed for k outputs, as an array with the outputs on its last axis. For one output that axis is
-    left out, so a statistic of the fit is a float. Hence the return types Any.
+    A statistic of the parameters is a Series, of several outputs a DataFrame. A statistic of the fit is a float, of
+    several outputs an array. Hence the return types Any.
 
     Attributes:
         estimate: of the fit.
@@ -77,29 +78,29 @@ class ReportStatistics:
         return self.estimate.condition_number
 
     @property
-    def vif(self) -> Array:
-        """The variance inflation factors `(P,)`."""
-        return self.estimate.inflation.copy()
+    def vif(self) -> Any:
+        """The variance inflation factors, a Series by parameter; the outputs share them."""
+        return by_parameter(self.estimate.inflation[:, None].copy(), self.names, ("",), "vif")
 
     @property
     def params(self) -> Any:
-        """The coefficients `(P,)`, as the model has them."""
-        return squeeze_outputs(self.estimate.params.copy())
+        """The coefficients by parameter, as the model has them."""
+        return self._by_parameter(self.estimate.params.copy(), "params")
 
     @property
     def bse(self) -> Any:
-        """The standard errors `(P,)`."""
-        return squeeze_outputs(self._standard_errors)
+        """The standard errors by parameter."""
+        return self._by_parameter(self._standard_errors, "bse")
 
     @property
     def tvalues(self) -> Any:
-        """The coefficients divided by their standard errors `(P,)`."""
-        return squeeze_outputs(self._t)
+        """The coefficients divided by their standard errors, by parameter."""
+        return self._by_parameter(self._t, "tvalues")
 
     @property
     def pvalues(self) -> Any:
-        """The two-sided p-values `(P,)` of the hypotheses that a coefficient is zero."""
-        return squeeze_outputs(p_of_t(self._t, self.df_of_t))
+        """The two-sided p-values of the hypotheses that a coefficient is zero, by parameter."""
+        return self._by_parameter(p_of_t(self._t, self.df_of_t), "pvalues")
 
     @property
     def ssr(self) -> Any:
@@ -165,19 +166,28 @@ class ReportStatistics:
         return self.df_resid if self.groups is None else self.groups - 1
 
     def conf_int(self, *, level: float | None = None) -> Any:
-        """Return the confidence limits of the coefficients, `(P, 2)`.
+        """Return the confidence limits of the coefficients: a DataFrame by parameter with the columns "lower", "upper".
+
+        Of several outputs, the columns are pairs of limit and output.
 
         Args:
             level: the coverage, between 0 and 1; None: the report's `level`.
         """
         level = self.level if level is None else check_level(level)
+        return by_pair(self._limits(level), self.names, LIMITS, self.output_names, "limit")
+
+    def _limits(self, level: float) -> Array:
         reach = two_sided_quantile(level, self.df_of_t) * self._standard_errors
         params = np.where(self.estimate.estimable[:, None], self.estimate.params, np.nan)
-        return squeeze_outputs(np.stack([params - reach, params + reach], axis=1))
+        return np.stack([params - reach, params + reach], axis=1)
 
     def cov_params(self) -> Any:
-        """Return the covariance of the coefficients, `(P, P)`."""
-        return squeeze_outputs(covariance.covariance(self.estimate, self.meat))
+        """Return the covariance of the coefficients: a DataFrame by parameter and parameter.
+
+        Of several outputs, the columns are pairs of parameter and output.
+        """
+        values = covariance.covariance(self.estimate, self.meat)
+        return by_pair(values, self.names, self.names, self.output_names, "parameter")
 
     def output(self, name: str | int) -> Self:
         """Return the report of one output.
@@ -198,6 +208,7 @@ class ReportStatistics:
             ssr=self.estimate.ssr[j : j + 1],
             ess=self.estimate.ess[j : j + 1],
             tss=self.estimate.tss[j : j + 1],
+            centred_tss=None if self.estimate.centred_tss is None else self.estimate.centred_tss[j : j + 1],
         )
         meat = None if self.meat is None else self.meat[:, :, j : j + 1]
         return dataclasses.replace(self, estimate=estimate, meat=meat)
@@ -205,6 +216,22 @@ class ReportStatistics:
     def outputs(self) -> list[Self]:
         """Return the reports of all outputs, one each."""
         return [self.output(j) for j in range(len(self.output_names))]
+
+    def coefficients(self) -> dict[str, Array]:
+        """Return the figures of each parameter of a single output as arrays `(P,)`, by the names of `to_frame`."""
+        limits = self._limits(self.level)
+        return {
+            "params": self.estimate.params[:, 0],
+            "bse": self._standard_errors[:, 0],
+            "tvalues": self._t[:, 0],
+            "pvalues": p_of_t(self._t, self.df_of_t)[:, 0],
+            "ci_lower": limits[:, 0, 0],
+            "ci_upper": limits[:, 1, 0],
+            "vif": self.estimate.inflation,
+        }
+
+    def _by_parameter(self, values: Array, title: str) -> Any:
+        return by_parameter(values, self.names, self.output_names, title)
 
     # Below, the last axis of every array is the outputs.
 

@@ -30,6 +30,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_linreg.inference.cluster_labels import ClusterLabels
+from keras_linreg.inference.distributions import COV_TYPES
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.second_pass import (
     BLOCK_NUMBERS,
@@ -41,7 +42,6 @@ from keras_linreg.inference.second_pass import (
 from keras_linreg.utils.types import Array, Batch, Data
 
 LEVERAGE_POWERS = {"HC0": 0, "HC1": 0, "HC2": 1, "HC3": 2}
-COV_TYPES = ("nonrobust", *LEVERAGE_POWERS, "cluster", "HAC")
 SHOWN_ROWS = 5
 
 
@@ -90,7 +90,7 @@ def check_arguments(cov_type: str, data: Data, groups: Data, maxlags: int | None
     Raises:
         ValueError: there is no such covariance, it lacks an argument, or an argument belongs to another one.
     """
-    if cov_type not in COV_TYPES:
+    if not isinstance(cov_type, str) or cov_type not in COV_TYPES:
         raise ValueError(f"`cov_type` must be one of {list(COV_TYPES)}. Received: cov_type={cov_type!r}.")
     if cov_type != "nonrobust" and data is None:
         raise ValueError(

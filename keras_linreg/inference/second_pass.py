@@ -109,6 +109,26 @@ def run_second_pass(
     check.refuse_other_rows()
 
 
+def read_blocks(estimate: Estimate, batches: Iterable[Batch], block_numbers: int = BLOCK_NUMBERS) -> Iterator[Block]:
+    """Yield the blocks of a second pass, for results of each row.
+
+    Args:
+        estimate: of the fit, without a penalty.
+        batches: `(x, y, sample_weight)` of the same rows.
+        block_numbers: about how many numbers the x of a block has.
+
+    Raises:
+        ValueError: at the end: the rows are not the rows of the fit.
+    """
+    check = _SameRowsCheck(estimate)
+    for numbered in _numbered_blocks(batches, block_numbers):
+        with one_blas_thread(), np.errstate(all="ignore"):
+            block = _block(estimate, *numbered)
+            check.add(check.contribution(block))
+        yield block
+    check.refuse_other_rows()
+
+
 def has_leverage_one(estimate: Estimate, leverage: Array) -> Array:
     """Return the mask `(n,)` of rows of leverage 1, up to rounding: a coefficient serves each such row alone.
 

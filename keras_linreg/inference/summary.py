@@ -9,6 +9,7 @@ import numpy as np
 from keras_linreg.inference import tables
 from keras_linreg.inference.report_statistics import ReportStatistics
 from keras_linreg.inference.tables import number, p_value
+from keras_linreg.utils.text import visible
 
 if TYPE_CHECKING:
     import pandas
@@ -52,19 +53,12 @@ def frame(report: ReportStatistics) -> "pandas.DataFrame":
     import pandas  # slow to import
 
     frames = {}
-    for one in report.outputs():
-        lower, upper = one.conf_int().T
-        columns = {
-            "params": one.params,
-            "bse": one.bse,
-            "tvalues": one.tvalues,
-            "pvalues": one.pvalues,
-            "ci_lower": lower,
-            "ci_upper": upper,
-            "vif": one.vif,
-        }
+    try:
         index = pandas.Index(report.names, name="parameter")
-        frames[one.output_names[0]] = pandas.DataFrame(columns, index=index)
+    except UnicodeEncodeError:  # pandas' own texts hold no lone surrogates
+        index = pandas.Index(report.names, name="parameter", dtype=object)
+    for one in report.outputs():
+        frames[one.output_names[0]] = pandas.DataFrame(one.coefficients(), index=index)
     return next(iter(frames.values())) if len(frames) == 1 else pandas.concat(frames, names=["output"])
 
 
@@ -75,7 +69,7 @@ def plain_objects(report: ReportStatistics) -> dict[str, Any]:
         outputs[one.output_names[0]] = {
             **{key: getattr(one, key) for key in FIGURES_OF_AN_OUTPUT},
             "coefficients": frame(one).to_dict(orient="index"),
-            "cov_params": one.cov_params().tolist(),
+            "cov_params": one.cov_params().to_numpy().tolist(),
         }
     shared = {key: getattr(report, key) for key in SHARED_FIGURES}
     return _plain({**shared, "names": report.names, "notes": report.notes, "outputs": outputs})
@@ -114,20 +108,21 @@ def _coefficient_table(report: ReportStatistics) -> tuple[tuple[str, ...], list[
     letter = "t" if report.cov_type == "nonrobust" else "z"
     head = ("coef", *tables.estimate_head(letter, report.level), "VIF")
     estimate, rows = report.estimate, []
-    figures = np.column_stack([report.params, report.bse, report.tvalues, report.pvalues, report.conf_int()])
+    params, *errors, vif = report.coefficients().values()
+    figures = np.column_stack([params, *errors])
     for i, name in enumerate(report.names):
         if estimate.is_penalised:
-            cells = [number(report.params[i])]
+            cells = [number(params[i])]
         elif estimate.estimable[i]:
-            cells = [*tables.estimate_cells(*figures[i]), number(report.vif[i], 3)]
+            cells = [*tables.estimate_cells(*figures[i]), number(vif[i], 3)]
         else:
-            cells = ["aliased"] if estimate.dropped else [number(report.params[i]), "n/a"]
+            cells = ["aliased"] if estimate.dropped else [number(params[i]), "n/a"]
         rows.append((name, cells))
     return head, rows
 
 
 def _tag(name: str, content: object) -> str:
-    return f"<{name}>{html.escape(str(content))}</{name}>"
+    return f"<{name}>{html.escape(visible(content))}</{name}>"
 
 
 def _plain(value: Any) -> Any:

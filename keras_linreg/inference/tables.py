@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from keras_linreg.utils.text import visible
+
 WIDTH = 80
 NAME_WIDTH = 24
 SHORTEST_NAME = 8
@@ -52,7 +54,7 @@ def with_notes(blocks: Sequence[str], notes: Sequence[str]) -> str:
 
 def shortened(name: object, width: int) -> str:
     """Return a name of at most so many characters: the middle is left out, because the ends tell columns apart."""
-    text = " ".join(str(name).split())
+    text = visible(name)
     if len(text) <= width:
         return text
     head = width // 2

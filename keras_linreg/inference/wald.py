@@ -7,6 +7,7 @@ import scipy.linalg
 
 from keras_linreg.inference.estimate import Estimate, are_determined
 from keras_linreg.linalg import triangular
+from keras_linreg.utils.text import visible
 
 
 def roots_of_combinations(estimate: Estimate, matrix: np.ndarray) -> np.ndarray:
@@ -24,8 +25,8 @@ def roots_of_combinations(estimate: Estimate, matrix: np.ndarray) -> np.ndarray:
     if undetermined.any():
         names = [name for name, lost in zip(estimate.names, undetermined.any(axis=0), strict=True) if lost]
         raise ValueError(
-            f"The data do not determine {', '.join(names)}: there is nothing to test. Received: columns that depend on "
-            "others, or on the intercept."
+            f"The data do not determine {', '.join(map(visible, names))}: there is nothing to test. Received: columns "
+            "that depend on others, or on the intercept."
         )
     return matrix @ estimate.root
 

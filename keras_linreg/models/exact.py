@@ -41,6 +41,9 @@ class ExactLinearRegression(OnePassModel):
             design.
         dependent: what to do about a column that depends on those before it, or on the bias: `"drop"` gives it weight
             0, `"min_norm"` takes the smallest kernel. Either way a warning names it.
+        missing: `"error"` refuses rows without a value in a column that the model needs, in y or in the weights;
+            `"drop"` leaves them out: `solution.missing` and the report count them. NaN, None, `pd.NA`, NaT and nulls of
+            Arrow are missing, and the empty string in a category. Predictions for such rows are NaN.
         **kwargs: `name` and `dtype` (`"float64"`), as for every Keras model.
 
     Attributes:
@@ -70,6 +73,7 @@ class ExactLinearRegression(OnePassModel):
         feature_names: Sequence[str] | None = None,
         preprocessor: keras.Layer | None = None,
         dependent: str = "drop",
+        missing: str = "error",
         **kwargs: Any,
     ):
         regularizer = keras.regularizers.get(kernel_regularizer)
@@ -81,6 +85,7 @@ class ExactLinearRegression(OnePassModel):
             kernel_regularizer=regularizer,
             feature_names=feature_names,
             preprocessor=preprocessor,
+            missing=missing,
             **{**kwargs, "dtype": kwargs.get("dtype") or "float64"},
         )
         if (self.compute_dtype, self.variable_dtype) not in (("float64", "float64"), ("float32", "float32")):

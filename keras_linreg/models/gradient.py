@@ -34,6 +34,9 @@ class LinearRegression(TrainedModel):
         preprocessor: an adapted `keras.utils.FeatureSpace`, a Keras layer or model from the user's columns to the
             design. It runs in fit, evaluate, predict and the exported graph, before the step. It is saved with the
             model, and it is not trained.
+        missing: `"error"` refuses rows without a value in a column that the model needs, in y or in the weights;
+            `"drop"` leaves them out. NaN, None, `pd.NA`, NaT and nulls of Arrow are missing, and the empty string in a
+            category. Predictions for such rows are NaN.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras model.
 
     Attributes:

@@ -6,14 +6,17 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_linreg.data import Prepared, to_dense
-from keras_linreg.models.layer import Linear
+from keras_linreg.data import Prepared, Rows, to_dense
+from keras_linreg.models.call_arguments import check_call
+from keras_linreg.models.one_at_a_time import one_at_a_time
+from keras_linreg.models.r_squared import r_squared
+from keras_linreg.models.saved import SavedLinear
 from keras_linreg.training import divergence, loop
 from keras_linreg.utils.keras_compat import is_call_of_fit
 from keras_linreg.utils.types import Data
 
 
-class LinearModel(Linear):
+class LinearModel(SavedLinear):
     """A linear model that evaluates and predicts as Keras does, on more kinds of data, and faster.
 
     Abstract: a subclass says how it is fitted.
@@ -43,7 +46,8 @@ class LinearModel(Linear):
     ) -> Any:
         """Return loss and metrics as `keras.Model.evaluate` does, for every kind of data that `fit` takes.
 
-        Steps on data in memory run in one compiled call, or in Keras's own loop, by the same rules as in `fit`.
+        Steps on data in memory run in one compiled call, or in Keras's own loop, by the same rules as in `fit`. Threads
+        may evaluate one model at once: they take turns. But nothing else may run while a thread fits it.
 
         Raises:
             ValueError: the model is not compiled.
@@ -60,12 +64,13 @@ class LinearModel(Linear):
             **kwargs,
         }
         if is_call_of_fit(kwargs):
-            with loop.use_validation_loop(self):
+            with loop.use_validation_loop(self), one_at_a_time(self):
                 return super().evaluate(**arguments)
+        check_call(**arguments)
         self._check_compiled("evaluate")
-        data = self._keras_data(self._prepare(x, y, sample_weight), batch_size)
+        data = self._keras_data(self._prepare(x, y, sample_weight, steps=steps), batch_size)
         arguments |= {"x": data.x, "y": data.y, "sample_weight": data.sample_weight}
-        with loop.without_loop(self), divergence.explain_bad_batches(data):
+        with one_at_a_time(self), loop.without_loop(self), divergence.explain_bad_batches(data):
             block_loop = loop.plan_evaluation(self, data, arguments)
             if block_loop is not None:
                 arguments |= block_loop.evaluate_arguments
@@ -86,8 +91,9 @@ class LinearModel(Linear):
         depend on the batch size. With a callback that watches batches, a `predict_step` of a subclass, or
         `jit_compile`, batches have Keras's 32 rows.
         """
-        data = self._prepare(x, targets=False)
         arguments: dict[str, Any] = {"batch_size": batch_size, "steps": steps, "callbacks": callbacks}
+        check_call(**arguments, verbose=verbose)
+        data = self._prepare(x, targets=False, steps=steps)
         batches = loop.plan_prediction(self, data, arguments, self.prediction_dtype)
         if batches is None:
             arguments["x"] = self._keras_data(data, batch_size).x
@@ -100,26 +106,52 @@ class LinearModel(Linear):
         ):
             return super().predict(**arguments, verbose=verbose)
 
+    def score(self, x: Data, y: Data = None, sample_weight: Data = None) -> float:
+        """Return R-squared of data: the share of their variance that the predictions explain.
+
+        ```python
+        1 - sum(sample_weight * (y - y_pred) ** 2) / sum(sample_weight * (y - mean(y)) ** 2)
+        ```
+
+        It is 1 for perfect predictions, 0 for the mean of y, and negative for worse. Of several outputs it is the mean,
+        as in scikit-learn. It is NaN if y does not vary.
+
+        Args:
+            x, y, sample_weight: as in `fit`; with missing="drop", rows without a value are left out.
+
+        Raises:
+            ValueError: the data do not suit the model.
+        """
+        data = self._prepare(x, y, sample_weight)
+        with divergence.explain_bad_batches(data):
+            return r_squared(data.dense_batches(), self._predictions)
+
+    def _predictions(self, x: np.ndarray) -> np.ndarray:
+        """Return the predictions for rows of the design."""
+        with loop.without_loop(self):
+            return np.asarray(self(ops.convert_to_tensor(np.asarray(x), self.compute_dtype)), np.float64)
+
     def test_on_batch(self, x: Data, y: Data = None, sample_weight: Data = None, return_dict: bool = False) -> Any:
         """Return loss and metrics of one batch, as `keras.Model.test_on_batch` does.
 
         Raises:
             ValueError: the model is not compiled.
         """
+        check_call(return_dict=return_dict)
         self._check_compiled("test_on_batch")
         data = self._prepare(x, y, sample_weight)
-        with loop.without_loop(self):
-            return super().test_on_batch(to_dense(data.x), data.y, data.sample_weight, return_dict)
+        with one_at_a_time(self), loop.without_loop(self):
+            return super().test_on_batch(one_batch(data), data.y, data.sample_weight, return_dict)
 
     def predict_on_batch(self, x: Data) -> np.ndarray:
         """Return the predictions for one batch, an array of shape `(n, units)`."""
         data = self._prepare(x, targets=False)
         with loop.use_prediction_batches(self, None):
-            return super().predict_on_batch(to_dense(data.x))
+            return super().predict_on_batch(one_batch(data))
 
     def _keras_data(self, data: Prepared, batch_size: int | None) -> Prepared:
         """Return prepared data as Keras's loop is to read them: it cuts arrays into batches, and casts to floatx."""
-        return data
+        return data.in_one_array() if isinstance(data, Rows) else data
 
     def _check_compiled(self, method: str) -> None:
         """Raise an error if the model is not compiled."""
@@ -161,3 +193,8 @@ class LinearModel(Linear):
         if getattr(getattr(y, "shape", None), "rank", 0) is None:  # traced for (n,) and (n, 1) alike
             y = ops.reshape(y, ops.shape(y_pred))
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+
+def one_batch(data: Prepared) -> Any:
+    """Return the x of one batch as a dense array or tensor."""
+    return to_dense(data.in_one_array().x if isinstance(data, Rows) else data.x)

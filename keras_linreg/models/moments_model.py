@@ -1,25 +1,36 @@
 """MomentsModel: a linear model whose weights are the solution of moments, and everything that the moments tell."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+import collections
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import dense_batches, preprocessing
+from keras_linreg.data import Prepared, Rows, Stream, dense_batch, preprocessing
 from keras_linreg.inference import sandwich
 from keras_linreg.inference.diagnostics import Diagnostics
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.report import RegressionReport
+from keras_linreg.inference.row_order import RowOrder, is_same_order
 from keras_linreg.models.centre import Centre
-from keras_linreg.models.layer import MOMENTS
+from keras_linreg.models.file_checks import check_moments
 from keras_linreg.models.linear_model import LinearModel
+from keras_linreg.models.saved import MOMENTS
 from keras_linreg.moments.moments import Moments
 from keras_linreg.solvers import Penalty, Solution
 from keras_linreg.training import divergence
 from keras_linreg.utils.types import Batch, Data, PathLike
+from keras_linreg.utils.warnings import warn_user
+
+ORDER = "order"  # in a file of weights, beside the moments: the fingerprint of the order of the rows
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class MomentsModel(LinearModel):
@@ -63,6 +74,11 @@ class MomentsModel(LinearModel):
         """
         if not isinstance(moments, Moments):
             raise ValueError(f"`moments` must be keras_linreg.Moments. Received: {type(moments).__name__}.")
+        if not moments.feature_names:
+            raise ValueError(
+                "`moments` must have at least one feature: a model predicts from columns. "
+                "keras_linreg.RegressionReport.from_moments reports the null model. Received: no features."
+            )
         extra = sorted({"units", "feature_names"} & set(kwargs))
         if extra:
             raise ValueError(
@@ -100,9 +116,16 @@ class MomentsModel(LinearModel):
         """The moments of the last finished fit with all that follows from them; `None` before there is one."""
         return self._fitted
 
-    def solve_moments(self, moments: Moments) -> FittedMoments:
-        """Return moments solved with this model's penalty and rule; the model is left as it is."""
-        return FittedMoments(moments, self._penalty, self.dependent, self.use_bias)
+    def solve_moments(
+        self, moments: Moments, order: RowOrder | None = None, saved_order: np.ndarray | None = None
+    ) -> FittedMoments:
+        """Return moments solved with this model's penalty and rule; the model is left as it is.
+
+        Args:
+            moments: of the data.
+            order, saved_order: the order of their rows, or its fingerprint; None if it is not known.
+        """
+        return FittedMoments(moments, self._penalty, self.dependent, self.use_bias, order, saved_order)
 
     def set_fitted(self, fitted: FittedMoments) -> None:
         """Set the weights to the solution of moments, and keep the moments."""
@@ -133,9 +156,9 @@ class MomentsModel(LinearModel):
         """The module of the means that predictions are about."""
         return () if self._centre is None else (self._centre,)
 
-    def _predictions(self, inputs: Any) -> Any:
+    def _linear(self, inputs: Any) -> Any:
         if self._centre is None or self.bias is None or isinstance(inputs, tf.SparseTensor):
-            return super()._predictions(inputs)
+            return super()._linear(inputs)
         return self._centre.predictions(inputs, self.kernel, self.bias)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -146,6 +169,12 @@ class MomentsModel(LinearModel):
                 "it. Call its own `fit` first, or put a LinearRegression in its place."
             )
         return super().call(inputs)
+
+    def summary(self, *args: Any, print_fn: Callable[[str], object] | None = None, **kwargs: Any) -> None:
+        """Print Keras's summary of the layer, and where the coefficients are; arguments as in `keras.Model.summary`."""
+        super().summary(*args, print_fn=print_fn, **kwargs)
+        print_line = print if print_fn is None else print_fn
+        print_line(" Coefficients, standard errors and tests: print(model.report())")
 
     def report(
         self,
@@ -162,19 +191,30 @@ class MomentsModel(LinearModel):
             cov_type: `"nonrobust"`; or, from a second pass over `data`, `"HC0"` to `"HC3"` (unequal variances),
                 `"cluster"` (rows that belong together), `"HAC"` (autocorrelation up to `maxlags` rows).
             data: the data of the fit, for a `cov_type` that needs them: `(x, y)`, `(x, y, sample_weight)` or a stream.
+                Of a table, y and the weights may be names of its columns.
                 They are read once, in bounded memory, and refused if they are other rows. `"nonrobust"` does not need
                 them, but compares them with the fit if they are given.
-            groups: a label for each row of `data`, `(n,)`, or an iterable of batches of labels; for `"cluster"`.
+            groups: a label for each row of `data`, `(n,)`, an iterable of batches of labels, or the name of a column
+                of the table; for `"cluster"`.
             maxlags: integer, for `"HAC"`.
 
         Raises:
             ValueError: the model is not fitted, or the data are not those of the fit; with `data`, it is penalised, or
                 no degrees of freedom are left.
+
+        Warns:
+            UserWarning: `"HAC"`, which depends on the order of the rows, gets them in another order than the fit.
         """
         level = check_level(level)
         sandwich.check_arguments(cov_type, data, groups, maxlags)
-        batches = None if data is None else self._rows_of_fit(data)
-        return self._fitted_or_refuse().report(level, cov_type, batches, groups, maxlags)
+        fitted = self._fitted_or_refuse()
+        if data is None:
+            return fitted.report(level, cov_type)
+        prepared, order = self._data_of_fit(data, groups), RowOrder()
+        report = fitted.report(level, cov_type, order.watch(self._rows(prepared)), prepared.groups, maxlags)
+        if cov_type == "HAC":
+            self._warn_of_other_order(prepared, order, "The HAC covariance")
+        return report
 
     def diagnose(self, data: Data, k: int = 10) -> Diagnostics:
         """Return the diagnostics of the fit: residuals, tests of its assumptions, influential rows.
@@ -186,12 +226,34 @@ class MomentsModel(LinearModel):
         Raises:
             ValueError: the model is not fitted or is penalised, no degrees of freedom are left, or the data are not
                 those of the fit.
+
+        Warns:
+            UserWarning: the rows come in another order than in the fit, on which Durbin-Watson depends.
         """
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"`k` must be a positive integer. Received: k={k!r}.")
-        return self._fitted_or_refuse().diagnose(self._rows_of_fit(data), int(k))
+        fitted = self._fitted_or_refuse()
+        prepared, order = self._data_of_fit(data), RowOrder()
+        labels, is_stream = (prepared.labels, False) if isinstance(prepared, Rows) else (None, True)
+        reads = itertools.count()
 
-    def predict_interval(self, x: Data, level: float = 0.95) -> dict[str, np.ndarray]:
+        def read() -> Iterator[Batch]:
+            if next(reads) == 0:
+                return order.watch(self._rows(prepared))
+            if not is_stream:
+                return self._rows(prepared)
+            if hasattr(data, "__next__"):
+                raise ValueError(
+                    "`data` must be data that can be read again: rows in memory, a tf.data.Dataset or a PyDataset. "
+                    "Received: a generator, which `diagnose` has read."
+                )
+            return self._rows(self._data_of_fit(data))
+
+        diagnostics = fitted.diagnose(read, int(k), labels, is_stream)
+        self._warn_of_other_order(prepared, order, "The Durbin-Watson statistic")
+        return diagnostics
+
+    def predict_interval(self, x: Data, level: float = 0.95) -> "pandas.DataFrame":
         """Return predictions with their standard errors and limits, in float64, for every `x` that `predict` takes.
 
         Args:
@@ -199,10 +261,11 @@ class MomentsModel(LinearModel):
             level: the coverage, between 0 and 1.
 
         Returns:
-            A dict of arrays `(n,)`, of several outputs `(n, units)`: `mean`, `mean_se` (its standard error),
-            `mean_ci_lower` and `mean_ci_upper` (confidence limits of the mean), `obs_ci_lower` and `obs_ci_upper`
-            (prediction limits of an observation of weight 1); and `leverage`, always `(n,)`. If in a row the columns
-            do not depend on each other as they do in the data of the fit, all but the mean are NaN, with a warning.
+            A DataFrame with the index of `x`: `mean`, `mean_se` (its standard error), `mean_ci_lower` and
+            `mean_ci_upper` (confidence limits of the mean), `obs_ci_lower` and `obs_ci_upper` (prediction limits of an
+            observation of weight 1), and `leverage`. Of several outputs, the columns are pairs of quantity and output;
+            the leverage stands alone. A row without a value in a column is NaN. If in a row the columns do not depend
+            on each other as they do in the data of the fit, all but the mean are NaN, with a warning.
 
         Raises:
             ValueError: the model is not fitted or is penalised, or no degrees of freedom are left.
@@ -211,7 +274,12 @@ class MomentsModel(LinearModel):
         fitted.estimate_with_errors()
         data = self._prepare(x, targets=False)
         with divergence.explain_bad_batches(data):
-            return fitted.intervals(dense_batches(data), level)
+            return fitted.intervals(data.dense_batches(), level, data.labels if isinstance(data, Rows) else None)
+
+    def score(self, x: Data, y: Data = None, sample_weight: Data = None) -> float:
+        """Return R-squared of new data, as described for `LinearRegression.score`."""
+        self._check_fitted("scored")
+        return super().score(x, y, sample_weight)
 
     def export(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
         """Write the fitted model for serving, with its intervals, as described for `LinearRegression.export`."""
@@ -231,13 +299,30 @@ class MomentsModel(LinearModel):
         if self.moments is not None:
             for key, array in self.moments.to_arrays().items():
                 store[MOMENTS + key] = array
+            if self._fitted.fingerprint is not None:
+                store[MOMENTS + ORDER] = self._fitted.fingerprint
 
     def load_own_variables(self, store: Any) -> None:
-        """Set kernel, bias and moments from a file of weights; the file of a LinearRegression has no moments."""
+        """Set kernel, bias and moments from a file of weights; the file of a LinearRegression has no moments.
+
+        Raises:
+            ValueError: the moments are damaged, or of other columns than the model; the model stays as it is.
+        """
         arrays = {key.removeprefix(MOMENTS): store[key] for key in list(store.keys()) if key.startswith(MOMENTS)}
+        order = arrays.pop(ORDER, None)
         moments = Moments.from_arrays(arrays) if arrays else None
+        if moments is not None:
+            check_moments(moments, self.feature_names, self.units)
         super().load_own_variables(store)
-        self._keep_fitted(None if moments is None else self.solve_moments(moments))
+        self._keep_fitted(None if moments is None else self.solve_moments(moments, None, order))
+
+    def _check_names(self, feature_names: Sequence[str]) -> None:
+        """Refuse two columns of one name, which a preprocessor may make: a report could not tell them apart."""
+        twice = [name for name, count in collections.Counter(feature_names).items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"`preprocessor` must give each column of the design a name of its own. Received: {twice}."
+            )
 
     def _moments_and_estimate(self) -> tuple[Moments | None, Estimate | None]:
         if self._fitted is None:
@@ -249,13 +334,42 @@ class MomentsModel(LinearModel):
             raise ValueError("The model must be fitted before it can estimate its errors: call `fit` first.")
         return self._fitted
 
-    def _rows_of_fit(self, data: Data) -> Iterator[Batch]:
-        """Yield the batches of the data of the fit, which the user gives once more."""
-        prepared = self._reader().prepare_packed(data, "data")
+    def _data_of_fit(self, data: Data, groups: Data = None) -> Prepared:
+        """Return the data of the fit, which the user gives once more, prepared."""
+        return self._reader().prepare_packed(data, "data", groups)
+
+    def _rows(self, prepared: Prepared) -> Iterator[Batch]:
         with divergence.explain_bad_batches(prepared):
-            yield from dense_batches(prepared)
+            yield from prepared.dense_batches()
+
+    def _warn_of_other_order(self, prepared: Prepared, order: RowOrder, statistic: str) -> None:
+        """Warn if the rows of a second pass came in another order than the rows of the fit."""
+        fitted = self._fitted_or_refuse()
+        if fitted.fingerprint is not None:
+            is_same = is_same_order(fitted.fingerprint, order.fingerprint(fitted.moments), fitted.moments.dtype)
+        else:
+            is_same = not isinstance(prepared, Stream) or _begins_alike(prepared, order)
+        if not is_same:
+            warn_user(
+                f"{statistic} depends on the order of the rows, and `data` came in another order than the data of the "
+                "fit, as a dataset that shuffles does. Fit, and give `data`, in the rows' own order."
+            )
 
     def _check_fitted(self, action: str) -> None:
         """Refuse an action on a model that is not fitted; weights that were set count as a fit."""
         if self._fitted is None and not any(weight.numpy().any() for weight in self.weights):
             raise ValueError(f"The model must be fitted before it is {action}: call `fit` first.")
+
+
+def _begins_alike(prepared: Prepared, order: RowOrder) -> bool:
+    """Return whether a stream that can be read again begins with the same rows as it did."""
+    batch = next(prepared.again(), None) if isinstance(prepared.x, tf.data.Dataset | keras.utils.PyDataset) else None
+    if batch is None:
+        return True
+    again = RowOrder()
+    again.add(*dense_batch(tuple(batch[1:]))[:2])
+    first, second = order.first_rows, again.first_rows
+    if first is None or second is None:
+        return True
+    shared = min(len(first), len(second))
+    return bool(np.array_equal(first[:shared], second[:shared], equal_nan=True))

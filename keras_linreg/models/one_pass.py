@@ -11,17 +11,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, batches_by_number, block_size, dense_batch, is_sparse, is_stream, output_names
+from keras_linreg.data import Prepared, Rows, SparseRows, Stream, default_output_names
 from keras_linreg.inference.fitted_moments import FittedMoments
+from keras_linreg.inference.row_order import RowOrder
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.moments.moments import Moments
-from keras_linreg.moments.sparse_rows import sparse_batches_by_number, written_out
+from keras_linreg.moments.sparse_rows import batches_by_number, written_out
 from keras_linreg.solvers.refine import refine
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.training import loop
 from keras_linreg.utils import keras_compat
-from keras_linreg.utils.types import Batch, Data
+from keras_linreg.utils.types import Batch
 from keras_linreg.utils.warnings import warn_user
 
 BATCH_NUMBERS = 2**25  # of a batch if the user names no size: large, and yet the progress bar moves
@@ -43,7 +44,7 @@ class ModelOfPass(Protocol):
     def adopt_matrix(self, width: int) -> None:
         """Build the model on matrices of so many columns."""
 
-    def solve_moments(self, moments: Moments) -> FittedMoments:
+    def solve_moments(self, moments: Moments, order: RowOrder | None = None) -> FittedMoments:
         """Return moments solved with the model's penalty and rule."""
 
     def set_fitted(self, fitted: FittedMoments) -> None:
@@ -64,7 +65,6 @@ class OnePass:
     Args:
         model: to be fitted.
         data: to fit it on.
-        y: the targets as the user gave them, which may have names.
         batch_size, callbacks, verbose, steps_per_epoch: the user's.
 
     Attributes:
@@ -77,7 +77,6 @@ class OnePass:
         self,
         model: ModelOfPass,
         data: Prepared,
-        y: Data,
         batch_size: int | None,
         callbacks: Any,
         verbose: str | int,
@@ -88,17 +87,17 @@ class OnePass:
         self.metrics_are_lent = False
         self.was_restored = False
         self.loss = 0.0
-        self._output_names = output_names(y, model.units)
-        self._rows = None if is_stream(data.x) else batch_rows(data, batch_size)
-        by_number = sparse_batches_by_number if is_sparse(data.x) else batches_by_number
-        self._batch_of = None if self._rows is None else by_number(data, self._rows)
+        self._output_names = data.output_names or default_output_names(model.units)
+        self._rows = batch_rows(data, batch_size) if isinstance(data, Rows) else None
+        self._batch_of = batches_by_number(data, self._rows) if isinstance(data, Rows) and self._rows else None
         self._accumulator: Accumulator | None = None
+        self._order = RowOrder()
         self._fitted: FittedMoments | None = None  # once the data have ended
         self._has_metrics = False
         self._every_batch = loop.watch_single_batches(callbacks, kinds=("", "train_"))
         self._shows_progress = verbose in ("auto", 1, True)
         self._next_progress = 0.0
-        self._batches = 0
+        self._batches = self._parts_read = 0
         self._has_begun = False
         self._is_exhausted = False
         self._batches_of_epoch = steps_per_epoch or self._number_of_batches()
@@ -147,7 +146,7 @@ class OnePass:
             self._begin()
         self._batches += self._fitted is None
         for part in self._batches_of_replicas(batch):
-            x, y, weight = dense_batch(part) if self._batch_of is None else self._batch_of(int(part))
+            x, y, weight = self._dense(part) if self._batch_of is None else self._batch_of(int(part))
             if not x.shape[0]:
                 continue
             if self._fitted is None:
@@ -182,7 +181,7 @@ class OnePass:
         if self._accumulator is None:
             raise ValueError("`x` must hold at least one batch. Received: none.")
         accumulator = self._accumulator
-        with naming_columns(self.model.feature_names, self._output_names):
+        with naming_columns(self.model.feature_names, self._output_names, self.data):
             fitted = self._refined(self._solve(accumulator.result()))
         fitted.solution.warn()
         is_complete = self._batch_of is not None and accumulator.rows == int(self.data.x.shape[0])
@@ -223,26 +222,33 @@ class OnePass:
             return [number for replica in local(batch) for number in replica.numpy() if number >= 0]
         return list(zip(*(local(part) for part in batch), strict=True))
 
+    def _dense(self, batch: Any) -> Batch:
+        """Return a batch of a stream as arrays, and count it."""
+        assert isinstance(self.data, Stream)  # rows in memory come by number
+        self._parts_read += 1
+        return self.data.dense(batch, self._parts_read - 1)
+
     def _add(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
         if self._accumulator is None:
             if not self.model.built:  # a dataset that did not tell its width
                 self.model.adopt_matrix(x.shape[1])
             self._accumulator = Accumulator(x.shape[1], self.model.units)
-        with naming_columns(self.model.feature_names, self._output_names):
+        with naming_columns(self.model.feature_names, self._output_names, self.data):
             self._accumulator.update(x, y, weight)
+        self._order.add(x, y)
 
     def _fitted_so_far(self) -> FittedMoments | None:
         """Return the solved moments of the rows so far, or None while all their weights are 0."""
         assert self._accumulator is not None  # some rows have been added
-        with naming_columns(self.model.feature_names, self._output_names):
+        with naming_columns(self.model.feature_names, self._output_names, self.data):
             statistics = self._accumulator.so_far()
         return self._solve(statistics) if statistics.nobs else None
 
     def _solve(self, statistics: Statistics) -> FittedMoments:
         assert self._accumulator is not None
-        return self.model.solve_moments(
-            Moments.of(self._accumulator, statistics, self.model.feature_names, self._output_names)
-        )
+        names = self.model.feature_names, self._output_names
+        missing = self.data.missing_rows(self._accumulator.rows)
+        return self.model.solve_moments(Moments.of(self._accumulator, statistics, *names, missing), self._order)
 
     def _refined(self, fitted: FittedMoments) -> FittedMoments:
         """Return the fit with the digits that further looks bring, if the data can be read again and need them."""
@@ -259,9 +265,10 @@ class OnePass:
             for number in range(self._batches):
                 yield from written_out(self._batch_of(number))
         else:
-            for _, *batch in itertools.islice(self.data.again(), self._batches):
+            assert isinstance(self.data, Stream)
+            for number, (_, *batch) in enumerate(itertools.islice(self.data.again(), self._batches)):
                 # A PyDataset may return the same array again and again, and blocks are read ahead.
-                yield tuple(None if part is None else part.copy() for part in dense_batch(tuple(batch)))
+                yield tuple(None if p is None else p.copy() for p in self.data.dense(tuple(batch), number))
 
     def _update_metrics(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
         fitted = self._fitted_so_far() if self._fitted is None else self._fitted
@@ -280,17 +287,11 @@ def _counting(end: int) -> tf.data.Dataset:
     return tf.data.Dataset.range(end).with_options(options)
 
 
-def batch_rows(data: Prepared, batch_size: Any) -> int:
-    """Return the rows of a batch of arrays: the user's number, or a large one.
-
-    Raises:
-        ValueError: the user's number is no positive integer.
-    """
+def batch_rows(data: Rows, batch_size: Any) -> int:
+    """Return the rows of a batch of arrays: the user's number, or a large one."""
     if batch_size is not None:
-        if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
-            raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}.")
         return int(batch_size)
-    if is_sparse(data.x):
-        return max(1, int(data.x.shape[0]))
+    if isinstance(data, SparseRows):
+        return max(1, data.count)
     columns = int(data.x.shape[1])
-    return max(1, min(block_size(data), max(BATCH_NUMBERS // columns, BATCH_HEIGHT * columns)))
+    return max(1, min(data.block_size, max(BATCH_NUMBERS // columns, BATCH_HEIGHT * columns)))

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, as_dataset, is_stream, split
+from keras_linreg.data import Prepared, Rows
 from keras_linreg.losses import SquaredError
+from keras_linreg.models.call_arguments import check_call, validation_epochs
 from keras_linreg.models.exact_checks import (
     STRATEGIES,
     USE_DESCENT,
@@ -20,12 +21,16 @@ from keras_linreg.models.exact_checks import (
     check_strategy,
 )
 from keras_linreg.models.moments_model import MomentsModel
+from keras_linreg.models.no_optimizer import NoOptimizer
+from keras_linreg.models.one_at_a_time import one_at_a_time
 from keras_linreg.models.one_pass import OnePass, batch_rows
 from keras_linreg.moments.checks import check_memory
 from keras_linreg.solvers import Penalty
 from keras_linreg.training import divergence
 from keras_linreg.utils import keras_compat
 from keras_linreg.utils.types import Data
+
+NO_OPTIMIZER = NoOptimizer()
 
 
 class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
@@ -41,6 +46,16 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         super().__init__(penalty, dependent, **kwargs)
         self._set_untracked("_pass", None)
         self._set_untracked("_has_built_metrics", False)
+        self.compile()  # so that wrappers that want a compiled model take it
+
+    @property
+    def optimizer(self) -> NoOptimizer:
+        """The optimizer: there is none, and this says so."""
+        return NO_OPTIMIZER
+
+    @optimizer.setter
+    def optimizer(self, optimizer: None) -> None:
+        """Ignore the None that `keras.Model.compile` sets."""
 
     def compile(
         self,
@@ -67,6 +82,12 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
             ValueError: an optimizer or another loss is given: least squares has neither.
         """
         check_compile(optimizer, loss, loss_weights)
+        check_call(
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
         keras.Model.compile(
             self,
             optimizer=None,
@@ -128,21 +149,33 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
 
         If an error or Ctrl-C ends the fit early, the model is as it was before.
         """
+        options: dict[str, Any] = {
+            "epochs": epochs,
+            "verbose": verbose,
+            "callbacks": callbacks,
+            "initial_epoch": initial_epoch,
+            "steps_per_epoch": steps_per_epoch,
+            "validation_steps": validation_steps,
+            "validation_freq": validation_freq,
+        }
+        check_call(**options, batch_size=batch_size, validation_split=validation_split, shuffle=shuffle)
+        check_call(validation_batch_size=validation_batch_size)
+        options["validation_freq"] = validation_epochs(validation_freq)
         self._check_can_fit(callbacks, class_weight)
         before = self._state_of_fit()
         reader = self._reader(fitting=True)
-        data = reader.prepare(x, y, sample_weight, fitting=True)
+        data = reader.prepare(x, y, sample_weight, fitting=True, steps=steps_per_epoch)
         held_out: Prepared | None = None
         validation = None
         if validation_split and validation_data is None:
-            data, held_out = split(data, validation_split)
+            data, held_out = data.split(validation_split)
         elif validation_data is not None:
-            held_out = reader.prepare_packed(validation_data)
+            held_out = reader.prepare_packed(validation_data, steps=validation_steps)
         if reader.schema is not None:
             check_memory(len(reader.schema.feature_names) + self.units)
         try:
             self.adopt_schema(reader.schema)
-            one_pass = OnePass(self, data, y, batch_size, callbacks, verbose, steps_per_epoch)
+            one_pass = OnePass(self, data, batch_size, callbacks, verbose, steps_per_epoch)
             self._set_untracked("_pass", one_pass)
             if held_out is not None:
                 validation = self._keras_data(held_out, validation_batch_size or batch_size).x
@@ -151,17 +184,7 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
                 if steps_per_epoch is None:  # the end of a generator is the end of the data
                     warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
                 history = keras.Model.fit(
-                    self,
-                    one_pass.batches(),
-                    epochs=epochs,
-                    verbose=verbose,
-                    callbacks=callbacks,
-                    validation_data=validation,
-                    shuffle=False,
-                    initial_epoch=initial_epoch,
-                    steps_per_epoch=steps_per_epoch,
-                    validation_steps=validation_steps,
-                    validation_freq=validation_freq,
+                    self, one_pass.batches(), validation_data=validation, shuffle=False, **options
                 )
             if self._pass.has_open_data:
                 raise RuntimeError(
@@ -178,15 +201,16 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         return history
 
     def _check_can_fit(self, callbacks: Any, class_weight: Any) -> None:
-        """Refuse arguments of `fit` that an exact fit has no use for; compile the model if the user has not."""
+        """Refuse arguments of `fit` that an exact fit has no use for."""
         if self._pass is not None:
             raise RuntimeError("`fit` is running: it cannot be called from its own callbacks.")
-        if not self.compiled:
-            self.compile()
         check_strategy(self.distribute_strategy)
         check_callbacks(callbacks)
         if class_weight is not None:
-            raise ValueError("`class_weight` must be None: a regression has no classes. Give `sample_weight`.")
+            raise ValueError(
+                "`class_weight` must be None: a regression has no classes. Give `sample_weight`. "
+                f"Received: class_weight={class_weight!r}."
+            )
 
     def make_train_function(self, force: bool = False) -> None:
         """Let the pass take the batches that Keras's loop draws; a graph would gain nothing."""
@@ -255,8 +279,8 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
         if not keras_compat.is_call_of_fit(kwargs):
             self._check_fitted("evaluated")
-        self._average_losses_in_float64()
-        with contextlib.nullcontext() if self._pass is None else self._pass.lending_metrics():
+        with one_at_a_time(self), contextlib.nullcontext() if self._pass is None else self._pass.lending_metrics():
+            self._average_losses_in_float64()
             return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
 
     def predict_on_batch(self, x: Data) -> np.ndarray:
@@ -300,16 +324,13 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
             self._pass.was_restored = self.moments is not None
 
     def _keras_data(self, data: Prepared, batch_size: int | None) -> Prepared:
-        if is_stream(data.x):
+        if not isinstance(data, Rows):
             return data
-        return dataclasses.replace(
-            data, x=as_dataset(data, batch_rows(data, batch_size), "float64"), y=None, sample_weight=None
-        )
+        dataset = data.as_dataset(batch_rows(data, batch_size), "float64")
+        return dataclasses.replace(data, x=dataset, y=None, sample_weight=None)
 
     def _average_losses_in_float64(self) -> None:
         """Have `evaluate` average the losses of its batches in float64; `fit` does not need it."""
-        if not self.compiled:
-            self.compile()
         keras_compat.average_losses_in_float64(self)
 
     def _state_of_fit(self) -> tuple[Any, ...]:
@@ -322,10 +343,6 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         if was_built:
             self.set_weights(weights)
         elif self.built:
-            del self.kernel
-            if self.use_bias:
-                del self.bias
-                self.bias = None
-            keras_compat.unbuild(self)
+            self.unbuild()
         self.set_schema(schema)
         self._keep_fitted(fitted)

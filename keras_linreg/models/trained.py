@@ -1,13 +1,17 @@
 """TrainedModel: a linear model whose weights are trained step by step, by Keras's fit and train_on_batch."""
 
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, is_sparse, is_stream, split, to_dense
+from keras_linreg.data import Prepared, Rows, SparseRows
 from keras_linreg.losses import SquaredError
-from keras_linreg.models.linear_model import LinearModel
+from keras_linreg.models.call_arguments import check_call, validation_epochs
+from keras_linreg.models.linear_model import LinearModel, one_batch
 from keras_linreg.training import divergence, loop
 from keras_linreg.utils import keras_compat
 from keras_linreg.utils.types import Data
@@ -64,6 +68,12 @@ class TrainedModel(LinearModel):
             loss_weights, metrics, weighted_metrics, run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as
                 in `keras.Model.compile`.
         """
+        check_call(
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
         loss = SquaredError() if loss is None else loss
         self._set_untracked("step_cache", loop.StepCache(use_xla=jit_compile is not False))
         self._set_untracked("_compiled_with", {"loss": loss, "loss_weights": loss_weights})
@@ -161,9 +171,6 @@ class TrainedModel(LinearModel):
                 weights are the last ones with a finite loss (with `steps_per_execution`, those before a call). A
                 `keras.callbacks.TerminateOnNaN` ends the fit itself instead.
         """
-        self._compile_if_needed()
-        old_schema = self.schema
-        data, train, held_out = self._prepare_fit(x, y, sample_weight, validation_split, validation_data)
         arguments: dict[str, Any] = {
             "batch_size": batch_size,
             "epochs": epochs,
@@ -175,10 +182,17 @@ class TrainedModel(LinearModel):
             "initial_epoch": initial_epoch,
             "steps_per_epoch": steps_per_epoch,
             "validation_steps": validation_steps,
-            "validation_batch_size": validation_batch_size or batch_size,
+            "validation_batch_size": batch_size if validation_batch_size is None else validation_batch_size,
             "validation_freq": validation_freq,
         }
-        with divergence.watch_fit(self, data, callbacks, old_schema):
+        check_call(**arguments)
+        arguments["validation_freq"] = validation_epochs(validation_freq)
+        self._compile_if_needed()
+        old_schema, undo_build = self.schema, None if self.built else self._undo_build()
+        data, train, held_out = self._prepare_fit(
+            x, y, sample_weight, validation_split, validation_data, (steps_per_epoch, validation_steps)
+        )
+        with divergence.watch_fit(self, data, callbacks, old_schema, undo_build):
             block_loop = loop.plan_fit(self, train, arguments)
             if block_loop is not None and held_out is not None:
                 block_loop.validation_loop = loop.plan_validation(self, held_out, arguments)
@@ -190,28 +204,59 @@ class TrainedModel(LinearModel):
                 "validation_data": None if held_out is None else held_out.packed,
             }
             arguments |= {} if block_loop is None else block_loop.fit_arguments
-            with loop.use_loop(self, block_loop):
+            with loop.use_loop(self, block_loop), self._quiet_end_of_data(steps_per_epoch):
                 return super().fit(**arguments)
 
     def _prepare_fit(
-        self, x: Data, y: Data, sample_weight: Data, validation_split: float, validation_data: Data
+        self,
+        x: Data,
+        y: Data,
+        sample_weight: Data,
+        validation_split: float,
+        validation_data: Data,
+        steps: tuple[int | None, int | None],
     ) -> tuple[Prepared, Prepared, Prepared | None]:
         """Return all the data of a fit, the rows to train on, and the rows to validate on; build the model on them."""
         reader = self._reader(fitting=True)
-        data = reader.prepare(x, y, sample_weight, fitting=True)
-        held_out = None if validation_data is None else reader.prepare_packed(validation_data)
-        if not self.built and reader.schema is not None and data.y is not None:
+        data = _in_one_array(reader.prepare(x, y, sample_weight, fitting=True, steps=steps[0]))
+        held_out = (
+            None if validation_data is None else _in_one_array(reader.prepare_packed(validation_data, steps=steps[1]))
+        )
+        if not self.built and reader.schema is not None and isinstance(data, Rows):
             # Now, because the loss would show them too late: a model cannot be unbuilt.
             divergence.refuse_bad_numbers(data, self.compute_dtype, reader.schema.feature_names)
-        if self.jit_compile and is_sparse(data.x):
+        if self.jit_compile and isinstance(data, SparseRows):
             raise ValueError(
                 "`jit_compile` must be False for a sparse `x`: XLA does not know sparse tensors. Received: True."
             )
         train = data
-        if validation_split and held_out is None and not (is_stream(data.x) or is_sparse(data.x)):
-            train, held_out = split(data, validation_split)
+        if validation_split and held_out is None and isinstance(data, Rows) and not isinstance(data, SparseRows):
+            train, held_out = data.split(validation_split)
         self.adopt_schema(reader.schema)
         return data, train, held_out
+
+    def _undo_build(self) -> Callable[[], None]:
+        """Return the function that leaves the model unbuilt, as it is now."""
+        variables = None if self.optimizer.built else len(self.optimizer.variables)
+
+        def undo() -> None:
+            self.unbuild()
+            self.set_schema(None)
+            if variables is not None:
+                keras_compat.unbuild_optimizer(self.optimizer, variables)
+            # What has been compiled so far is of the old weights.
+            self.train_function = self.test_function = self.predict_function = None
+            self.step_cache.clear()
+
+        return undo
+
+    @contextlib.contextmanager
+    def _quiet_end_of_data(self, steps_per_epoch: int | None) -> Iterator[None]:
+        """Ignore that a stream has fewer batches than it says: those of rows without a value alone are left out."""
+        with warnings.catch_warnings():
+            if self.missing == "drop" and steps_per_epoch is None:
+                warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
+            yield
 
     def train_on_batch(
         self,
@@ -222,10 +267,11 @@ class TrainedModel(LinearModel):
         return_dict: bool = False,
     ) -> Any:
         """Take one step on one batch, as `keras.Model.train_on_batch` does."""
+        check_call(class_weight=class_weight, return_dict=return_dict)
         self._compile_if_needed()
         data = self._prepare(x, y, sample_weight)
         with loop.without_loop(self), divergence.watch_fit(self, data):
-            return super().train_on_batch(to_dense(data.x), data.y, data.sample_weight, class_weight, return_dict)
+            return super().train_on_batch(one_batch(data), data.y, data.sample_weight, class_weight, return_dict)
 
     # What Keras's loop calls
 
@@ -243,3 +289,8 @@ class TrainedModel(LinearModel):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         loss = loss * replicas if replicas > 1 else loss
         next(metric for metric in self.metrics if metric.name == "loss").update_state(loss, sample_weight=rows)
+
+
+def _in_one_array(data: Prepared) -> Prepared:
+    """Return data whose rows can be drawn in any order: columns of a table are put together once."""
+    return data.in_one_array() if isinstance(data, Rows) else data

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from keras_linreg.data import Prepared, Rows
+from keras_linreg.data.missing import ADVICE
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.sufficient_statistics import Statistics
 
 LARGEST = 1e298  # of means and norms: error-free products of larger ones overflow
+INTERCEPT = "Intercept"  # the name of the bias in reports and restrictions
 SQUARES = 8  # matrices of the columns squared that are in memory at once, at the most
 
 
@@ -62,9 +65,29 @@ def check_norms(statistics: Statistics, features: int) -> None:
         raise TooLarge(*("x", column) if column < features else ("y", column - features))
 
 
+def check_name_of_bias(feature_names: Sequence[str], use_bias: bool) -> None:
+    """Refuse a column that has the name of the bias beside it: no report or test could tell them apart.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if use_bias and INTERCEPT in feature_names:
+        raise ValueError(
+            f"No column may be called {INTERCEPT!r} beside the bias, which has this name. Leave the column out if it "
+            "holds ones, as formula packages make it: the bias is the intercept. Or rename it, or fit with "
+            f"use_bias=False. Received: the columns {list(feature_names)}."
+        )
+
+
 @contextlib.contextmanager
-def naming_columns(feature_names: Sequence[str], output_names: Sequence[str]) -> Iterator[None]:
+def naming_columns(
+    feature_names: Sequence[str], output_names: Sequence[str], data: Prepared | None = None
+) -> Iterator[None]:
     """Turn the number of a column that is not finite, or too large, into its name.
+
+    Args:
+        feature_names, output_names: of the columns of x and y.
+        data: the rows, if they can be counted: a missing value is reported with the counts of all of them.
 
     Raises:
         ValueError: in place of `NotFinite` and `TooLarge`.
@@ -80,6 +103,11 @@ def naming_columns(feature_names: Sequence[str], output_names: Sequence[str]) ->
             raise ValueError(
                 f"{column} must have a norm below {LARGEST:.0e}: bring it to another unit. Received: a larger norm."
             ) from None
+        if np.isnan(error.value):
+            missing = data.missing_error(feature_names) if isinstance(data, Rows) else None
+            if missing is not None:
+                raise missing from None
+            raise ValueError(f"{column} has no value in row {error.row}: {ADVICE}") from None
         raise ValueError(f"{column} must be finite. Received: {error.value} in row {error.row}.") from None
 
 

@@ -1,27 +1,25 @@
 """Moments: all that least squares needs to know of the data, from one pass; merged, saved, and solved."""
 
 import dataclasses
-import io
-import json
-import os
-from collections.abc import Iterable
-from pathlib import Path
+import zipfile
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from keras_linreg.data import Reader, checked_names, default_names, output_names
+from keras_linreg.data import MissingRows, Reader, checked_names, default_names, default_output_names, preprocessing
 from keras_linreg.linalg import triangular
-from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
+from keras_linreg.linalg.double_double import as_doubledouble
+from keras_linreg.moments import moments_file
 from keras_linreg.moments.accumulator import Accumulator, coarser
-from keras_linreg.moments.checks import naming_columns
+from keras_linreg.moments.checks import check_name_of_bias, naming_columns
 from keras_linreg.moments.sparse_rows import batches_to_reduce
-from keras_linreg.solvers import Penalty, Solution, check_dependent, ridge_penalty, solve
-from keras_linreg.sufficient_statistics import Plane, Statistics, merge
-from keras_linreg.utils.files import replace_file
+from keras_linreg.solvers import NO_PENALTY, Penalty, Solution, check_dependent, ridge_penalty, solve
+from keras_linreg.sufficient_statistics import Statistics, merge
+from keras_linreg.utils.arguments import check_flag
+from keras_linreg.utils.files import path_text, replace_file
+from keras_linreg.utils.text import visible
 from keras_linreg.utils.types import Data, PathLike
-
-FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -38,6 +36,7 @@ class Moments:
         rows: the number of rows given.
         dtype: the coarsest floating dtype that the features came in.
         statistics: the numbers (`keras_linreg.sufficient_statistics.Statistics`).
+        missing: counts of the rows that were dropped for want of a value; `None` if there were none.
 
     Example:
     >>> import numpy as np
@@ -54,38 +53,52 @@ class Moments:
     rows: int
     dtype: str
     statistics: Statistics
+    missing: MissingRows | None = None
 
     @classmethod
     def from_data(
-        cls, x: Data, y: Data = None, sample_weight: Data = None, feature_names: Iterable[str] | None = None
+        cls,
+        x: Data,
+        y: Data = None,
+        sample_weight: Data = None,
+        feature_names: Iterable[str] | None = None,
+        missing: str = "error",
+        preprocessor: Any = None,
     ) -> "Moments":
-        """Return the moments of arrays, a frame, a dict of columns, or a stream of batches, read once.
+        """Return the moments of arrays, a table, a dict of columns, or a stream of batches, read once.
 
         Args:
-            x: numeric array `(n, p)` or `(n,)`, sparse matrix, frame, dict of columns; or a `tf.data.Dataset`,
+            x: numeric array `(n, p)` or `(n,)`, sparse matrix, table, dict of columns; or a `tf.data.Dataset`,
                 `PyDataset` or generator of batches `(x, y)` or `(x, y, sample_weight)`.
-            y: array, Series or frame `(n,)` or `(n, k)`; `None` for a stream.
-            sample_weight: array `(n,)`, finite, not negative, not all zero; `None` for a stream.
-            feature_names: a name for each column; `None` takes the frame's or dict's, or x0, x1, ...
+            y: array, Series or table `(n,)` or `(n, k)`, or the name of a column of the table x; `None` for a stream.
+            sample_weight: array `(n,)`, finite, not negative, not all zero, or the name of a column of the table x;
+                `None` for a stream.
+            feature_names: a name for each column; `None` takes the table's or dict's, or x0, x1, ...
+            missing: `"error"` refuses rows without a value in a column, in y or in the weights; `"drop"` leaves them
+                out, and counts them (`moments.missing`).
+            preprocessor: an adapted `keras.utils.FeatureSpace`, a Keras layer or model from the columns to the design.
 
         Raises:
             ValueError: on data that cannot be fitted: names, shapes, NaN, infinity, no rows.
             MemoryError: the columns are too many for their cross-products.
         """
-        reader = Reader(None, "float64", checked_names(feature_names))
+        preprocessing.check(preprocessor)
+        names = checked_names(feature_names)
+        reader = Reader(None, "float64", names, preprocessor, missing=missing, drops_in_graph=False)
         prepared = reader.prepare(x, y, sample_weight, fitting=True)
         accumulator = None
         for batch in batches_to_reduce(prepared):
             if accumulator is None:
                 features = tuple(reader.schema.feature_names if reader.schema else default_names(batch[0].shape[1]))
-                outputs = output_names(y, batch[1].shape[1])
+                outputs = prepared.output_names or default_output_names(batch[1].shape[1])
                 accumulator = Accumulator(len(features), len(outputs))
-            with naming_columns(features, outputs):
+            with naming_columns(features, outputs, prepared):
                 accumulator.update(*batch)
         if accumulator is None:
             raise ValueError("`x` must hold at least one batch. Received: none.")
-        with naming_columns(features, outputs):
-            return cls.of(accumulator, accumulator.result(), features, outputs)
+        with naming_columns(features, outputs, prepared):
+            dropped = prepared.missing_rows(accumulator.rows)
+            return cls.of(accumulator, accumulator.result(), features, outputs, dropped)
 
     @classmethod
     def of(
@@ -94,9 +107,11 @@ class Moments:
         statistics: Statistics,
         feature_names: Iterable[str],
         output_names: Iterable[str],
+        missing: MissingRows | None = None,
     ) -> "Moments":
         """Return the moments of the batches that an accumulator took, by its statistics and the columns' names."""
-        return cls(tuple(feature_names), tuple(output_names), accumulator.rows, accumulator.coarsest, statistics)
+        names = tuple(feature_names), tuple(output_names)
+        return cls(*names, accumulator.rows, accumulator.coarsest, statistics, missing)
 
     @property
     def nobs(self) -> int:
@@ -117,8 +132,8 @@ class Moments:
 
     def __repr__(self) -> str:
         return (
-            f"<Moments of {self.rows} rows: {len(self.feature_names)} features ({_few(self.feature_names)}), "
-            f"{len(self.output_names)} outputs ({_few(self.output_names)})>"
+            f"<Moments of {self.rows} rows: {len(self.feature_names)} features{_few(self.feature_names)}, "
+            f"{len(self.output_names)} outputs{_few(self.output_names)}>"
         )
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -141,7 +156,10 @@ class Moments:
             other = other.select(self.feature_names, self.output_names)
         dtype = coarser(self.dtype, other.dtype)
         merged = merge(self.statistics, other.statistics)
-        return Moments(self.feature_names, self.output_names, self.rows + other.rows, dtype, merged)
+        rows, missing = self.rows + other.rows, None
+        if self.missing is not None or other.missing is not None:
+            missing = self._counts_of_missing() + other._counts_of_missing()
+        return Moments(self.feature_names, self.output_names, rows, dtype, merged, missing)
 
     def __radd__(self, other: object) -> Any:
         """Let `sum` start from its 0."""
@@ -151,13 +169,13 @@ class Moments:
         """Return the moments of some of the columns, in the order given; `None` takes all.
 
         Args:
-            features: names of columns.
+            features: names of columns; none of them for the null model, of the bias alone.
             outputs: names of outputs.
 
         Raises:
             ValueError: a name that there is not, or one given twice.
         """
-        chosen = _positions("features", features, self.feature_names)
+        chosen = _positions("features", features, self.feature_names, can_be_empty=True)
         targets = _positions("outputs", outputs, self.output_names)
         columns = np.array([*chosen, *(len(self.feature_names) + j for j in targets)], int)
         old = self.statistics
@@ -175,7 +193,11 @@ class Moments:
             self.rows,
             self.dtype,
             statistics,
+            self.missing,
         )
+
+    def _counts_of_missing(self) -> MissingRows:
+        return MissingRows(self.rows, 0, {}) if self.missing is None else self.missing
 
     def solve(self, l2: float = 0.0, dependent: str = "drop", use_bias: bool = True, warn: bool = True) -> Solution:
         """Return the least-squares solution; no data, and no Keras model, are needed.
@@ -189,10 +211,12 @@ class Moments:
             warn: whether to warn of dependent columns, and of few digits.
 
         Raises:
-            ValueError: a penalty that is negative, or a rule that there is not; no rows with a weight.
+            ValueError: a penalty that is negative, or a rule that there is not; no rows with a weight; a column called
+                "Intercept" beside the bias, which has this name.
         """
-        solution = self.solve_with(ridge_penalty(l2), check_dependent(dependent), bool(use_bias))
-        if warn:
+        has_bias, warns = check_flag("use_bias", use_bias), check_flag("warn", warn)
+        solution = self.solve_with(ridge_penalty(l2), check_dependent(dependent), has_bias)
+        if warns:
             solution.warn()
         return solution
 
@@ -200,12 +224,15 @@ class Moments:
         """Return the solution with any penalty of `keras_linreg.solvers`; otherwise as `solve`, without warnings.
 
         Raises:
-            ValueError: no row has a weight.
+            ValueError: no row has a weight, or a column is called "Intercept" beside the bias.
         """
+        check_name_of_bias(self.feature_names, use_bias)
         if not self.nobs:
             raise ValueError("There must be at least one row whose weight is not zero. Received: none.")
         names = self.feature_names, self.output_names
-        return solve(self.statistics, self.rows, *names, self.dtype, penalty, dependent, use_bias)
+        penalty = penalty if self.feature_names else NO_PENALTY  # the bias is never penalised
+        solution = solve(self.statistics, self.rows, *names, self.dtype, penalty, dependent, use_bias)
+        return dataclasses.replace(solution, missing=self.missing)
 
     def save(self, filepath: PathLike) -> None:
         """Write the moments to a file: a NumPy `.npz` archive, whatever its name, without pickles.
@@ -213,8 +240,7 @@ class Moments:
         The file is there whole or not at all.
         """
         arrays: dict = self.to_arrays()
-        path = Path(os.fsdecode(os.path.expanduser(os.fspath(filepath))))
-        with replace_file(path) as unfinished, open(unfinished, "wb") as file:
+        with replace_file(path_text("filepath", filepath)) as unfinished, open(unfinished, "wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod
@@ -225,85 +251,49 @@ class Moments:
             FileNotFoundError: there is no such file.
             ValueError: the file is not one of moments.
         """
-        filepath = os.path.expanduser(os.fspath(filepath))
+        filepath = path_text("filepath", filepath)
         with open(filepath, "rb") as file:
-            content = io.BytesIO(file.read())
-        try:
-            with np.load(content, allow_pickle=False) as archive:
-                return cls.from_arrays(dict(archive))
-        except Exception as error:  # what a broken archive raises depends on where it is broken
-            reason = f" ({error})" if str(error).startswith("These moments") else ""
-            raise ValueError(
-                f"`filepath` must be a file that Moments.save wrote. Received: {filepath}{reason}."
-            ) from None
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    return cls.from_arrays(moments_file.read(archive))
+            except MemoryError:
+                raise
+            except Exception as error:  # what a broken archive raises depends on where it is broken
+                raise ValueError(
+                    f"`filepath` must be a file that Moments.save wrote. Received: {filepath}"
+                    f"{f' ({error})' if str(error) else ''}."
+                ) from None
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the moments as numeric arrays, for a file."""
-        statistics = self.statistics
-        header = {
-            "format": FORMAT,
-            "feature_names": self.feature_names,
-            "output_names": self.output_names,
-            "rows": self.rows,
-            "nobs": statistics.nobs,
-            "dtype": self.dtype,
-            "log_weight": statistics.log_weight,
-            "error": statistics.error,
-        }
-        r, plane, of_plane = statistics.factor, statistics.plane, {}
-        if plane is not None:
-            header |= {"plane_error": plane.error, "plane_sum_error": plane.sum_error}
-            of_plane["plane"] = np.stack([plane.kernel, plane.rest])
-        both: list = [r.hi, r.lo] if isinstance(r, DoubleDouble) else [r]
-        return {
-            **of_plane,
-            "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
-            "weight": np.stack([statistics.weight.hi, statistics.weight.lo]),
-            "mean": np.stack([statistics.mean.hi, statistics.mean.lo]),
-            "factor": np.stack(both),
-            "constant": statistics.constant.astype(np.uint8),
-        }
+        fields = self.feature_names, self.output_names, self.rows, self.dtype, self.statistics, self.missing
+        return moments_file.pack(moments_file.Contents(*fields))
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Moments":
-        """Return the moments that `to_arrays` took apart."""
-        header = json.loads(np.asarray(arrays["header"]).tobytes().decode())
-        if header["format"] != FORMAT:
-            raise ValueError(f"These moments are of format {header['format']}; this version reads format {FORMAT}")
-        names = tuple(header["feature_names"]), tuple(header["output_names"])
-        factor, width = np.asarray(arrays["factor"]), sum(map(len, names))
-        shapes = {"factor": ((1, width, width), (2, width, width)), "mean": ((2, width),), "constant": ((width,),)}
-        if "plane" in arrays:
-            shapes["plane"] = ((2, len(names[0]), len(names[1])),)
-        for key, allowed in {**shapes, "weight": ((2,),)}.items():
-            if arrays[key].shape not in allowed or not np.isfinite(arrays[key]).all():
-                raise ValueError(f"These moments of {width} columns cannot have a {key} of {arrays[key].shape}")
-        plane = None
-        if "plane" in arrays:
-            kernel, rest = np.asarray(arrays["plane"])
-            plane = Plane(kernel, rest, header["plane_error"], header["plane_sum_error"])
-        statistics = Statistics(
-            nobs=header["nobs"],
-            weight=DoubleDouble(*np.asarray(arrays["weight"])),
-            log_weight=header["log_weight"],
-            mean=DoubleDouble(*np.asarray(arrays["mean"])),
-            factor=DoubleDouble(*factor) if len(factor) == 2 else factor[0],
-            constant=np.asarray(arrays["constant"]).astype(bool),
-            error=header["error"],
-            plane=plane,
-        )
-        return cls(*names, header["rows"], header["dtype"], statistics)
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Moments":
+        """Return the moments that `to_arrays` took apart.
+
+        Raises:
+            ValueError: they are not such arrays, or have been changed since.
+        """
+        return cls(*moments_file.unpack(arrays))
 
 
-def _positions(argument: str, names: Iterable[str] | None, known: tuple[str, ...]) -> list[int]:
+def _positions(
+    argument: str, names: Iterable[str] | None, known: tuple[str, ...], can_be_empty: bool = False
+) -> list[int]:
     if names is None:
         return list(range(len(known)))
-    names = [names] if isinstance(names, str) else list(names)
-    unknown = [name for name in names if name not in known]
-    if unknown or len(set(names)) < len(names) or not names:
-        raise ValueError(f"`{argument}` must be distinct names among {list(known)}. Received: {names}.")
-    return [known.index(name) for name in names]
+    listed: Any = names
+    if isinstance(names, str):
+        listed = [names]
+    elif isinstance(names, Iterable) and not isinstance(names, bytes):
+        listed = list(names)
+    are_names = isinstance(listed, list) and all(isinstance(name, str) and name in known for name in listed)
+    if not are_names or len(set(listed)) < len(listed) or not (listed or can_be_empty):
+        raise ValueError(f"`{argument}` must be distinct names among {list(known)}. Received: {listed!r}.")
+    return [known.index(name) for name in listed]
 
 
 def _few(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f" ({', '.join(map(visible, names[:3]))}{', ...' * (len(names) > 3)})" if names else ""

@@ -189,10 +189,11 @@ def _first_frame(
     better = reduced.better_frame()
     if better is None or better.kernel is None:
         return None
-    if kernel is not None and (_terms(reduced, kernel) <= LARGEST_TERMS_BEFORE * _terms(reduced, better.kernel)).all():
-        better = dataclasses.replace(better, kernel=kernel)
-    patterns = len(np.unique(some_x @ better.kernel[:, 0]))
-    return dataclasses.replace(better, patterns=patterns)
+    own = better.kernel
+    if kernel is None or (_terms(reduced, kernel) > LARGEST_TERMS_BEFORE * _terms(reduced, own)).any():
+        kernel = own
+    patterns = len(np.unique(some_x @ kernel[:, 0]))
+    return dataclasses.replace(better, kernel=kernel, patterns=patterns)
 
 
 def _terms(reduced: _Reduced, kernel: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Sparse rows, reduced without writing out their zeros."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 
-from keras_linreg.data import Prepared, batches_by_number, dense_batches, is_sparse, is_stream, to_csr
+from keras_linreg.data import Prepared, Rows, SparseRows, to_csr
 from keras_linreg.data.row_blocks import without_zero_weights
 from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import DoubleDouble
@@ -33,18 +32,19 @@ MOST_DEPENDENT = 8  # columns that the rows are asked about, one by one
 
 def batches_to_reduce(prepared: Prepared) -> Iterator[Any]:
     """Yield the batches of prepared data once; a sparse matrix whole, as SciPy's compressed sparse rows."""
-    if is_stream(prepared.x) or not is_sparse(prepared.x):
-        yield from dense_batches(prepared)
+    if isinstance(prepared, SparseRows):
+        yield batches_by_number(prepared, max(prepared.count, 1))(0)
     else:
-        yield sparse_batches_by_number(prepared, int(prepared.x.shape[0]))(0)
+        yield from prepared.dense_batches()
 
 
-def sparse_batches_by_number(prepared: Prepared, batch_size: int) -> Callable[[int], Any]:
-    """Return the function that takes a batch's number and returns the batch, its rows sparse."""
+def batches_by_number(prepared: Rows, batch_size: int) -> Callable[[int], Any]:
+    """Return the function that takes a batch's number and returns the batch; sparse rows stay sparse."""
+    if not isinstance(prepared, SparseRows):
+        return prepared.batches_by_number(batch_size)
     x = to_csr(prepared.x)
-    others = dataclasses.replace(prepared, x=np.zeros((x.shape[0], 1)))
-    batch_of = batches_by_number(others, batch_size)
-    return lambda number: (x[number * batch_size : (number + 1) * batch_size], *batch_of(number)[1:])
+    others = Rows(np.zeros((prepared.count, 1)), prepared.y, prepared.sample_weight).batches_by_number(batch_size)
+    return lambda number: (x[number * batch_size : (number + 1) * batch_size], *others(number)[1:])
 
 
 def written_out(batch: Any) -> Iterator[Batch]:

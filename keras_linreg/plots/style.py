@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from keras_linreg.utils.text import visible
 from keras_linreg.utils.types import Array
 
 # The colours of Okabe and Ito, which people with any common colour blindness can tell apart. Their yellow is left out:
@@ -59,7 +60,7 @@ def output_labels(names: Names | None, outputs: int) -> list[str]:
 
 def label_text(name: object, longest: int = 40) -> str:
     """Return a column's name as a label: shortened, and without characters that mean something to Matplotlib."""
-    text = " ".join(str(name).split())
+    text = visible(name)
     if len(text) > longest:  # shorten the middle: names of one family differ at their ends
         half = (longest - 1) // 2
         text = f"{text[: longest - 1 - half]}…{text[-half:]}"

@@ -13,6 +13,8 @@ from keras_linreg.linalg.triangular import Factor
 from keras_linreg.solvers.least_squares import NO_PENALTY
 from keras_linreg.solvers.penalty import Minimum, Penalty, Problem, zeros_like
 
+LARGEST_ROOT = 1e152  # of the penalty's rows, in the problem's units: squares of theirs, and products, are finite
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class L2(Penalty):
@@ -44,8 +46,14 @@ class L2(Penalty):
             Björck, Numerical Methods for Least Squares Problems (1996), section 2.8.
         """
         features = problem.features
-        root = double_double.sqrt(DoubleDouble(problem.rows) * problem.outputs * self.weight)
+        with np.errstate(over="ignore", invalid="ignore"):  # the root is checked below
+            root = double_double.sqrt(DoubleDouble(problem.rows) * problem.outputs * self.weight)
         diagonal = DoubleDouble(np.full(features, root.hi), np.full(features, root.lo)).scaled(-problem.x_exponents)
+        if not (diagonal.hi < LARGEST_ROOT).all():
+            raise ValueError(
+                "`l2` must not outweigh the data so much that float64 cannot hold both: rows * units * l2, divided by "
+                f"the sum of squares of a column, must stay below {LARGEST_ROOT**2:.0e}. Received: l2={self.weight}."
+            )
         factor = _with_rows(problem.factor, diagonal)
         upper = factor[:features, :features]
         kernel = triangular.back_substitute(upper, factor[:features, features:])
@@ -60,8 +68,8 @@ def ridge_penalty(l2: Any) -> Penalty:
         ValueError: the weight is negative, or no finite number.
     """
     try:
-        weight = float(l2)
-    except (TypeError, ValueError):
+        weight = math.nan if isinstance(l2, str | bytes | bool | np.bool_) else float(l2)
+    except (TypeError, ValueError, OverflowError):
         weight = math.nan
     if not math.isfinite(weight) or weight < 0:
         raise ValueError(f"`l2` must be a finite number that is not negative. Received: l2={l2!r}.")

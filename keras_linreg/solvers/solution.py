@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_linreg.data import MissingRows
 from keras_linreg.solvers.penalty import Penalty
 from keras_linreg.utils.warnings import warn_user
 
@@ -35,6 +36,7 @@ class Solution:
         fewest_digits: the smallest of them, parameters left out that are zero beside the others.
         digits_of_kernel: the digits of the kernel as a whole, in the columns' own scales, relative to the kernel or, if
             that is larger, to its standard error.
+        missing: counts of the rows that were dropped for want of a value, by column; `None` if there were none.
     """
 
     kernel: np.ndarray
@@ -53,6 +55,7 @@ class Solution:
     digits: np.ndarray
     fewest_digits: float
     digits_of_kernel: float
+    missing: MissingRows | None = None
 
     @property
     def l2(self) -> float:

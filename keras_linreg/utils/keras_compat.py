@@ -4,12 +4,15 @@
 """
 
 import functools
+import io
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+from keras.src.saving import saving_api, saving_lib
+from keras.src.utils import io_utils
 
 # The attribute of a TensorFlow variable with the name under which it is copied into a graph. Names of columns may not
 # be names of operations, so `export` changes it for a while; TensorFlow has no public way.
@@ -63,6 +66,22 @@ def unbuild(model: keras.Model) -> None:
     model.built = False
 
 
+def unbuild_optimizer(optimizer: keras.Optimizer, variables: int) -> None:
+    """Let an optimizer be built again for other weights: its first `variables` variables, of no weight, are left.
+
+    A fit that fails must leave an unbuilt model unbuilt, and Keras can only build. `_variables` and
+    `_trainable_variables_indices` are private: `variables` is a copy of the first, and nothing tells the second.
+    """
+    inner = getattr(optimizer, "inner_optimizer", None)
+    if inner is not None:  # the variables of a LossScaleOptimizer are its own two, and those of the inner one
+        own = len(optimizer.variables) - len(inner.variables)
+        unbuild_optimizer(inner, max(0, variables - own))
+        variables = min(variables, own)
+    del optimizer._variables[variables:]
+    optimizer._trainable_variables_indices.clear()
+    optimizer.built = False
+
+
 def initial_epoch(model: keras.Model) -> int | None:
     """Return the epoch that BackupAndRestore lets a fit begin with, or None.
 
@@ -92,6 +111,45 @@ def is_call_of_fit(arguments: dict[str, Any]) -> bool:
     Keras tells `evaluate` so by the private argument `_use_cached_eval_dataset`.
     """
     return bool(arguments.get("_use_cached_eval_dataset"))
+
+
+def ask_to_overwrite(path: str) -> bool:
+    """Ask the user whether to overwrite a file, as Keras does for `overwrite=False`; return the answer.
+
+    Keras asks inside of `save`, about the path that it writes to. We write elsewhere, and Keras exports no function
+    that asks.
+    """
+    return bool(io_utils.ask_to_proceed_with_overwrite(path))
+
+
+def weights_file(model: keras.Model) -> bytes:
+    """Return the content of the file that `keras.Model.save_weights` writes.
+
+    Keras lets HDF5 write to the disk, and HDF5 ends the process where the disk is full. Keras can write to memory, too,
+    and does so in `save`, but exports no function for it.
+    """
+    memory = io.BytesIO()
+    store = saving_lib.H5IOStore(memory, mode="w")
+    try:
+        saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
+    finally:
+        store.close()
+    return memory.getvalue()
+
+
+def wrap_load_model(wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Put a function around `keras.models.load_model`, once; all its public names are one function.
+
+    A damaged file never reaches our classes: Keras raises "File not found" for one that is cut off.
+    """
+    original = saving_api.load_model
+    if original.__module__ == __name__:
+        return
+    wrapped = wrap(original)
+    wrapped.__module__ = __name__
+    for module in (saving_api, keras.saving, keras.models):
+        if module.load_model is original:
+            module.load_model = wrapped
 
 
 class BuildsMetricsItself:

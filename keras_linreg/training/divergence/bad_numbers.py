@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_linreg.data import Prepared, first_bad, float_numbers, is_finite
+from keras_linreg.data import Prepared, Rows, first_bad, float_numbers, is_finite
+from keras_linreg.data.missing import ADVICE
 from keras_linreg.training.divergence.watch import Watch
 from keras_linreg.utils.types import Data
 
@@ -22,6 +23,9 @@ def find_in_data(data: Prepared, watch: Watch) -> str | None:
         watch: of the fit; it knows how many batches the fit has seen.
     """
     names = watch.model.feature_names or []
+    missing = data.missing_error(watch.model.feature_names) if isinstance(data, Rows) else None
+    if missing is not None:
+        return str(missing)
     deadline = time.monotonic() + MAX_SECONDS
     for number, x, y, sample_weight in itertools.islice(data.again(), 1 + watch.steps):
         if time.monotonic() > deadline:
@@ -32,21 +36,24 @@ def find_in_data(data: Prepared, watch: Watch) -> str | None:
     return None
 
 
-def refuse_bad_numbers(data: Prepared, dtype: str, names: Sequence[str]) -> None:
+def refuse_bad_numbers(data: Rows, dtype: str, names: Sequence[str]) -> None:
     """Check data in memory before a model is built on them.
 
     Args:
-        data: arrays.
+        data: rows in memory.
         dtype: the dtype in which the model computes.
         names: of the columns of `x`.
 
     Raises:
         ValueError: a number of `x` or `y` is NaN, infinite, or too large for its dtype.
     """
-    _, x, y, sample_weight = next(data.again())
+    x, y, sample_weight = data.parts
     with np.errstate(over="ignore"):
         if is_finite(x, dtype) and is_finite(y, keras.config.floatx()):
             return
+        missing = data.missing_error(names)
+        if missing is not None:
+            raise missing
         message = _bad_number_message(None, x, y, sample_weight, dtype, names)
     if message:
         raise ValueError(message)
@@ -86,5 +93,7 @@ def _bad_number_message(
         where = f"row {row}" if batch is None else f"row {row} of batch {batch}"
         if name == "x":
             where = f"column {names[column]!r}, {where}"
+        if value == "nan":
+            return f"`{name}` has no value in {where}: {ADVICE}"
         return f"`{name}` must be finite. Received: {value} in {where}."
     return None

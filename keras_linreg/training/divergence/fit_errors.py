@@ -1,13 +1,14 @@
 """Turns what goes wrong during a fit, or with its data, into an error that tells the user the reason."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_linreg.data import Prepared, Schema
+from keras_linreg.data.graph import broken_rule
 from keras_linreg.training.divergence import advice, bad_numbers
 from keras_linreg.training.divergence.watch import NonFiniteLoss, Watch, use_watch
 from keras_linreg.training.divergence.watched_model import WatchedModel
@@ -16,7 +17,11 @@ from keras_linreg.utils.keras_compat import callback_list
 
 @contextlib.contextmanager
 def watch_fit(
-    model: WatchedModel, data: Prepared, callbacks: Any = None, schema: Schema | None = None
+    model: WatchedModel,
+    data: Prepared,
+    callbacks: Any = None,
+    schema: Schema | None = None,
+    undo_build: Callable[[], None] | None = None,
 ) -> Iterator[None]:
     """Watch the model while it is fitted, and explain what goes wrong.
 
@@ -27,6 +32,7 @@ def watch_fit(
         data: the training data.
         callbacks: of `fit`.
         schema: the inputs that the model took before these data; by default those that it takes now.
+        undo_build: leaves the model unbuilt, as it was before these data; None if it was built.
 
     Raises:
         ValueError: the data are not finite, the weights were not finite before the fit, or a batch of a stream does
@@ -37,6 +43,12 @@ def watch_fit(
         with model.distribute_strategy.scope():
             model.optimizer.build(model.trainable_variables)
     watch = Watch(model, schema)
+
+    def restore_start() -> None:
+        watch.restore_start()
+        if undo_build is not None and model.built:
+            undo_build()
+
     terminates = any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callback_list(callbacks))
     try:
         with contextlib.nullcontext() if terminates else use_watch(model, watch):
@@ -44,7 +56,7 @@ def watch_fit(
     except NonFiniteLoss as loss:
         reason = bad_numbers.find_in_data(data, watch) or bad_numbers.find_in_start_weights(watch)
         if reason:
-            watch.restore_start()
+            restore_start()
             raise ValueError(f"{reason} The model is as it was before.") from None
         watch.restore_finite()
         raise FloatingPointError(advice.divergence_message(model, data, watch, loss)) from None
@@ -52,7 +64,7 @@ def watch_fit(
         reason = _data_error(data, error)
         if reason is None:
             raise
-        watch.restore_start()
+        restore_start()
         raise ValueError(f"{reason} The model is as it was before.") from None
 
 
@@ -76,7 +88,4 @@ def _data_error(data: Prepared, error: Exception) -> str | None:
     """Return the rule that a batch has broken, or `None` if the error has another reason."""
     if data.errors:
         return data.errors[0]
-    if isinstance(error, tf.errors.InvalidArgumentError) and "`sample_weight` must be" in error.message:
-        # The check inside the dataset's graph knows neither the batch nor the row.
-        return "`sample_weight` must be finite and not negative. Received: a batch of the dataset where it is not."
-    return None
+    return broken_rule(error)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, is_sparse, is_stream
+from keras_linreg.data import Prepared, Rows, Stream, is_sparse
 from keras_linreg.training.loop.array_loop import ArrayLoop
 from keras_linreg.training.loop.batch_callbacks import watch_single_batches
 from keras_linreg.training.loop.batch_sources import BatchSource, IteratorSource, PyDatasetSource
@@ -32,7 +32,7 @@ def plan_fit(model: LoopModel, data: Prepared, options: dict[str, Any]) -> Block
     """
     if not _can_loop(model):
         return None
-    if is_stream(data.x):
+    if isinstance(data, Stream):
         return _plan_stream(model, data, options)
     return _plan_arrays(model, "train_step", data, options)
 
@@ -87,7 +87,7 @@ def plan_prediction(
     """
     has_own_step = type(model).predict_step is not keras.Model.predict_step  # type: ignore[attr-defined]
     is_watched = watch_single_batches(options["callbacks"], kinds=("predict_",))
-    if not model.loop_settings.enabled or is_stream(data.x) or has_own_step or is_watched:
+    if not model.loop_settings.enabled or isinstance(data, Stream) or has_own_step or is_watched:
         return None
     if options["steps"] is not None or not _runs_plainly(model) or not _is_matrix(data.x):
         return None
@@ -121,7 +121,8 @@ def _plan_evaluations(
     model: LoopModel, data: Prepared, options: dict[str, Any], count: int, in_one_block: bool
 ) -> ArrayLoop | None:
     has_own_step = type(model).test_step is not keras.Model.test_step  # type: ignore[attr-defined]
-    if is_stream(data.x) or has_own_step or watch_single_batches(options["callbacks"]) or not _can_loop(model):
+    has_own_step = has_own_step or not isinstance(data, Rows)
+    if has_own_step or watch_single_batches(options["callbacks"]) or not _can_loop(model):
         return None
     as_fit = {
         **options,
@@ -180,7 +181,7 @@ def _block_steps(model: LoopModel, steps: int, options: dict[str, Any]) -> int:
     return steps
 
 
-def _plan_stream(model: LoopModel, data: Prepared, options: dict[str, Any]) -> StreamLoop | None:
+def _plan_stream(model: LoopModel, data: Stream, options: dict[str, Any]) -> StreamLoop | None:
     is_dataset = isinstance(data.x, tf.data.Dataset)
     first_batch = data.x.element_spec if is_dataset else data.first
     if first_batch is None:  # a loader that Keras reads itself
@@ -208,7 +209,7 @@ def _plan_stream(model: LoopModel, data: Prepared, options: dict[str, Any]) -> S
     )
 
 
-def _batch_source(data: Prepared, steps: int | None, options: dict[str, Any]) -> BatchSource:
+def _batch_source(data: Stream, steps: int | None, options: dict[str, Any]) -> BatchSource:
     """Return a source that reads a PyDataset itself if it is read in this thread and whole, else Keras's iterator."""
     stream = data.x
     reads_here = isinstance(stream, keras.utils.PyDataset) and stream.workers <= 1 and not stream.use_multiprocessing

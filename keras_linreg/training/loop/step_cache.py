@@ -17,6 +17,10 @@ class StepCache:
         self._functions: dict[str, StepFunctions] = {}
         self._seconds: dict[tuple, float] = {}
 
+    def clear(self) -> None:
+        """Forget the compiled steps: the model has other variables now."""
+        self._functions.clear()
+
     def functions(self, model: SteppedModel, method: str) -> StepFunctions:
         """Return the compiled functions of the model's `"train_step"` or `"test_step"`."""
         if method not in self._functions:

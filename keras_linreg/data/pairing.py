@@ -1,0 +1,62 @@
+"""Rows of x, y, weights and groups that belong together: equal labels if pandas gives them some, and equal numbers."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_linreg.data.row_labels import different_labels
+from keras_linreg.data.tables import is_column, row_labels
+from keras_linreg.utils.types import Data
+
+
+def common_labels(parts: Mapping[str, Data]) -> Any:
+    """Return the pandas Index that the parts of a call have, or None if none of them has one.
+
+    Args:
+        parts: x, y, weights, groups by the names of their arguments; None for those that there are not.
+
+    Raises:
+        ValueError: two of them have different labels.
+    """
+    first, labels = "", None
+    for name, part in parts.items():
+        own = None if part is None else row_labels(part)
+        if own is None:
+            continue
+        if labels is None:
+            first, labels = f"`{name}`", own
+        elif not own.equals(labels):
+            raise different_labels(first, labels, f"`{name}`", own)
+    return labels
+
+
+def check_lengths(lengths: Mapping[str, int], empty: bool = False) -> None:
+    """Refuse parts of different lengths, and data without rows unless they may be `empty`, as a batch may."""
+    if not lengths["x"] and not empty:
+        raise ValueError("`x` must have at least one row. Received: none.")
+    if len(set(lengths.values())) > 1:
+        names = [f"`{name}`" for name in lengths]
+        raise ValueError(
+            f"{', '.join(names[:-1])} and {names[-1]} must have the same number of rows. Received: {dict(lengths)}."
+        )
+
+
+def keep_groups(groups: Data, kept: np.ndarray) -> Any:
+    """Return the labels of the rows under a mask.
+
+    Raises:
+        ValueError: there is not one label for each row.
+    """
+    groups = groups.to_list() if is_column(groups) else groups
+    if isinstance(groups, Iterator):
+        groups = [label for batch in groups for label in batch]
+    elif isinstance(groups, list | tuple) and len(groups) and np.ndim(groups[0]):
+        groups = [label for batch in groups for label in np.ravel(batch)]
+    if np.shape(groups)[:1] != (len(kept),):
+        raise ValueError(
+            f"`groups` must have a label for each row of `data`. Received: {np.shape(groups)} labels, {len(kept)} rows."
+        )
+    if isinstance(groups, list | tuple):
+        return [label for label, is_kept in zip(groups, kept, strict=True) if is_kept]
+    return np.asarray(groups)[kept]
