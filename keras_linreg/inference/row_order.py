@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from keras_linreg.data import Prepared, Stream, dense_batch
+from keras_linreg.data import Prepared, Stream, dense_batch, dense_matrix
 from keras_linreg.data.kinds import is_dataset, is_py_dataset
 from keras_linreg.moments.moments import Moments
 from keras_linreg.utils.types import Array, Batch
@@ -29,8 +29,11 @@ class RowOrder:
         self._last: Array | None = None
 
     def add(self, x: Array, y: Array, weight: Array | None = None) -> None:
-        """Take note of the next batch, `(n, p)`, `(n, k)` and `(n,)`; a row of weight 0 is a row left out."""
-        used = np.arange(len(x)) if weight is None else np.flatnonzero(weight)
+        """Take note of the next batch, `(n, p)`, dense or sparse rows, `(n, k)` and `(n,)`.
+
+        A row of weight 0 is a row left out.
+        """
+        used = np.arange(x.shape[0]) if weight is None else np.flatnonzero(weight)
         if not len(used):
             return
         most = max(1, min(MOST_ROWS, MOST_NUMBERS // (x.shape[1] + y.shape[1])))
@@ -111,7 +114,7 @@ def is_same_order(a: Array, b: Array, dtype: str) -> bool:
 
 
 def _rows(x: Array, y: Array) -> Array:
-    return np.hstack([np.asarray(x, np.float64), np.asarray(y, np.float64)])
+    return np.hstack([np.asarray(dense_matrix(x), np.float64), np.asarray(y, np.float64)])
 
 
 def _joined(a: Array | None, b: Array) -> Array:

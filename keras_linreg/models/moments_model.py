@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import tensorflow as tf
 
 from keras_linreg.data import Prepared, Rows, preprocessing
 from keras_linreg.inference import sandwich
@@ -15,6 +16,7 @@ from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.report import RegressionReport
 from keras_linreg.inference.row_order import RowOrder, warn_of_other_order
+from keras_linreg.models.centre import Centre
 from keras_linreg.models.file_checks import check_moments
 from keras_linreg.models.linear_model import LinearModel
 from keras_linreg.models.saved import MOMENTS
@@ -48,6 +50,7 @@ class MomentsModel(LinearModel):
         self.dependent = dependent
         self._set_untracked("_penalty", penalty)
         self._set_untracked("_fitted", None)
+        self._set_untracked("_centre", None)
 
     @classmethod
     def from_moments(
@@ -127,7 +130,34 @@ class MomentsModel(LinearModel):
         self.kernel.assign(fitted.solution.kernel)
         if self.bias is not None:
             self.bias.assign(fitted.solution.bias)
+        self._keep_fitted(fitted)
+
+    def _keep_fitted(self, fitted: FittedMoments | None) -> None:
+        """Keep the moments that the weights are the solution of, and predict about their means."""
         self._set_untracked("_fitted", fitted)
+        if self._centre is not None and self.bias is not None:
+            if fitted is None:
+                self._centre.forget()
+            else:
+                weights = self.kernel.numpy(), self.bias.numpy()
+                self._centre.set(*fitted.centre(self.variable_dtype), *weights)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Create kernel and bias, and the means that predictions are about."""
+        super().build(input_shape)
+        if self.use_bias:
+            features, units = self.kernel.shape
+            self._set_untracked("_centre", Centre(features, units, self.variable_dtype))
+
+    @property
+    def graph_modules(self) -> tuple[tf.Module, ...]:
+        """The module of the means that predictions are about."""
+        return () if self._centre is None else (self._centre,)
+
+    def _linear(self, inputs: Any) -> Any:
+        if self._centre is None or self.bias is None or isinstance(inputs, tf.SparseTensor):
+            return super()._linear(inputs)
+        return self._centre.predictions(inputs, self.kernel, self.bias)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return `inputs @ kernel + bias`, of shape `(batch, units)`; the preprocessor is not part of it."""
@@ -259,7 +289,7 @@ class MomentsModel(LinearModel):
         before = self.get_weights()
         super().set_weights(weights)
         if not all(np.array_equal(old, new) for old, new in zip(before, self.get_weights(), strict=True)):
-            self._set_untracked("_fitted", None)
+            self._keep_fitted(None)
 
     def save_own_variables(self, store: Any) -> None:
         """Write kernel, bias and moments to a file of weights."""
@@ -282,7 +312,7 @@ class MomentsModel(LinearModel):
         if moments is not None:
             check_moments(moments, self.feature_names, self.units)
         super().load_own_variables(store)
-        self._set_untracked("_fitted", None if moments is None else self.solve_moments(moments, None, order))
+        self._keep_fitted(None if moments is None else self.solve_moments(moments, None, order))
 
     def _check_names(self, feature_names: Sequence[str]) -> None:
         """Refuse two columns of one name, which a preprocessor may make: a report could not tell them apart."""
