@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_linreg.inference import sandwich
-from keras_linreg.inference.diagnostics import Diagnostics, diagnose
+from keras_linreg.inference.diagnose import diagnose
+from keras_linreg.inference.diagnostics import Diagnostics
 from keras_linreg.inference.estimate import Estimate, estimate_parameters
 from keras_linreg.inference.intervals import KEYS, intervals_by_block
 from keras_linreg.inference.labels import by_row

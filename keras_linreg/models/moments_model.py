@@ -5,18 +5,16 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_linreg.data import Prepared, Rows, Stream, dense_batch, preprocessing
+from keras_linreg.data import Prepared, Rows, preprocessing
 from keras_linreg.inference import sandwich
 from keras_linreg.inference.diagnostics import Diagnostics
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.report import RegressionReport
-from keras_linreg.inference.row_order import RowOrder, is_same_order
+from keras_linreg.inference.row_order import RowOrder, warn_of_other_order
 from keras_linreg.models.centre import Centre
 from keras_linreg.models.file_checks import check_moments
 from keras_linreg.models.linear_model import LinearModel
@@ -25,7 +23,6 @@ from keras_linreg.moments.moments import Moments
 from keras_linreg.solvers import Penalty, Solution
 from keras_linreg.training import divergence
 from keras_linreg.utils.types import Batch, Data, PathLike
-from keras_linreg.utils.warnings import warn_user
 
 ORDER = "order"  # in a file of weights, beside the moments: the fingerprint of the order of the rows
 
@@ -213,7 +210,7 @@ class MomentsModel(LinearModel):
         prepared, order = self._data_of_fit(data, groups), RowOrder()
         report = fitted.report(level, cov_type, order.watch(self._rows(prepared)), prepared.groups, maxlags)
         if cov_type == "HAC":
-            self._warn_of_other_order(prepared, order, "The HAC covariance")
+            warn_of_other_order("The HAC covariance", prepared, order, fitted.moments, fitted.fingerprint)
         return report
 
     def diagnose(self, data: Data, k: int = 10) -> Diagnostics:
@@ -250,7 +247,7 @@ class MomentsModel(LinearModel):
             return self._rows(self._data_of_fit(data))
 
         diagnostics = fitted.diagnose(read, int(k), labels, is_stream)
-        self._warn_of_other_order(prepared, order, "The Durbin-Watson statistic")
+        warn_of_other_order("The Durbin-Watson statistic", prepared, order, fitted.moments, fitted.fingerprint)
         return diagnostics
 
     def predict_interval(self, x: Data, level: float = 0.95) -> "pandas.DataFrame":
@@ -342,34 +339,7 @@ class MomentsModel(LinearModel):
         with divergence.explain_bad_batches(prepared):
             yield from prepared.dense_batches()
 
-    def _warn_of_other_order(self, prepared: Prepared, order: RowOrder, statistic: str) -> None:
-        """Warn if the rows of a second pass came in another order than the rows of the fit."""
-        fitted = self._fitted_or_refuse()
-        if fitted.fingerprint is not None:
-            is_same = is_same_order(fitted.fingerprint, order.fingerprint(fitted.moments), fitted.moments.dtype)
-        else:
-            is_same = not isinstance(prepared, Stream) or _begins_alike(prepared, order)
-        if not is_same:
-            warn_user(
-                f"{statistic} depends on the order of the rows, and `data` came in another order than the data of the "
-                "fit, as a dataset that shuffles does. Fit, and give `data`, in the rows' own order."
-            )
-
     def _check_fitted(self, action: str) -> None:
         """Refuse an action on a model that is not fitted; weights that were set count as a fit."""
         if self._fitted is None and not any(weight.numpy().any() for weight in self.weights):
             raise ValueError(f"The model must be fitted before it is {action}: call `fit` first.")
-
-
-def _begins_alike(prepared: Prepared, order: RowOrder) -> bool:
-    """Return whether a stream that can be read again begins with the same rows as it did."""
-    batch = next(prepared.again(), None) if isinstance(prepared.x, tf.data.Dataset | keras.utils.PyDataset) else None
-    if batch is None:
-        return True
-    again = RowOrder()
-    again.add(*dense_batch(tuple(batch[1:]))[:2])
-    first, second = order.first_rows, again.first_rows
-    if first is None or second is None:
-        return True
-    shared = min(len(first), len(second))
-    return bool(np.array_equal(first[:shared], second[:shared], equal_nan=True))

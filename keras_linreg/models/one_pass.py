@@ -235,7 +235,7 @@ class OnePass:
             self._accumulator = Accumulator(x.shape[1], self.model.units)
         with naming_columns(self.model.feature_names, self._output_names, self.data):
             self._accumulator.update(x, y, weight)
-        self._order.add(x, y)
+        self._order.add(x, y, weight)
 
     def _fitted_so_far(self) -> FittedMoments | None:
         """Return the solved moments of the rows so far, or None while all their weights are 0."""
