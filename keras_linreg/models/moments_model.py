@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import tensorflow as tf
 
 from keras_linreg.data import Prepared, Rows, preprocessing
 from keras_linreg.inference import sandwich
