@@ -29,7 +29,10 @@ class RowOrder:
         self._last: Array | None = None
 
     def add(self, x: Array, y: Array, weight: Array | None = None) -> None:
-        """Take note of the next batch, dense or sparse: `(n, p)`, `(n, k)`, `(n,)`; rows of weight 0 are left out."""
+        """Take note of the next batch, `(n, p)`, dense or sparse rows, `(n, k)` and `(n,)`.
+
+        A row of weight 0 is a row left out.
+        """
         used = np.arange(x.shape[0]) if weight is None else np.flatnonzero(weight)
         if not len(used):
             return
