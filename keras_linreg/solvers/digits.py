@@ -143,7 +143,7 @@ def _moves(
         return FACTOR_ERRORS * error * (terms + condition * residuals)
     growth = STEP_ERRORS * condition * min(condition, ORDINARY_CONDITION)
     of_sums = (SUM_ERRORS + BASIS_ERRORS * condition) / np.sqrt(max(statistics.nobs, 1))
-    of_step = error * growth * np.linalg.norm(upper @ step, axis=0)
+    of_step = FLOAT64_ROUNDOFF * growth * np.linalg.norm(upper @ step, axis=0)
     return of_step + plane.sum_error * of_sums * residuals + plane.error * terms
 
 
