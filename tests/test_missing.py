@@ -216,6 +216,21 @@ def of_cities():
     return model, gaps
 
 
+@pytest.mark.parametrize(
+    ("cells", "received"),
+    [
+        ([True, False], "holds booleans.*Received: .*True.* in row 'a'"),
+        ([1.0, 2.5], "holds floats.*Received: .*1.0.* in row 'a'"),
+        (["Rome", True], "both numbers and text.*Received: True in row 'b'"),
+    ],
+    ids=["booleans", "floats", "one boolean"],
+)
+def test_what_is_no_text_where_text_is_wanted_is_named(of_cities, cells, received):
+    table = pd.DataFrame({"city": cells, "code": [3, 1], "area": [100.0, 90.0]}, index=["a", "b"])
+    with pytest.raises(ValueError, match=f"Column 'city' of `x`.*{received}"):
+        of_cities[0].predict(table, verbose=0)
+
+
 def test_categories_may_be_missing(of_cities):
     model, gaps = of_cities
     assert model.solution.missing.columns == {"city": 2, "code": 1, "area": 1}

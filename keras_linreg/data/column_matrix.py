@@ -52,14 +52,14 @@ class ColumnMatrix:
         return ColumnMatrix([column[key] for column in self.columns], self.dtype.name)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Return the matrix as one array; it is always a copy.
+        """Return the matrix as one array, column by column in memory; it is always a copy.
 
         Raises:
             ValueError: a copy is not allowed.
         """
         if copy is False:
             raise ValueError("A ColumnMatrix cannot become one array without a copy.")
-        out = np.empty(self.shape, self.dtype if dtype is None else dtype)
+        out = np.empty(self.shape, self.dtype if dtype is None else dtype, order="F")
         with np.errstate(over="ignore"):  # whoever reads the numbers finds infinities
             for i, column in enumerate(self.columns):
                 out[:, i] = column

@@ -16,7 +16,7 @@ from keras_linreg.data.kinds import is_dense_tensor, is_tensor
 from keras_linreg.data.missing import keep_rows, nan_mask, nan_masks
 from keras_linreg.data.schema import Schema
 from keras_linreg.data.tables import Table, match
-from keras_linreg.data.values import Values, read
+from keras_linreg.data.values import Values, read, row_name
 from keras_linreg.utils.lazy import LazyModule
 from keras_linreg.utils.types import Data
 
@@ -111,7 +111,7 @@ def read_columns(x: Table | Data, schema: Schema, texts: frozenset[str]) -> Inpu
         values = read(given[name], description, column.dtype == "string", name not in texts)
         if not len(values.array.shape):
             raise ValueError(f"{description} must have a value for each row. Received: a scalar.")
-        values = _as_declared(values, name, column.dtype)
+        values = _as_declared(values, name, column.dtype, x.labels if isinstance(x, Table) else None)
         columns[name] = values.array
         if values.missing is not None and values.missing.any():
             masks[name] = values.missing
@@ -119,12 +119,13 @@ def read_columns(x: Table | Data, schema: Schema, texts: frozenset[str]) -> Inpu
     return Inputs(columns, None, schema.names, masks)
 
 
-def _as_declared(values: Values, name: str, dtype: str) -> Values:
+def _as_declared(values: Values, name: str, dtype: str, labels: Any) -> Values:
     """Return a column in the dtype that a schema declares."""
     array, missing = values.array, values.missing
-    if dtype == "string" and not is_text(array):  # codes that the preprocessor takes as text
-        missing = nan_mask(array) if missing is None else missing
-        array = np.asarray(array).astype(str).astype(object)
+    if dtype == "string" and not is_text(array):
+        array = np.asarray(array)
+        _check_codes(array, missing, name, labels)
+        array = array.astype(str).astype(object)  # codes that the preprocessor takes as text
         if missing is not None:
             array[missing] = ""
         return Values(array, missing)
@@ -136,6 +137,19 @@ def _as_declared(values: Values, name: str, dtype: str) -> Values:
         check_whole(array, name)
     array = kinds_of_columns.as_declared(array, dtype)
     return Values(array, missing)
+
+
+def _check_codes(array: np.ndarray, missing: np.ndarray | None, name: str, labels: Any) -> None:
+    """Refuse booleans and floats where text is wanted: nobody knows how they were spelled ("1", "1.0", "True")."""
+    if array.dtype.kind in "iu":
+        return
+    row = 0 if missing is None else int(np.argmin(missing))
+    kind = "booleans" if array.dtype.kind == "b" else "floats"
+    raise ValueError(
+        f"Column {name!r} of `x` must hold text, as the preprocessor takes it, and holds {kind}: spell them as the "
+        "preprocessor has seen them, for example by column.map({True: 'yes', False: 'no'}) or "
+        f"column.astype('Int64').astype('string'). Received: {array[row]!r} in {row_name(labels, row)}."
+    )
 
 
 def read_matrix(

@@ -126,7 +126,8 @@ class Rows(Prepared):
 
     def in_one_array(self) -> Self:
         """Return the rows with `x` as one array: columns of a table are put together."""
-        return dataclasses.replace(self, x=np.asarray(self.x)) if isinstance(self.x, ColumnMatrix) else self
+        is_array = not isinstance(self.x, ColumnMatrix)
+        return self if is_array else dataclasses.replace(self, x=np.ascontiguousarray(self.x))
 
     def dense_batches(self) -> Iterator[Batch]:
         """Yield the rows in blocks of `block_size`, without a copy."""
