@@ -21,7 +21,7 @@ LOGGER = logging.getLogger(__name__)
 MOMENTA = [0.0, 0.9]
 PENALTIES = [0.0, 1e-4, 1e-2]
 BATCH_SIZES = [32, 128]
-LEARNING_RATES: dict[str, Any] = {"min_value": 3e-3, "max_value": 0.1, "sampling": "log", "default": 0.01}
+LEARNING_RATES = [0.003, 0.01, 0.03, 0.1]
 
 
 class HyperLinearRegression(keras_tuner.HyperModel):
@@ -37,7 +37,7 @@ class HyperLinearRegression(keras_tuner.HyperModel):
     optimizer = hp.Choice("optimizer", ["adam", "sgd"])
     momentum = hp.Choice("momentum", [0.0, 0.9])  # for "sgd" only
     l2 = hp.Choice("l2", [0.0, 1e-4, 1e-2])
-    learning_rate = hp.Float("learning_rate", 0.003, 0.1, sampling="log", default=0.01)
+    learning_rate = hp.Choice("learning_rate", [0.003, 0.01, 0.03, 0.1], default=0.03)
     batch_size = hp.Choice("batch_size", [32, 128], default=32)
     ```
 
@@ -126,7 +126,7 @@ class HyperLinearRegression(keras_tuner.HyperModel):
             kwargs["kernel_regularizer"] = keras.regularizers.L2(l2) if l2 else None
         if isinstance(optimizer, str):
             settings["learning_rate"] = _value(
-                hp, self.learning_rate, lambda: hp.Float("learning_rate", **LEARNING_RATES)
+                hp, self.learning_rate, lambda: hp.Choice("learning_rate", LEARNING_RATES, default=0.03)
             )
             optimizer = keras.optimizers.get({"class_name": optimizer, "config": settings})
 

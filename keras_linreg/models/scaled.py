@@ -12,6 +12,7 @@ from keras import ops
 from keras_linreg.data import Prepared, is_stream
 from keras_linreg.models.column_scales import ColumnScales, column_scales
 from keras_linreg.models.gradient import LinearRegression
+from keras_linreg.models.layer import SCOPE
 from keras_linreg.utils.types import Batch, Data
 
 ROWS = 2**16  # to read at once
@@ -51,10 +52,13 @@ class ScaledLinearRegression(LinearRegression):
         super().build(input_shape)
         settings = {"trainable": False, "autocast": False}
         width = (self.kernel.shape[0],)
-        self.center = self.add_weight(name="center", shape=width, initializer="zeros", **settings)
-        self.scale = self.add_weight(name="scale", shape=width, initializer="ones", **settings)
-        self.target_center = self.add_weight(name="target_center", shape=(self.units,), initializer="zeros", **settings)
-        self.target_scale = self.add_weight(name="target_scale", shape=(), initializer="ones", **settings)
+        with tf.name_scope(SCOPE):
+            self.center = self.add_weight(name="center", shape=width, initializer="zeros", **settings)
+            self.scale = self.add_weight(name="scale", shape=width, initializer="ones", **settings)
+            self.target_center = self.add_weight(
+                name="target_center", shape=(self.units,), initializer="zeros", **settings
+            )
+            self.target_scale = self.add_weight(name="target_scale", shape=(), initializer="ones", **settings)
         if self.kernel_regularizer is not None:
             self.kernel.regularizer = self._scaled_penalty
 
