@@ -106,6 +106,33 @@ def digits(found, expected) -> float:
     return 16.0 if error < 1e-16 else -math.log10(error)
 
 
+def parameter_digits(solution, x, y, weights=None, use_bias=True, l2=0.0) -> np.ndarray:
+    """The digits of each parameter of a solution, relative to the larger of parameter and standard error: `(P, k)`."""
+    x, y = _matrix(x), _matrix(y)
+    expected = least_squares(x, y, weights, use_bias, l2)
+    found, exact = solution.kernel, expected.kernel
+    design = np.ones((len(x), int(use_bias)))
+    if use_bias:
+        found, exact = np.vstack([solution.bias, found]), np.vstack([expected.bias, exact])
+    gram = cross_products(np.concatenate([design, x], axis=1), weights)
+    variances = np.diag(solve(gram, np.array(identity(len(gram)), object)))
+    used = len(x) if weights is None else int(np.count_nonzero(weights))
+    freedom = used - len(gram)
+    digits = np.full(found.shape, 16.0)
+    for (i, j), value in np.ndenumerate(found):
+        square = variances[i] * expected.rss[j] / freedom if freedom > 0 and not l2 else Fraction(0)
+        size = max(exact[i, j] ** 2, square)
+        error = (Fraction(float(value)) - exact[i, j]) ** 2
+        if error:
+            digits[i, j] = 0.0 if error >= size else min(-_log10(error / size) / 2, 16.0)
+    return digits
+
+
+def _log10(ratio: Fraction) -> float:
+    """Of fractions of any size: `math.log10` overflows."""
+    return (math.log2(ratio.numerator) - math.log2(ratio.denominator)) * math.log10(2)
+
+
 def norm_digits(found, expected, x, weights=None, use_bias=True) -> float:
     """The digits of a kernel as a whole, each coefficient times its column's (centred) norm."""
     x = _matrix(x)

@@ -6,10 +6,11 @@ from rational import cross_products, fractions, weighted_means
 
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
 from keras_linreg.moments import accumulator as accumulators
-from keras_linreg.moments import checks
+from keras_linreg.moments import checks, row_products
 from keras_linreg.moments import reduce as reduction
 from keras_linreg.moments.accumulator import Accumulator
-from keras_linreg.moments.reduce import reduce_in_double_double, reduce_rows
+from keras_linreg.moments.reduce import reduce_rows
+from keras_linreg.moments.small_data import reduce_in_double_double
 from keras_linreg.sufficient_statistics import Statistics, merge
 
 RNG = np.random.default_rng(8)
@@ -98,12 +99,12 @@ def test_threads_give_what_one_thread_gives(request, monkeypatch, path):
     rng = np.random.default_rng(1)
     x, w = rng.normal(size=(90000, 4)) + 5, rng.uniform(1, 2, 90000)
     y = x[:, :1] + rng.normal(size=(90000, 1))
-    assert x.size > reduction.WORTH_THREADS
+    assert x.size > row_products.WORTH_THREADS
     if path == "reflections":
         request.getfixturevalue("only_reflections")
-    monkeypatch.setattr(reduction, "cores", lambda: 4)
+    monkeypatch.setattr(row_products, "cores", lambda: 4)
     threads = reduce_rows(x, y, w)
-    monkeypatch.setattr(reduction, "cores", lambda: 1)
+    monkeypatch.setattr(row_products, "cores", lambda: 1)
     alone = reduce_rows(x, y, w)
     np.testing.assert_allclose(gram(threads), gram(alone), rtol=1e-11, atol=1e-9)
     np.testing.assert_allclose(threads.mean.hi, alone.mean.hi, rtol=1e-14)
@@ -113,7 +114,7 @@ def test_threads_give_what_one_thread_gives(request, monkeypatch, path):
 @pytest.mark.parametrize("cores", [1, 4], ids=["one thread", "threads"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_not_finite_is_found_in_many_rows(monkeypatch, cores, value):
-    monkeypatch.setattr(reduction, "cores", lambda: cores)
+    monkeypatch.setattr(row_products, "cores", lambda: cores)
     x = np.random.default_rng(1).normal(size=(90000, 4))
     y = x[:, :1] * 2
     x[70001, 2] = value

@@ -22,8 +22,10 @@ from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 from streams import Batches, cut
 
 import keras_linreg as klr
-from keras_linreg.inference import diagnostics, residual_statistics
+from keras_linreg.inference import residual_statistics
 from keras_linreg.inference.central_moments import CentralMoments
+from keras_linreg.inference.diagnose import QQ_POINTS
+from keras_linreg.inference.diagnose import diagnose as diagnose_rows
 from keras_linreg.inference.row_influence import RowsOfFit
 from keras_linreg.utils import threads
 
@@ -100,7 +102,7 @@ def batch_of(x, y, w=None):
 def diagnose(model, batches, k=K, **settings):
     """The diagnostics of a second pass with settings of blocks, sample or quantiles."""
     rows = RowsOfFit(model.fitted.estimate, lambda: iter(batches))
-    return diagnostics.diagnose(rows, k, **settings)
+    return diagnose_rows(rows, k, **settings)
 
 
 @functools.cache
@@ -405,7 +407,7 @@ def test_many_residuals_are_counted_within_the_documented_error(many):
     expected = np.quantile(e, [0, 0.25, 0.5, 0.75, 1])
     check(actual.quantiles, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
     theoretical, standardized = actual.qq
-    assert len(theoretical) == len(standardized) == diagnostics.QQ_POINTS + 2  # the ends beside
+    assert len(theoretical) == len(standardized) == QQ_POINTS + 2  # the ends beside
     assert (np.diff(standardized) >= 0).all()
     inner = abs(theoretical) < 2
     check(standardized[inner], theoretical[inner], atol=0.08)

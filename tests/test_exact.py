@@ -617,7 +617,7 @@ def test_few_digits_are_told_of(only_float64):
     x = np.hstack([x, x + 3e-9 * rng.normal(size=(400, 1))])
     with pytest.warns(UserWarning, match="digits of the coefficients are sure"):
         model = fitted(generator(cut(x, rng.normal(size=400), size=50)))  # which is read once
-    assert model.solution.digits < 6
+    assert model.solution.fewest_digits < 6
 
 
 @pytest.mark.parametrize(
@@ -763,7 +763,7 @@ def test_early_stopping_puts_back_the_weights_and_keeps_the_moments(table):
 
 def test_a_design_that_explains_nothing_is_no_matter_of_digits():
     model = fitted(np.array([-1.0, 1.0, -1.0, 1.0]), np.array([0.0, 0.0, 1.0, 1.0]))
-    assert model.kernel.numpy().item() == 0.0 and model.solution.digits >= 13
+    assert model.kernel.numpy().item() == 0.0 and model.solution.fewest_digits >= 13
 
 
 @pytest.mark.parametrize("kind", ["arrays", "dataset"])

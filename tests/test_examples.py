@@ -86,6 +86,7 @@ def test_fresh_processes_predict_the_same(quickstart):
     assert max(apart) < 1e-6
 
 
+@pytest.mark.heavy
 def test_the_quickstart_takes_a_csv_of_ones_own(tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"fixed acidity": rng.normal(8, 2, 90), "Größe": rng.integers(1, 5, 90), "constant": 3})

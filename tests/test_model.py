@@ -135,10 +135,17 @@ def test_squared_error_equals_keras_mse_under_half_precision():
         np.testing.assert_allclose(history["loss"], expected["loss"], rtol=2e-5)
 
 
+TOGETHER = Case(adam(), regularizer=lambda: reg.L2(0.05), metrics=["mae"], fit={"sample_weight": WEIGHTS})
+
+
+def test_two_replicas_equal_stock_keras_on_two_replicas(mirrored):
+    assert_same(TOGETHER, scope=mirrored.scope)
+
+
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["adam", "sample weights", "l2", "metrics"])
-def test_two_replicas_equal_stock_keras_on_two_replicas(name, mirrored):
-    strategy = mirrored
-    assert_same(CASES[name], scope=strategy.scope)
+def test_two_replicas_equal_stock_keras_in_each_setting(name, mirrored):
+    assert_same(CASES[name], scope=mirrored.scope)
 
 
 @pytest.mark.parametrize("name", ["sgd", "momentum", "steps_per_execution", "jit_compile"])

@@ -7,7 +7,7 @@ from scipy import stats
 
 import keras_linreg as klr
 from keras_linreg import plots
-from keras_linreg.inference.diagnostics import diagnose
+from keras_linreg.inference.diagnose import diagnose
 from keras_linreg.inference.row_influence import RowsOfFit
 
 RNG = np.random.default_rng(0)

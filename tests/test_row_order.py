@@ -112,3 +112,4 @@ def test_rows_of_weight_zero_may_hold_anything_at_the_ends():
     model = klr.ExactLinearRegression()
     model.fit(x, Y, sample_weight=weight, verbose=0)
     model.diagnose((x, Y, weight))
+    model.diagnose((X[1:-1], Y[1:-1], weight[1:-1]))  # a row of weight 0 is a row left out

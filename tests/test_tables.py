@@ -169,6 +169,14 @@ def test_several_outputs_are_matched_by_name(model):
         model.evaluate(FRAME, y.rename(columns={"rent": "tax"}), verbose=0)
 
 
+def test_a_model_of_moments_knows_the_names_of_its_outputs():
+    y = pd.DataFrame({"price": PRICE, "rent": PRICE[::-1]})
+    model = klr.ExactLinearRegression.from_moments(klr.Moments.from_data(FRAME, y))
+    assert model.score(FRAME, y[["rent", "price"]]) == pytest.approx(model.score(FRAME, y), rel=1e-12)
+    with pytest.raises(ValueError, match=r"`y` must have the outputs \['price', 'rent'\]"):
+        model.score(FRAME, y.rename(columns={"rent": "tax"}))
+
+
 def test_a_lazy_frame_is_refused_with_what_to_do(model):
     with pytest.raises(ValueError, match=r"`x` must be a table in memory: call `.collect\(\)`.*LazyFrame of polars"):
         model.predict(pl.DataFrame(arrays(FRAME)).lazy(), verbose=0)

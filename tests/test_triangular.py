@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rational import cross_products, fractions, solve
 
-from keras_linreg.linalg import triangular
+from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import DoubleDouble
 
 RNG = np.random.default_rng(5)
@@ -96,12 +96,12 @@ def test_the_solution_of_smallest_norm_is_the_pseudo_inverses(arithmetic, shape)
 def test_inflation_factors_are_the_diagonal_of_the_inverse_correlations():
     design = RNG.normal(size=(30, 4)) @ (np.eye(4) + 0.8) * [1.0, 1e5, 1e-5, 1.0]
     unit = design / np.linalg.norm(design, axis=0)
-    inflation = triangular.inflation_factors(triangular.triangularise(design))
+    inflation = condition.inflation_factors(triangular.triangularise(design))
     np.testing.assert_allclose(actual=inflation, desired=np.diag(np.linalg.inv(unit.T @ unit)), rtol=1e-9)
 
 
 def test_the_inflation_factors_of_a_singular_factor_are_infinite():
-    assert np.isinf(triangular.inflation_factors(np.array([[1.0, 1.0], [0.0, 0.0]]))).all()
+    assert np.isinf(condition.inflation_factors(np.array([[1.0, 1.0], [0.0, 0.0]]))).all()
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-120, 1e120])
@@ -109,12 +109,12 @@ def test_the_scaled_condition_number_is_that_of_columns_of_norm_one(scale):
     design = RNG.normal(size=(30, 4)) @ (np.eye(4) + 0.8)
     r = triangular.triangularise(design * [1.0, scale, 1.0, 1.0])
     expected = np.linalg.cond(design / np.linalg.norm(design, axis=0))
-    assert triangular.scaled_condition_number(r) == pytest.approx(expected, rel=1e-10)
+    assert condition.scaled_condition_number(r) == pytest.approx(expected, rel=1e-10)
 
 
 def test_the_condition_number_of_no_columns_is_one_and_of_equal_ones_infinite():
-    assert triangular.scaled_condition_number(np.zeros((0, 0))) == 1.0
-    assert triangular.scaled_condition_number(np.array([[1.0, 1.0], [0.0, 0.0]])) > 1e15
+    assert condition.scaled_condition_number(np.zeros((0, 0))) == 1.0
+    assert condition.scaled_condition_number(np.array([[1.0, 1.0], [0.0, 0.0]])) > 1e15
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e200, 1e-200])

@@ -84,7 +84,7 @@ def test_each_signature_is_warmed_up_by_one_row_and_by_all(models, folders, rows
         ("matrix", X.tolist()),
         ("matrix", scipy.sparse.csr_array(X)),
         ("matrix", tf.sparse.from_dense(X)),
-        ("matrix", FRAME),
+        ("matrix", FRAME.set_axis(["x0", "x1", "x2"], axis=1)),
         ("frame", X),
         ("frame", tf.constant(X)),
         ("frame", scipy.sparse.csr_array(X)),

@@ -66,7 +66,7 @@ class Intervals(tf.Module):
         self._units, self._df = len(estimate.ssr), estimate.df_resid
         self._tolerance = 100 * max(coordinates.tolerance, TOLERANCES[input_dtype])
         self._kept, self._dropped = np.flatnonzero(coordinates.kept), np.flatnonzero(~coordinates.kept)
-        centre, inverse, level = coordinates.centre.sum(0), coordinates.inverse, coordinates.level or 0.0
+        centre, inverse, level = coordinates.centre[0], coordinates.inverse, coordinates.level or 0.0
         bias, kernel = np.split(estimate.params, [int(estimate.has_intercept)])
         scales = _mean_scales(kernel, coordinates)
         in_float32 = (
@@ -85,7 +85,8 @@ class Intervals(tf.Module):
         weights[: len(z), self._kept], weights[len(z), self._kept] = z, FAINT * lead
         weights[len(z) + 1 :] = (kernel / scales).T
         self._lead, self._size, self._scales = len(z), self.dtype.type(size), scales.astype(self.dtype)
-        mean_of_zeros = bias.sum(0) + (0.0 if in_float32 else centre @ kernel)
+        # Rows are centred about the means in float64, and what these lack of the means is a part of the predictions.
+        mean_of_zeros = bias.sum(0) if in_float32 else estimate.mean_of_outputs[0] - coordinates.centre[1] @ kernel
         self._mean_of_zeros = mean_of_zeros.astype(self.dtype)
         # Reading a constant takes no operation, but the graph of each signature has a copy of it.
         store = tf.constant if weights.size <= LARGEST_CONSTANT else tf.Variable

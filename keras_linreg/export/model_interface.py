@@ -29,6 +29,10 @@ class ServableModel(Protocol):
         """The variable of the intercepts, `(units,)`, or None."""
 
     @property
+    def graph_modules(self) -> tuple[tf.Module, ...]:
+        """The modules, beside Keras's own weights, that predictions read."""
+
+    @property
     def schema(self) -> Schema | None:
         """The columns of the training data."""
 

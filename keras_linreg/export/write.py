@@ -73,7 +73,11 @@ def write_saved_model(
         replace_folder(folder, last=saved_model.FILE, obsolete=[manifest.EXTRA_FOLDER]) as unfinished,
         preprocessing.graph_names(model.preprocessor),
     ):
-        _write_graph(unfinished, signatures, filter(None, (model, model.preprocessor, intervals, float32_model)))
+        _write_graph(
+            unfinished,
+            signatures,
+            filter(None, (model, *model.graph_modules, model.preprocessor, intervals, float32_model)),
+        )
         saved_model.restore_names(unfinished, {argument: name for name, argument in inputs.argument_names.items()})
         description = manifest.describe(model, inputs, moments, estimate, None if estimate is None else level)
         manifest.write(unfinished, description)

@@ -5,11 +5,10 @@ import math
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from keras_linreg.data import MissingRows
 from keras_linreg.inference.coordinates import Coordinates
-from keras_linreg.linalg import triangular
+from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul
 from keras_linreg.linalg.triangular import Factor
 from keras_linreg.moments.checks import INTERCEPT
@@ -27,6 +26,8 @@ class Estimate:
         has_intercept: whether the first parameter is one.
         is_penalised: whether a penalty has pulled the parameters, so that they have no covariance.
         params: `(P, k)`.
+        mean_of_outputs: `(2, k)`: the means of y, and the part of them that float64 cannot hold; zeros without an
+            intercept. A fit with intercept goes through the means.
         estimable: mask `(P,)`: the parameters that the data determine.
         root: `(P, m)`: `scale * root @ root.T` is the covariance of the parameters. Rows of columns that depend on
             others are zero; a penalised estimate has no columns.
@@ -43,7 +44,8 @@ class Estimate:
         inflation: `(P,)`: variance inflation factors, NaN for the intercept and for parameters that are not estimable.
         condition_number: of the design as it is, the column of ones included.
         scaled_condition_number: of the design, centred (with an intercept) and scaled.
-        digits: how many digits of the coefficients are sure.
+        digits: `(P, k)`: so many decimal digits of each parameter are sure.
+        fewest_digits: the smallest of them, parameters left out that are zero beside the others.
         dtype: in which the features came.
         missing: counts of the rows that were dropped for want of a value; None if there were none.
     """
@@ -53,6 +55,7 @@ class Estimate:
     has_intercept: bool
     is_penalised: bool
     params: np.ndarray
+    mean_of_outputs: np.ndarray
     estimable: np.ndarray
     root: np.ndarray
     null: np.ndarray
@@ -69,7 +72,8 @@ class Estimate:
     inflation: np.ndarray
     condition_number: float
     scaled_condition_number: float
-    digits: float
+    digits: np.ndarray
+    fewest_digits: float
     dtype: str
     missing: MissingRows | None = None
 
@@ -207,12 +211,14 @@ def _fields_of_every_fit(statistics: Statistics, solution: Solution, tss: np.nda
     """Return the fields that penalised and unpenalised estimates have in common."""
     has_intercept = solution.bias is not None
     bias = [] if solution.bias is None else [solution.bias[None]]
+    mean = statistics.mean[len(solution.kernel) :]
     return {
         "names": (INTERCEPT,) * has_intercept + solution.feature_names,
         "output_names": solution.output_names,
         "has_intercept": has_intercept,
         "is_penalised": not solution.penalty.is_zero,
         "params": np.concatenate([*bias, solution.kernel]),
+        "mean_of_outputs": np.stack([mean.hi, mean.lo]) * has_intercept,
         "dropped": solution.dependent == "drop",
         "nobs": solution.nobs,
         "rank": solution.rank,
@@ -221,6 +227,7 @@ def _fields_of_every_fit(statistics: Statistics, solution: Solution, tss: np.nda
         "log_weight": statistics.log_weight,
         "scaled_condition_number": solution.scaled_condition_number,
         "digits": solution.digits,
+        "fewest_digits": solution.fewest_digits,
         "dtype": dtype,
         "missing": solution.missing,
     }
@@ -285,8 +292,7 @@ def _condition_number(upper: np.ndarray, mean: np.ndarray, level: float | None, 
     if not len(upper):
         return 1.0
     with np.errstate(all="ignore"):
-        largest, inverse = (scipy.linalg.svdvals(a, check_finite=False)[0] for a in (upper, root))
-    return float(largest * inverse)
+        return condition.largest_singular_value(upper) * condition.largest_singular_value(root)
 
 
 def _column_squares(values: Factor) -> np.ndarray:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_linreg.inference import sandwich
-from keras_linreg.inference.diagnostics import Diagnostics, diagnose
+from keras_linreg.inference.diagnose import diagnose
+from keras_linreg.inference.diagnostics import Diagnostics
 from keras_linreg.inference.estimate import Estimate, estimate_parameters
 from keras_linreg.inference.intervals import KEYS, intervals_by_block
 from keras_linreg.inference.labels import by_row
 from keras_linreg.inference.report import RegressionReport
 from keras_linreg.inference.row_influence import RowsOfFit
 from keras_linreg.inference.row_order import RowOrder
+from keras_linreg.linalg.double_double import DoubleDouble, matmul
 from keras_linreg.moments.moments import Moments
 from keras_linreg.solvers import NO_PENALTY, Penalty, Solution
 from keras_linreg.utils.types import Batch, Data
@@ -56,6 +58,22 @@ class FittedMoments:
     def estimate(self) -> Estimate:
         """The solution as statistics sees it."""
         return estimate_parameters(self.moments.statistics, self.solution, self.moments.dtype)
+
+    def centre(self, dtype: str = "float64") -> tuple[np.ndarray, np.ndarray]:
+        """Return the means of x in a dtype, `(p,)`, and the fitted values there, `(k,)`; for a fit with intercept."""
+        solution, mean = self.solution, self.moments.statistics.mean
+        features = len(solution.kernel)
+        centre = mean.hi[:features].astype(dtype).astype(np.float64)
+        level = mean[features:] + matmul((DoubleDouble(centre) - mean[:features])[None], solution.kernel)[0]
+        return centre, level.hi
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the predictions `(n, k)` of rows `(n, p)`, in float64."""
+        x = np.asarray(x, np.float64)
+        if not self.use_bias:
+            return x @ self.solution.kernel
+        centre, level = self.centre()
+        return (x - centre) @ self.solution.kernel + level
 
     @property
     def has_errors(self) -> bool:

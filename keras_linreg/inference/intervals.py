@@ -33,11 +33,11 @@ def intervals(estimate: Estimate, x: np.ndarray, level: float) -> dict[str, np.n
         Arrays `(n, k)`, the leverage `(n,)`. If in a row the columns do not depend on each other as they do in the
         data, all but the mean are NaN.
     """
-    start = int(estimate.has_intercept)
     x = np.asarray(x, np.float64)
-    mean = x @ estimate.params[start:] + (estimate.params[0] if start else 0.0)
     coordinates = estimate.unpenalised_coordinates()
-    leverage = (coordinates.of(x) ** 2).sum(axis=1)
+    centred = coordinates.centred(x)
+    mean = centred @ estimate.params[int(estimate.has_intercept) :] + estimate.mean_of_outputs[0]
+    leverage = (coordinates.of_centred(centred) ** 2).sum(axis=1)
     leverage[~coordinates.keep_dependence(x)] = np.nan
     quantile = two_sided_quantile(level, estimate.df_resid)
     mean_se = np.sqrt(estimate.scale * leverage[:, None])

@@ -42,10 +42,9 @@ def notes_on(estimate: Estimate, groups: int | None = None) -> tuple[str, ...]:
         notes.append(_note_on_centred_r_squared(estimate, estimate.centred_tss))
     if groups is not None and groups <= estimate.df_model:
         notes.append(f"{groups} groups are too few to test {estimate.df_model} columns together.")
-    if estimate.digits < FEW_DIGITS:
-        notes.append(
-            f"Only about {estimate.digits:.0f} digits of the coefficients are sure: columns are nearly dependent."
-        )
+    if estimate.fewest_digits < FEW_DIGITS:
+        count = f"{estimate.fewest_digits:.0f}"
+        notes.append(f"Only about {count} digits of the coefficients are sure: columns are nearly dependent.")
     return tuple(notes)
 
 

@@ -203,6 +203,8 @@ class ReportStatistics:
             self.estimate,
             output_names=(names[j],),
             params=self.estimate.params[:, j : j + 1],
+            mean_of_outputs=self.estimate.mean_of_outputs[:, j : j + 1],
+            digits=self.estimate.digits[:, j : j + 1],
             ssr=self.estimate.ssr[j : j + 1],
             ess=self.estimate.ess[j : j + 1],
             tss=self.estimate.tss[j : j + 1],

@@ -47,7 +47,7 @@ class Block:
         used: mask `(height,)` of the rows whose weight is not zero; None if all are used.
         z: `(n, m)`, float64: the coordinates of the rows, times `root_weight`.
         residuals: `(n, k)`, float64: `(y - x @ kernel - bias) * root_weight`.
-        fitted: `(n, k)`, float64: `x @ kernel + bias`.
+        fitted: `(n, k)`, float64: `x @ kernel + bias`, about the means.
         leverage: `(n,)`.
         root_weight: `(n, 1)`: the roots of the weights; None if all weights are 1.
     """
@@ -153,17 +153,15 @@ def _block(estimate: Estimate, first_row: int, batch: Batch) -> Block:
         used = np.asarray(batch[2]) != 0
     x, y, weights = without_zero_weights(*batch)
     coordinates = estimate.unpenalised_coordinates()
-    start = int(estimate.has_intercept)
-    kernel = estimate.params[start:]
-    fitted_at_centre = estimate.params[0] + coordinates.centre.sum(axis=0) @ kernel if start else 0.0
+    mean, rest_of_mean = estimate.mean_of_outputs
     centred = coordinates.centred(x)  # so that an offset of the columns costs no digits
-    z, explained = coordinates.of_centred(centred), centred @ kernel
-    residuals = np.asarray(y, np.float64) - fitted_at_centre - explained
+    z, explained = coordinates.of_centred(centred), centred @ estimate.params[int(estimate.has_intercept) :]
+    residuals = np.asarray(y, np.float64) - mean - rest_of_mean - explained
     root_weight = None if weights is None else np.sqrt(weights)[:, None]
     if root_weight is not None:
         z, residuals = z * root_weight, residuals * root_weight
     leverage = np.einsum("ij,ij->i", z, z)
-    return Block(first_row, len(batch[0]), used, z, residuals, fitted_at_centre + explained, leverage, root_weight)
+    return Block(first_row, len(batch[0]), used, z, residuals, mean + explained, leverage, root_weight)
 
 
 class _Sums(NamedTuple):

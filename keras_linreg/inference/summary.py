@@ -99,6 +99,7 @@ def _facts(report: ReportStatistics) -> tables.Facts:
         (("Log-likelihood", number(report.llf, 7)), ("P-value of F", p_value(report.f_pvalue))),
         (("AIC", number(report.aic, 7)), ("BIC", number(report.bic, 7))),
         (("Covariance", report.cov_type), ("Condition number", number(report.condition_number, 3))),
+        (("Digits, at least", f"{report.estimate.fewest_digits:.1f}"),),
     ]
 
 

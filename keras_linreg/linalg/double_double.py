@@ -121,14 +121,18 @@ class DoubleDouble:
 
     def sum(self, axis: int = -1) -> "DoubleDouble":
         """Return the sum along an axis, added up in pairs: errors grow with the logarithm of its length only."""
-        terms = DoubleDouble(np.moveaxis(self.hi, axis, -1), np.moveaxis(self.lo, axis, -1))
-        if terms.shape[-1] == 0:
-            return DoubleDouble(np.zeros(terms.shape[:-1]))
-        while (length := terms.shape[-1]) > 1:
+        hi, lo = np.moveaxis(self.hi, axis, 0), np.moveaxis(self.lo, axis, 0)
+        if not len(hi):
+            return DoubleDouble(np.zeros(hi.shape[1:]))
+        while (length := len(hi)) > 1:
             half = length // 2
-            pairs = terms[..., :half] + terms[..., half : 2 * half]
-            terms = pairs if length % 2 == 0 else as_doubledouble(concatenate([pairs, terms[..., -1:]], axis=-1))
-        return terms[..., 0]
+            total, error = two_sum(hi[:half], hi[half : 2 * half])
+            error += lo[:half] + lo[half : 2 * half]
+            if length % 2:
+                total[0], rest = two_sum(total[0], hi[-1])
+                error[0] += rest + lo[-1]
+            hi, lo = fast_two_sum(total, error)
+        return DoubleDouble(hi[0], lo[0])
 
 
 Operand: TypeAlias = DoubleDouble | Array | float

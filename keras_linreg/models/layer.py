@@ -146,8 +146,17 @@ class Linear(keras.Model):
                 f"`x` must have the {self.kernel.shape[0]} columns that {self.name!r} was built on. "
                 f"Received: shape {tuple(inputs.shape)}."
             )
+        return self._linear(inputs)
+
+    def _linear(self, inputs: Any) -> Any:
+        """Return `inputs @ kernel + bias` of inputs `(..., features)`."""
         y_pred = ops.matmul(inputs, self.kernel)
         return y_pred if self.bias is None else ops.add(y_pred, self.bias)
+
+    @property
+    def graph_modules(self) -> tuple[tf.Module, ...]:
+        """The modules, beside Keras's own weights, that predictions read."""
+        return ()
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Return the shape of the predictions for inputs of `input_shape`."""

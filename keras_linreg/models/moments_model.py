@@ -1,56 +1,36 @@
-"""MomentsModel: a linear model whose weights are the solution of moments, and everything that the moments tell."""
+"""MomentsModel: everything that the moments of a solved model tell."""
 
-import collections
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_linreg.data import Prepared, Rows, Stream, dense_batch, preprocessing
+from keras_linreg.data import Prepared, Rows, preprocessing
 from keras_linreg.inference import sandwich
 from keras_linreg.inference.diagnostics import Diagnostics
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.report import RegressionReport
-from keras_linreg.inference.row_order import RowOrder, is_same_order
-from keras_linreg.models.file_checks import check_moments
-from keras_linreg.models.linear_model import LinearModel
-from keras_linreg.models.saved import MOMENTS
+from keras_linreg.inference.row_order import RowOrder, warn_of_other_order
+from keras_linreg.models.solved import SolvedModel
 from keras_linreg.moments.moments import Moments
-from keras_linreg.solvers import Penalty, Solution
 from keras_linreg.training import divergence
 from keras_linreg.utils.types import Batch, Data, PathLike
-from keras_linreg.utils.warnings import warn_user
-
-ORDER = "order"  # in a file of weights, beside the moments: the fingerprint of the order of the rows
 
 if TYPE_CHECKING:
     import pandas
 
 
-class MomentsModel(LinearModel):
-    """A linear model of moments: it reports, diagnoses, predicts with intervals, and saves its moments in its file.
+class MomentsModel(SolvedModel):
+    """A linear model of moments: it reports, diagnoses, and predicts with intervals.
 
     Abstract: a subclass says where the moments come from.
 
     Args:
-        penalty: what is added to the mean squared error (`keras_linreg.solvers.Penalty`).
-        dependent: the rule for dependent columns, as in `Moments.solve`.
-        **kwargs: the arguments of every linear model.
+        penalty, dependent, **kwargs: as for `SolvedModel`.
     """
-
-    trained_by_gradients = False
-    array_dtype = prediction_dtype = "float64"
-
-    def __init__(self, penalty: Penalty, dependent: str, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.dependent = dependent
-        self._set_untracked("_penalty", penalty)
-        self._set_untracked("_fitted", None)
 
     @classmethod
     def from_moments(
@@ -99,48 +79,6 @@ class MomentsModel(LinearModel):
         model.set_fitted(fitted)
         return model
 
-    @property
-    def moments(self) -> Moments | None:
-        """The moments of the last finished fit; `None` before there is one."""
-        return None if self._fitted is None else self._fitted.moments
-
-    @property
-    def solution(self) -> Solution | None:
-        """The solution of the moments with this model's penalty and rule; `None` without moments."""
-        return None if self._fitted is None else self._fitted.solution
-
-    @property
-    def fitted(self) -> FittedMoments | None:
-        """The moments of the last finished fit with all that follows from them; `None` before there is one."""
-        return self._fitted
-
-    def solve_moments(
-        self, moments: Moments, order: RowOrder | None = None, saved_order: np.ndarray | None = None
-    ) -> FittedMoments:
-        """Return moments solved with this model's penalty and rule; the model is left as it is.
-
-        Args:
-            moments: of the data.
-            order, saved_order: the order of their rows, or its fingerprint; None if it is not known.
-        """
-        return FittedMoments(moments, self._penalty, self.dependent, self.use_bias, order, saved_order)
-
-    def set_fitted(self, fitted: FittedMoments) -> None:
-        """Set the weights to the solution of moments, and keep the moments."""
-        self.kernel.assign(fitted.solution.kernel)
-        if self.bias is not None:
-            self.bias.assign(fitted.solution.bias)
-        self._set_untracked("_fitted", fitted)
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Return `inputs @ kernel + bias`, of shape `(batch, units)`; the preprocessor is not part of it."""
-        if training is True and self._fitted is None:
-            raise ValueError(
-                f"{self.name!r} must be fitted before it is called with training=True: an outer model does not train "
-                "it. Call its own `fit` first, or put a LinearRegression in its place."
-            )
-        return super().call(inputs)
-
     def summary(self, *args: Any, print_fn: Callable[[str], object] | None = None, **kwargs: Any) -> None:
         """Print Keras's summary of the layer, and where the coefficients are; arguments as in `keras.Model.summary`."""
         super().summary(*args, print_fn=print_fn, **kwargs)
@@ -184,7 +122,7 @@ class MomentsModel(LinearModel):
         prepared, order = self._data_of_fit(data, groups), RowOrder()
         report = fitted.report(level, cov_type, order.watch(self._rows(prepared)), prepared.groups, maxlags)
         if cov_type == "HAC":
-            self._warn_of_other_order(prepared, order, "The HAC covariance")
+            warn_of_other_order("The HAC covariance", prepared, order, fitted.moments, fitted.fingerprint)
         return report
 
     def diagnose(self, data: Data, k: int = 10) -> Diagnostics:
@@ -221,7 +159,7 @@ class MomentsModel(LinearModel):
             return self._rows(self._data_of_fit(data))
 
         diagnostics = fitted.diagnose(read, int(k), labels, is_stream)
-        self._warn_of_other_order(prepared, order, "The Durbin-Watson statistic")
+        warn_of_other_order("The Durbin-Watson statistic", prepared, order, fitted.moments, fitted.fingerprint)
         return diagnostics
 
     def predict_interval(self, x: Data, level: float = 0.95) -> "pandas.DataFrame":
@@ -257,44 +195,6 @@ class MomentsModel(LinearModel):
         self._check_fitted("exported")
         super().export(filepath, *args, **kwargs)
 
-    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
-        """Set kernel and bias; if they change, the moments are dropped, for the weights are not their solution."""
-        before = self.get_weights()
-        super().set_weights(weights)
-        if not all(np.array_equal(old, new) for old, new in zip(before, self.get_weights(), strict=True)):
-            self._set_untracked("_fitted", None)
-
-    def save_own_variables(self, store: Any) -> None:
-        """Write kernel, bias and moments to a file of weights."""
-        super().save_own_variables(store)
-        if self.moments is not None:
-            for key, array in self.moments.to_arrays().items():
-                store[MOMENTS + key] = array
-            if self._fitted.fingerprint is not None:
-                store[MOMENTS + ORDER] = self._fitted.fingerprint
-
-    def load_own_variables(self, store: Any) -> None:
-        """Set kernel, bias and moments from a file of weights; the file of a LinearRegression has no moments.
-
-        Raises:
-            ValueError: the moments are damaged, or of other columns than the model; the model stays as it is.
-        """
-        arrays = {key.removeprefix(MOMENTS): store[key] for key in list(store.keys()) if key.startswith(MOMENTS)}
-        order = arrays.pop(ORDER, None)
-        moments = Moments.from_arrays(arrays) if arrays else None
-        if moments is not None:
-            check_moments(moments, self.feature_names, self.units)
-        super().load_own_variables(store)
-        self._set_untracked("_fitted", None if moments is None else self.solve_moments(moments, None, order))
-
-    def _check_names(self, feature_names: Sequence[str]) -> None:
-        """Refuse two columns of one name, which a preprocessor may make: a report could not tell them apart."""
-        twice = [name for name, count in collections.Counter(feature_names).items() if count > 1]
-        if twice:
-            raise ValueError(
-                f"`preprocessor` must give each column of the design a name of its own. Received: {twice}."
-            )
-
     def _moments_and_estimate(self) -> tuple[Moments | None, Estimate | None]:
         if self._fitted is None:
             return None, None
@@ -312,35 +212,3 @@ class MomentsModel(LinearModel):
     def _rows(self, prepared: Prepared) -> Iterator[Batch]:
         with divergence.explain_bad_batches(prepared):
             yield from prepared.dense_batches()
-
-    def _warn_of_other_order(self, prepared: Prepared, order: RowOrder, statistic: str) -> None:
-        """Warn if the rows of a second pass came in another order than the rows of the fit."""
-        fitted = self._fitted_or_refuse()
-        if fitted.fingerprint is not None:
-            is_same = is_same_order(fitted.fingerprint, order.fingerprint(fitted.moments), fitted.moments.dtype)
-        else:
-            is_same = not isinstance(prepared, Stream) or _begins_alike(prepared, order)
-        if not is_same:
-            warn_user(
-                f"{statistic} depends on the order of the rows, and `data` came in another order than the data of the "
-                "fit, as a dataset that shuffles does. Fit, and give `data`, in the rows' own order."
-            )
-
-    def _check_fitted(self, action: str) -> None:
-        """Refuse an action on a model that is not fitted; weights that were set count as a fit."""
-        if self._fitted is None and not any(weight.numpy().any() for weight in self.weights):
-            raise ValueError(f"The model must be fitted before it is {action}: call `fit` first.")
-
-
-def _begins_alike(prepared: Prepared, order: RowOrder) -> bool:
-    """Return whether a stream that can be read again begins with the same rows as it did."""
-    batch = next(prepared.again(), None) if isinstance(prepared.x, tf.data.Dataset | keras.utils.PyDataset) else None
-    if batch is None:
-        return True
-    again = RowOrder()
-    again.add(*dense_batch(tuple(batch[1:]))[:2])
-    first, second = order.first_rows, again.first_rows
-    if first is None or second is None:
-        return True
-    shared = min(len(first), len(second))
-    return bool(np.array_equal(first[:shared], second[:shared], equal_nan=True))

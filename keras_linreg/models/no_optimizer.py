@@ -8,6 +8,7 @@ class NoOptimizer:
     """Stands for the optimizer of a model whose weights are a solution: it has no variables, and moves none."""
 
     built = True
+    variables: tuple[Any, ...] = ()  # `keras.Model.summary` counts them
 
     def build(self, variables: Sequence[Any]) -> None:
         """Make no variables."""

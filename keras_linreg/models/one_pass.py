@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, Rows, Stream, default_output_names
+from keras_linreg.data import Prepared, Rows, SparseRows, Stream, default_output_names
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.row_order import RowOrder
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.moments.moments import Moments
-from keras_linreg.solvers import Solution
+from keras_linreg.moments.sparse_rows import batches_by_number, written_out
 from keras_linreg.solvers.refine import refine
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.training import loop
@@ -89,7 +89,7 @@ class OnePass:
         self.loss = 0.0
         self._output_names = data.output_names or default_output_names(model.units)
         self._rows = batch_rows(data, batch_size) if isinstance(data, Rows) else None
-        self._batch_of = data.batches_by_number(self._rows) if isinstance(data, Rows) and self._rows else None
+        self._batch_of = batches_by_number(data, self._rows) if isinstance(data, Rows) and self._rows else None
         self._accumulator: Accumulator | None = None
         self._order = RowOrder()
         self._fitted: FittedMoments | None = None  # once the data have ended
@@ -147,12 +147,13 @@ class OnePass:
         self._batches += self._fitted is None
         for part in self._batches_of_replicas(batch):
             x, y, weight = self._dense(part) if self._batch_of is None else self._batch_of(int(part))
-            if not len(x):
+            if not x.shape[0]:
                 continue
             if self._fitted is None:
                 self._add(x, y, weight)
             if self._has_metrics:
-                self._update_metrics(x, y, weight)
+                for rows in written_out((x, y, weight)):
+                    self._update_metrics(*rows)
 
     def logs(self, with_new_loss: bool = False) -> dict[str, Any]:
         """Return loss and metrics of the rows so far.
@@ -164,8 +165,8 @@ class OnePass:
             began = time.monotonic()
             is_due = self._shows_progress and began >= self._next_progress
             if with_new_loss or self._every_batch or is_due:
-                solution = self._solution_so_far()
-                self.loss = solution.mean_squared_error if solution else 0.0
+                fitted = self._fitted_so_far()
+                self.loss = fitted.solution.mean_squared_error if fitted else 0.0
                 now = time.monotonic()
                 self._next_progress = now + (now - began) / PROGRESS_SHARE
         if not self._has_metrics:
@@ -234,14 +235,14 @@ class OnePass:
             self._accumulator = Accumulator(x.shape[1], self.model.units)
         with naming_columns(self.model.feature_names, self._output_names, self.data):
             self._accumulator.update(x, y, weight)
-        self._order.add(x, y)
+        self._order.add(x, y, weight)
 
-    def _solution_so_far(self) -> Solution | None:
-        """Return the solution of the rows so far, or None while all their weights are 0."""
+    def _fitted_so_far(self) -> FittedMoments | None:
+        """Return the solved moments of the rows so far, or None while all their weights are 0."""
         assert self._accumulator is not None  # some rows have been added
         with naming_columns(self.model.feature_names, self._output_names, self.data):
             statistics = self._accumulator.so_far()
-        return self._solve(statistics).solution if statistics.nobs else None
+        return self._solve(statistics) if statistics.nobs else None
 
     def _solve(self, statistics: Statistics) -> FittedMoments:
         assert self._accumulator is not None
@@ -261,7 +262,8 @@ class OnePass:
     def _read_again(self) -> Iterator[Batch]:
         """Yield the batches of the first epoch once more."""
         if self._batch_of is not None:
-            yield from (self._batch_of(number) for number in range(self._batches))
+            for number in range(self._batches):
+                yield from written_out(self._batch_of(number))
         else:
             assert isinstance(self.data, Stream)
             for number, (_, *batch) in enumerate(itertools.islice(self.data.again(), self._batches)):
@@ -269,11 +271,10 @@ class OnePass:
                 yield tuple(None if p is None else p.copy() for p in self.data.dense(tuple(batch), number))
 
     def _update_metrics(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
-        solution = self._solution_so_far() if self._fitted is None else self._fitted.solution
-        if solution is None:
+        fitted = self._fitted_so_far() if self._fitted is None else self._fitted
+        if fitted is None:
             return
-        y_pred = np.asarray(x, np.float64) @ solution.kernel
-        y_pred = y_pred if solution.bias is None else y_pred + solution.bias
+        y_pred = fitted.predict(x)
         with self.lending_metrics():
             self.model.compute_metrics(x, y.astype(np.float64), y_pred, weight)
 
@@ -290,5 +291,7 @@ def batch_rows(data: Rows, batch_size: Any) -> int:
     """Return the rows of a batch of arrays: the user's number, or a large one."""
     if batch_size is not None:
         return int(batch_size)
+    if isinstance(data, SparseRows):
+        return max(1, data.count)
     columns = int(data.x.shape[1])
     return max(1, min(data.block_size, max(BATCH_NUMBERS // columns, BATCH_HEIGHT * columns)))

@@ -345,4 +345,4 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         elif self.built:
             self.unbuild()
         self.set_schema(schema)
-        self._set_untracked("_fitted", fitted)
+        self._keep_fitted(fitted)

@@ -1,18 +1,17 @@
 """From batches to statistics in one pass: means and the triangular factor, whatever the number of rows."""
 
+from typing import Any
+
 import numpy as np
+import scipy.sparse
 
 from keras_linreg.data.row_blocks import without_zero_weights
-from keras_linreg.linalg import triangular
+from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments.checks import check_finite, check_memory, check_norms
-from keras_linreg.moments.reduce import (
-    LARGEST_INFLATION,
-    SMALLEST_UNEXPLAINED,
-    reduce_in_double_double,
-    reduce_rows,
-    residual_norms,
-)
+from keras_linreg.moments.reduce import LARGEST_INFLATION, SMALLEST_UNEXPLAINED, reduce_rows, residual_norms
+from keras_linreg.moments.small_data import reduce_in_double_double
+from keras_linreg.moments.sparse_rows import is_worth_sparse, reduce_sparse, written_out
 from keras_linreg.sufficient_statistics import Statistics, empty, merge
 from keras_linreg.utils.threads import one_blas_thread
 from keras_linreg.utils.types import Batch
@@ -61,7 +60,7 @@ class Accumulator:
         """Add a batch.
 
         Args:
-            x: `(n, p)`, of any float dtype.
+            x: `(n, p)`, of any float dtype; or SciPy's compressed sparse rows.
             y: `(n, k)`.
             sample_weight: `(n,)`, finite and not negative; or None.
 
@@ -74,12 +73,15 @@ class Accumulator:
                 f"Each batch must have {self.features} columns of `x` and {self.outputs} of `y`. "
                 f"Received: {x.shape[1]} and {y.shape[1]}."
             )
-        lengths = {len(part) for part in (x, y, sample_weight) if part is not None}
+        lengths = {part.shape[0] for part in (x, y, sample_weight) if part is not None}
         if len(lengths) > 1:
             raise ValueError(
                 "`x`, `y` and `sample_weight` of a batch must have the same number of rows. "
-                f"Received: {len(x)}, {len(y)}" + ("." if sample_weight is None else f" and {len(sample_weight)}.")
+                f"Received: {x.shape[0]}, {len(y)}" + ("." if sample_weight is None else f" and {len(sample_weight)}.")
             )
+        if scipy.sparse.issparse(x):
+            self._update_sparse(x, y, sample_weight)
+            return
         self.coarsest = coarser(self.coarsest, x.dtype.name)
         if self._waiting_rows + len(x) > self._chunk:
             self._reduce()
@@ -93,6 +95,21 @@ class Accumulator:
                 self._all = None
         if self._waiting_rows >= self._chunk:
             self._reduce()
+
+    def _update_sparse(self, x: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+        """Add sparse rows: by their non-zeros, or written out, some at a time."""
+        rows, width = x.shape[0], self.features + self.outputs
+        if _work(self.rows + rows, width) > WORTH_EXACT and is_worth_sparse(x):
+            self._reduce()
+            with one_blas_thread():
+                chunk = reduce_sparse(x, y, sample_weight, self._first_row)
+            if chunk is not None:
+                self.coarsest = coarser(self.coarsest, x.dtype.name)
+                self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
+                self._all, self.rows, self._first_row = None, self.rows + rows, self._first_row + rows
+                return
+        for part in written_out((x, y, sample_weight)):
+            self.update(*part)
 
     def so_far(self) -> Statistics:
         """Return the statistics of the rows so far, in float64."""
@@ -126,7 +143,8 @@ class Accumulator:
             return
         x, y, weights = _concatenate(self._waiting)
         with one_blas_thread():
-            chunk = reduce_rows(x, y, weights, self._first_row)
+            plane = None if self._reduced is None else self._reduced.plane
+            chunk = reduce_rows(x, y, weights, self._first_row, None if plane is None else plane.kernel)
             with np.errstate(over="ignore", invalid="ignore"):  # `check_norms` refuses numbers that are too large
                 self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
         self._first_row += len(x)
@@ -163,5 +181,5 @@ def _is_well_conditioned(statistics: Statistics, features: int) -> bool:
     residual, total = residual_norms(r, features), norms[features:]
     if ((residual**2 < SMALLEST_UNEXPLAINED * total**2) & (total > 0)).any():
         return False
-    inflation = triangular.inflation_factors(r[:features, :features][np.ix_(used, used)])
+    inflation = condition.inflation_factors(r[:features, :features][np.ix_(used, used)])
     return bool((inflation < LARGEST_INFLATION).all())

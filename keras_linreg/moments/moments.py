@@ -13,6 +13,7 @@ from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments import moments_file
 from keras_linreg.moments.accumulator import Accumulator, coarser
 from keras_linreg.moments.checks import check_name_of_bias, naming_columns
+from keras_linreg.moments.sparse_rows import batches_to_reduce
 from keras_linreg.solvers import NO_PENALTY, Penalty, Solution, check_dependent, ridge_penalty, solve
 from keras_linreg.sufficient_statistics import Statistics, merge
 from keras_linreg.utils.arguments import check_flag
@@ -86,7 +87,7 @@ class Moments:
         reader = Reader(None, "float64", names, preprocessor, missing=missing, drops_in_graph=False)
         prepared = reader.prepare(x, y, sample_weight, fitting=True)
         accumulator = None
-        for batch in prepared.dense_batches():
+        for batch in batches_to_reduce(prepared):
             if accumulator is None:
                 features = tuple(reader.schema.feature_names if reader.schema else default_names(batch[0].shape[1]))
                 outputs = prepared.output_names or default_output_names(batch[1].shape[1])
@@ -184,6 +185,7 @@ class Moments:
             factor=triangular.triangularise(old.factor[:, columns]),
             constant=old.constant[columns],
             error=old.error_of_other_solutions,
+            plane=None,
         )
         return Moments(
             tuple(self.feature_names[j] for j in chosen),

@@ -17,7 +17,7 @@ import numpy as np
 from keras_linreg.data import MissingRows
 from keras_linreg.linalg.double_double import DoubleDouble
 from keras_linreg.moments.checks import check_memory
-from keras_linreg.sufficient_statistics import Statistics
+from keras_linreg.sufficient_statistics import Plane, Statistics
 from keras_linreg.utils.types import Array
 
 FORMAT = 2
@@ -56,13 +56,17 @@ def pack(contents: Contents) -> dict[str, Array]:
         "error": statistics.error,
         "missing": None if contents.missing is None else dataclasses.asdict(contents.missing),
     }
-    r = statistics.factor
+    r, plane = statistics.factor, statistics.plane
+    if plane is not None:
+        header |= {"plane_error": plane.error, "plane_sum_error": plane.sum_error}
     arrays = {
         "weight": np.stack([statistics.weight.hi, statistics.weight.lo]),
         "mean": np.stack([statistics.mean.hi, statistics.mean.lo]),
         "factor": np.stack([r.hi, r.lo] if isinstance(r, DoubleDouble) else [r]),
         "constant": statistics.constant.astype(np.uint8),
     }
+    if plane is not None:
+        arrays["plane"] = np.stack([plane.kernel, plane.rest])
     text = json.dumps({**header, "sha256": _hash(header, arrays)})
     return {"header": np.frombuffer(text.encode(), np.uint8), **arrays}
 
@@ -79,10 +83,10 @@ def unpack(arrays: Mapping[str, Array]) -> Contents:
     if missing:
         raise _refusal(f"lack {', '.join(missing)}")
     header = read_header(np.asarray(arrays["header"]))
-    values = {key: np.asarray(arrays[key]) for key in KEYS[1:]}
-    width = len(header["feature_names"]) + len(header["output_names"])
+    values = {key: np.asarray(arrays[key]) for key in _keys(header)}
+    features, width = len(header["feature_names"]), len(header["feature_names"]) + len(header["output_names"])
     for key, value in values.items():
-        check_array(key, value.dtype, value.shape, width)
+        check_array(key, value.dtype, value.shape, features, width)
     if header["format"] > 1 and header.pop("sha256", None) != _hash(header, values):
         raise _refusal("have been changed since they were written: their SHA-256 is another")
     _check_values(header, values)
@@ -95,9 +99,22 @@ def unpack(arrays: Mapping[str, Array]) -> Contents:
         factor=DoubleDouble(*factor) if len(factor) == 2 else factor[0],
         constant=values["constant"].astype(bool),
         error=float(header["error"]),
+        plane=_plane(header, values),
     )
     names = tuple(header["feature_names"]), tuple(header["output_names"])
     return Contents(*names, header["rows"], header["dtype"], statistics, _missing_rows(header.get("missing")))
+
+
+def _keys(header: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys of the arrays beside the header; since version 0.2.0 there may be a plane."""
+    return (*KEYS[1:], "plane") if "plane_error" in header else KEYS[1:]
+
+
+def _plane(header: Mapping[str, Any], values: Mapping[str, Array]) -> Plane | None:
+    if "plane" not in values:
+        return None
+    kernel, rest = values["plane"].astype(np.float64)
+    return Plane(kernel, rest, float(header["plane_error"]), float(header["plane_sum_error"]))
 
 
 def read(archive: zipfile.ZipFile) -> dict[str, Array]:
@@ -115,10 +132,12 @@ def read(archive: zipfile.ZipFile) -> dict[str, Array]:
         raise _refusal(f"cannot have a header of {info.file_size} bytes, compressed to {info.compress_size}")
     arrays = {"header": _read_array(archive, "header", None)}
     header = read_header(arrays["header"])
-    width = len(header["feature_names"]) + len(header["output_names"])
+    features, width = len(header["feature_names"]), len(header["feature_names"]) + len(header["output_names"])
     check_memory(width)
-    for key in KEYS[1:]:
-        arrays[key] = _read_array(archive, key, width)
+    for key in _keys(header):
+        if f"{key}.npy" not in members:
+            raise _refusal(f"lack {key}")
+        arrays[key] = _read_array(archive, key, (features, width))
     return arrays
 
 
@@ -146,10 +165,16 @@ def read_header(header: Array) -> dict[str, Any]:
         "log_weight": _is_finite(fields.get("log_weight")),
         "error": _is_finite(fields.get("error")) and fields["error"] >= 0,
         "missing": _are_counts(fields.get("missing"), fields.get("rows")),
+        "plane_error": _is_error(fields.get("plane_error", 0.0)),
+        "plane_sum_error": _is_error(fields.get("plane_sum_error", None if "plane_error" in fields else 0.0)),
     }
     if broken := [f"{key}={_short(fields.get(key))}" for key, holds in rules.items() if not holds]:
         raise _refusal(f"cannot have {', '.join(broken)}")
     return fields
+
+
+def _is_error(number: object) -> bool:
+    return _is_finite(number) and number >= 0  # type: ignore[operator]
 
 
 def _are_counts(missing: Any, rows: Any) -> bool:
@@ -167,8 +192,8 @@ def _missing_rows(missing: Any) -> MissingRows | None:
     return None if missing is None else MissingRows(missing["rows"], missing["missing"], dict(missing["columns"]))
 
 
-def check_array(key: str, dtype: np.dtype, shape: tuple[int, ...], width: int) -> None:
-    """Refuse an array of another dtype or shape than moments of `width` columns have.
+def check_array(key: str, dtype: np.dtype, shape: tuple[int, ...], features: int, width: int) -> None:
+    """Refuse an array of another dtype or shape than moments of `width` columns have, the first `features` of x.
 
     Raises:
         ValueError: it is another.
@@ -178,20 +203,21 @@ def check_array(key: str, dtype: np.dtype, shape: tuple[int, ...], width: int) -
         "mean": ((2, width),),
         "factor": ((1, width, width), (2, width, width)),
         "constant": ((width,),),
+        "plane": ((2, features, width - features),),
     }
     expected = np.dtype(np.uint8 if key == "constant" else np.float64)
     if dtype.newbyteorder("=") != expected or shape not in shapes[key]:
         raise _refusal(f"of {width} columns cannot have a {key} of shape {shape} and dtype {dtype}")
 
 
-def _read_array(archive: zipfile.ZipFile, key: str, width: int | None) -> Array:
+def _read_array(archive: zipfile.ZipFile, key: str, widths: tuple[int, int] | None) -> Array:
     """Return one array of the archive; its shape is checked before its numbers are read."""
     with archive.open(f"{key}.npy") as file:
         version = np.lib.format.read_magic(file)
         read_shape = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, is_fortran, dtype = read_shape(file)
-        if width is not None:
-            check_array(key, dtype, shape, width)
+        if widths is not None:
+            check_array(key, dtype, shape, *widths)
         elif dtype != np.uint8 or len(shape) != 1 or shape[0] > LONGEST_HEADER:
             raise _refusal(f"cannot have a header of shape {shape} and dtype {dtype}")
         content = file.read(math.prod(shape) * dtype.itemsize)
@@ -202,11 +228,11 @@ def _check_values(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Non
     """Refuse numbers that no rows have."""
     nobs, rows = header["nobs"], header["rows"]
     weight, mean, factor = arrays["weight"], arrays["mean"], arrays["factor"]
-    for key in ("weight", "mean", "factor"):
-        parts = arrays[key]
+    for key in ("weight", "mean", "factor", "plane"):
+        parts = arrays.get(key, np.zeros(0))
         if not np.isfinite(parts).all():
             raise _refusal(f"cannot have a {key} that is not finite")
-        if len(parts) == 2 and (np.abs(parts[1]) > LARGEST_REST * np.abs(parts[0])).any():
+        if key != "plane" and len(parts) == 2 and (np.abs(parts[1]) > LARGEST_REST * np.abs(parts[0])).any():
             raise _refusal(f"cannot have a {key} whose low part is that large")
     if np.tril(factor, -1).any():
         raise _refusal("cannot have a factor with numbers below its diagonal")
@@ -229,7 +255,7 @@ def _check_values(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Non
 def _hash(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
     """Return the SHA-256 of the header and the arrays, whatever machine they are on."""
     total = hashlib.sha256(json.dumps(dict(header), sort_keys=True).encode())
-    for key in KEYS[1:]:
+    for key in _keys(header):
         array = np.asarray(arrays[key])
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
         total.update(f"{key} {array.shape} {little.dtype.str}".encode())

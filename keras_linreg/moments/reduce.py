@@ -1,87 +1,75 @@
-"""From rows in memory to their statistics: in float64 at the speed of matrix products, or in double-double."""
+"""From rows to means and a triangular factor, at the speed of matrix products."""
 
-import concurrent.futures
-import itertools
-from collections.abc import Callable
+import dataclasses
+from typing import Any
 
 import numpy as np
 
 from keras_linreg.data.row_blocks import without_zero_weights
-from keras_linreg.linalg import triangular
-from keras_linreg.linalg.double_double import UNIT_ROUNDOFF, DoubleDouble, as_doubledouble, sqrt, two_sum
+from keras_linreg.linalg import condition, triangular
+from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul, two_sum
 from keras_linreg.moments.checks import check_finite
-from keras_linreg.sufficient_statistics import Statistics, empty
-from keras_linreg.utils.threads import cores
+from keras_linreg.moments.frame import Frame, is_worth_sample, numbers_near_means, sample, usable_factor
+from keras_linreg.moments.row_products import cross_products, reflections
+from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF, Statistics, about_plane, empty, provisional_kernel
 
-BLOCK_NUMBERS = 160_000  # of a block of rows: it stays in a core's cache
-WORTH_THREADS = 200_000
-LANES = 8  # BLAS is up to twice as fast on rows whose length is a multiple of its vectors'
-MAX_THREADS = 16
-# Cross-products lose as many digits as the variance inflation has. They may lose two; beyond, reflections take over.
+# Cross-products lose as many digits as the variance inflation has. They may lose two; beyond, another basis is taken.
 LARGEST_INFLATION = 100.0
-SMALLEST_UNEXPLAINED = 1e-5  # the residual sum of squares loses as many digits as this has
-FARTHEST_MEAN = 100.0  # squared distance of the mean from the shift, in variances
+SMALLEST_UNEXPLAINED = 1e-4  # the residual sum of squares loses as many digits as this has
+FARTHEST_MEAN = 16.0  # squared distance of the mean from the shift, in variances
+ROUNDING_ERRORS = 8.0  # of y, that residuals may consist of
+SMALLEST_INDEPENDENT = 1e-9  # what a sample must leave of a column, as a part of its norm
+LARGEST_TERMS_BEFORE = 4.0  # of the kernel of the rows before, beside those of these rows' own
+LOOKS = 3  # at the rows, each in the frame that the one before found
+LARGEST_EXPONENT = 300  # of two, of y
+CONSTANT_ROWS = 4096  # that are compared at a time
 
 
-def reduce_rows(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None, first_row: int = 0) -> Statistics:
+def reduce_rows(
+    x: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray | None = None,
+    first_row: int = 0,
+    kernel: np.ndarray | None = None,
+) -> Statistics:
     """Return the statistics of rows in memory, in float64.
 
-    Centred blocks are multiplied, on all cores, if the columns are well conditioned; else Householder reflections
-    reduce them.
+    Blocks are multiplied, on all cores, in a frame that a sample of the rows tells, and once more where it proves to be
+    a bad one. Householder reflections reduce what has no good frame: columns that depend on each other.
 
     Args:
         x, y, weights: `(n, p)`, `(n, k)`, and `(n,)` or None.
         first_row: the number of the first of these rows among all rows, for errors.
+        kernel: `(p, k)`, the plane of the rows before these; None if there is none.
 
     Raises:
         NotFinite: a number of x or y is NaN or infinite.
     """
     all_rows = x, y, weights
     x, y, weights = without_zero_weights(x, y, weights)
-    width = x.shape[1] + y.shape[1]
     if not len(x):
         check_finite(*all_rows, first_row)
-        return empty(width)
+        return empty(x.shape[1] + y.shape[1])
     constant = np.concatenate([_constant_columns(x), _constant_columns(y)])
-    shift = np.concatenate([_number_near_mean(x), _number_near_mean(y)])
-    with np.errstate(over="ignore", invalid="ignore"):
-        result = _by_cross_products(x, y, weights, shift, constant)
-        if result is None:
+    exponents = _extreme_exponents(y)
+    if exponents.any():
+        y = np.ldexp(np.asarray(y, np.float64), -exponents)
+        kernel = None if kernel is None else np.ldexp(kernel, -exponents)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        reduced = _by_cross_products(x, y, weights, constant, kernel)
+        if reduced is None:
             check_finite(*all_rows, first_row)
-            shift[~np.isfinite(shift)] = 0.0  # the mean of the largest numbers overflows
-            result = _by_reflections(x, y, weights, shift)
-    total, offset, r = result
-    r[:, constant] = 0.0
-    mean = DoubleDouble(*two_sum(shift, np.where(constant, 0.0, offset)))
-    weight = as_doubledouble(total) if weights is None else DoubleDouble(weights).sum()
-    log_weight = 0.0 if weights is None else float(np.log(weights).sum())
-    return Statistics(len(x), weight, log_weight, mean, r, constant)
+            reduced = _by_reflections(x, y, weights, constant)
+        weight = as_doubledouble(reduced.total) if weights is None else DoubleDouble(weights).sum()
+        log_weight = 0.0 if weights is None else float(np.log(weights).sum())
+        statistics = Statistics(len(x), weight, log_weight, constant=constant, **reduced.fields(constant))
+        return statistics.with_outputs_scaled(exponents) if exponents.any() else statistics
 
 
-def reduce_in_double_double(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> Statistics:
-    """Return the statistics of a few rows, computed in double-double: `(n, p)`, `(n, k)`, and `(n,)` or None.
-
-    The rows are finite, and no weight is zero.
-    """
-    rows = np.concatenate([np.asarray(x, np.float64), np.asarray(y, np.float64)], axis=1)
-    constant = (rows == rows[:1]).all(axis=0)
-    size = np.abs(rows).max(axis=0, initial=0.0)
-    exponents = np.frexp(np.where(size > 0, size, 1.0))[1]
-    columns = DoubleDouble(np.ldexp(rows, -exponents).T)
-    weight = DoubleDouble(np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64))
-    total = weight.sum()
-    mean = (columns * weight).sum(-1) / total
-    mean.hi[constant], mean.lo[constant] = columns.hi[constant, 0], 0.0
-    centred = (columns - mean[:, None]) * sqrt(weight)
-    return Statistics(
-        nobs=len(rows),
-        weight=total,
-        log_weight=0.0 if weights is None else float(np.log(weight.hi).sum()),
-        mean=mean.scaled(exponents),
-        factor=triangular.gram_schmidt(centred)[0].scaled(exponents),
-        constant=constant,
-        error=UNIT_ROUNDOFF,
-    )
+def _extreme_exponents(y: np.ndarray) -> np.ndarray:
+    """Return powers of two by which y is too large or too small for squares of its residuals; 0 for ordinary y."""
+    exponents = np.frexp(np.abs(np.asarray(y[:64], np.float64)).max(axis=0))[1]
+    return np.where(np.abs(exponents) > LARGEST_EXPONENT, exponents, 0)
 
 
 def residual_norms(r: np.ndarray, features: int) -> np.ndarray:
@@ -89,148 +77,188 @@ def residual_norms(r: np.ndarray, features: int) -> np.ndarray:
     return triangular.column_norms(r[features:, features:])
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Reduced:
+    """Rows in a frame, reduced.
+
+    Attributes:
+        frame: of the rows.
+        total: the sum of their weights.
+        offset: `(p + k,)`: the means of `[z residuals]`.
+        r: `(p + k, p + k)`: the factor of `[z residuals]` about these means; None if they are too far from the shift.
+        is_inflated: whether another basis would keep more digits.
+        is_explained: whether residuals of another kernel would keep more digits.
+    """
+
+    frame: Frame
+    total: float
+    offset: np.ndarray
+    r: np.ndarray | None
+    is_inflated: bool = False
+    is_explained: bool = False
+
+    @property
+    def is_accurate(self) -> bool:
+        """Whether nearly all digits are there."""
+        return self.r is not None and not self.is_inflated and not self.is_explained
+
+    def fields(self, constant: np.ndarray) -> dict[str, Any]:
+        """Return the fields of `Statistics`: the mean, the factor, and the plane if the frame has one."""
+        features, kernel = self.frame.features, self.frame.kernel
+        r, offset = self.of_columns()
+        r[:, constant] = 0.0
+        offset[constant] = 0.0
+        mean = DoubleDouble(*two_sum(self.frame.shift, offset))
+        if kernel is None:
+            return {"mean": mean, "factor": r, "error": self.frame.error_of_factor}
+        mean[features:] = mean[features:] + matmul(DoubleDouble(offset[None, :features]), kernel)[0]
+        return {"mean": mean, "error": self.frame.error_of_factor, **about_plane(r, kernel, self.frame.error)}
+
+    def of_columns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the factor and the means of `[x residuals]`, of the columns themselves."""
+        assert self.r is not None
+        r, offset, factor, features = self.r.copy(), self.offset.copy(), self.frame.factor, self.frame.features
+        if factor is not None:
+            r[:features, :features] = np.triu(r[:features, :features] @ factor)
+            offset[:features] = offset[:features] @ factor
+        return r, offset
+
+    def better_frame(self) -> Frame | None:
+        """Return the frame that these rows themselves tell, or None if their columns depend on each other."""
+        frame, features = self.frame, self.frame.features
+        if self.r is None:
+            offset = self.offset.copy()
+            if frame.factor is not None:
+                offset[:features] = offset[:features] @ frame.factor
+        else:
+            r, offset = self.of_columns()
+            factor = usable_factor(r[:features, :features], SMALLEST_INDEPENDENT)
+            if factor is None:
+                return None
+            before = np.zeros((features, len(r) - features)) if frame.kernel is None else frame.kernel
+            is_turned = self.is_inflated or frame.factor is not None
+            frame = dataclasses.replace(frame, kernel=provisional_kernel(r, before))
+            frame = frame.turned(factor) if is_turned else frame
+        if self.frame.kernel is not None:
+            offset[features:] += offset[:features] @ self.frame.kernel
+        return dataclasses.replace(frame, shift=frame.shift + offset)
+
+
 def _constant_columns(values: np.ndarray) -> np.ndarray:
     """Return the mask of columns whose minimum equals their maximum."""
     first = np.asarray(values[:64])
     varies = (first != first[0]).any(axis=0)
-    for j in np.flatnonzero(~varies):
-        varies[j] = (values[:, j] != first[0, j]).any()
+    for start in range(0, len(values), CONSTANT_ROWS):
+        if varies.all():
+            break
+        where = np.flatnonzero(~varies)
+        varies[where] = (np.asarray(values[start : start + CONSTANT_ROWS])[:, where] != first[0, where]).any(axis=0)
     return ~varies
 
 
-def _number_near_mean(values: np.ndarray) -> np.ndarray:
-    """Return a number to subtract from each column: about its mean, 0 if that is near 0, a constant column's number."""
-    first = np.asarray(values[:64], np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = first.mean(axis=0)
-        near = np.where(np.abs(mean) <= first.std(axis=0), 0.0, mean)
-    return np.where((first == first[0]).all(axis=0), first[0], near)
-
-
 def _by_cross_products(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift: np.ndarray, constant: np.ndarray
-) -> tuple[float, np.ndarray, np.ndarray] | None:
-    """Return the sum of weights, the mean less `shift`, and R; or None if they would lose too many digits.
-
-    `shift` is changed in place to the mean if it is too far from it.
-    """
-    width = len(shift)
-    products = _over_rows(_cross_products, x, y, weights, shift)
-    for _ in range(2):
-        if not np.isfinite(products).all():
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray, kernel: np.ndarray | None
+) -> _Reduced | None:
+    """Return the rows reduced in a good frame, or None if they have none."""
+    frame: Frame | None = _first_frame(x, y, weights, constant, kernel)
+    for _ in range(LOOKS):
+        if frame is None:
             return None
-        total = products[width, width]
-        offset = products[:width, width] / total
-        centred = products[:width, :width] - total * np.outer(offset, offset)
-        spread = np.diag(centred)
-        if (total * offset**2 <= FARTHEST_MEAN * spread)[~constant].all():
-            break
-        # The first rows were not like the others: once more, about the mean itself.
-        shift += np.where(constant, 0.0, offset)
-        products = _over_rows(_cross_products, x, y, weights, shift)
-    else:
-        return None
-    used = ~constant
-    if (~((spread > 1e-250) & (spread < 1e250)))[used].any():
-        return None
-    r = _cholesky(centred, used, x.shape[1])
-    return None if r is None else (total, offset, r)
+        reduced = _reduced(cross_products(x, y, weights, frame), frame, constant)
+        if reduced is None or reduced.is_accurate:
+            return reduced
+        frame = reduced.better_frame()
+    return None
 
 
-def _cholesky(products: np.ndarray, used: np.ndarray, features: int) -> np.ndarray | None:
-    """Return R of cross-products, zeros for unused columns; or None if the columns are ill-conditioned."""
-    where = np.flatnonzero(used)
-    count = int(used[:features].sum())
-    scale = np.sqrt(np.diag(products)[where])
+def _first_frame(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray, kernel: np.ndarray | None
+) -> Frame | None:
+    """Return the frame that a sample of the rows tells, or None if in the sample columns depend on each other.
+
+    The plane of the rows before is kept where it fits: planes of the same kernel merge without a rounding error.
+    """
+    some_x, some_y, some_weights = sample(x, y, weights)
+    frame = _shifted_frame(some_x, some_y, constant)
+    if not is_worth_sample(len(x), len(constant)):
+        return frame
+    constant = np.concatenate([_constant_columns(some_x), _constant_columns(some_y)])
+    reduced = _reduced(cross_products(some_x, some_y, some_weights, frame), frame, constant)
+    if reduced is None or reduced.r is None or reduced.is_inflated:
+        reduced = _by_reflections(some_x, some_y, some_weights, constant)
+    better = reduced.better_frame()
+    if better is None or better.kernel is None:
+        return None
+    own = better.kernel
+    if kernel is None or (_terms(reduced, kernel) > LARGEST_TERMS_BEFORE * _terms(reduced, own)).any():
+        kernel = own
+    patterns = len(np.unique(some_x @ kernel[:, 0]))
+    return dataclasses.replace(better, kernel=kernel, patterns=patterns)
+
+
+def _terms(reduced: _Reduced, kernel: np.ndarray) -> np.ndarray:
+    """Return the norms of y and of the terms of a kernel, `(k,)`, for rows in a frame without one."""
+    norms = triangular.column_norms(reduced.of_columns()[0])
+    return np.hypot(norms[len(kernel) :], np.linalg.norm(kernel * norms[: len(kernel), None], axis=0))
+
+
+def _shifted_frame(x: np.ndarray, y: np.ndarray, constant: np.ndarray) -> Frame:
+    """Return the frame of a sample that only its means are taken from."""
+    first = np.concatenate([x[0], y[0]])
+    shift = np.concatenate([numbers_near_means(x), numbers_near_means(y)])
+    shift[constant] = first[constant]
+    features = x.shape[1]
+    size = np.sqrt(np.square(y - shift[features:]).mean(axis=0))
+    return Frame(features, shift, size)
+
+
+def _reduced(products: np.ndarray, frame: Frame, constant: np.ndarray) -> _Reduced | None:
+    """Return the rows of cross-products, reduced; or None if numbers are not finite, too large, or dependent."""
+    if not np.isfinite(products).all():
+        return None
+    width, features = len(frame.shift), frame.features
+    total = products[width, width]
+    offset = products[:width, width] / total
+    offset[constant] = 0.0
+    centred = products[:width, :width] - total * np.outer(offset, offset)
+    spread = np.diag(centred)
+    rounding = np.zeros(width)
+    if frame.kernel is not None:  # residuals may be nothing but rounding errors
+        rounding[features:] = total * (ROUNDING_ERRORS * FLOAT64_ROUNDOFF * frame.size) ** 2
+    if (total * offset**2 > FARTHEST_MEAN * spread + rounding)[~constant].any():
+        return _Reduced(frame, total, offset, None)
+    used = ~constant & ~((np.arange(width) >= features) & (spread <= 1e-4 * rounding))
+    if not ((spread > 1e-250) & (spread < 1e250))[used].all():
+        return None
+    where, count = np.flatnonzero(used), int(used[:features].sum())
+    scale = np.sqrt(spread[where])
     try:
-        r = np.linalg.cholesky(products[np.ix_(where, where)] / np.outer(scale, scale)).T
+        unit = np.linalg.cholesky(centred[np.ix_(where, where)] / np.outer(scale, scale)).T
     except np.linalg.LinAlgError:
         return None
-    if count and (triangular.inflation_factors(r[:count, :count]) > LARGEST_INFLATION).any():
-        return None
-    if (np.diag(r)[count:] ** 2 < SMALLEST_UNEXPLAINED).any():
-        return None
-    whole = np.zeros_like(products)
-    whole[np.ix_(where, where)] = r * scale
-    return whole
+    inflation = condition.inflation_factors(unit[:count, :count]) if count else np.zeros(0)
+    left = np.diag(unit)[count:] ** 2
+    r = np.zeros((width, width))
+    r[np.ix_(where, where)] = unit * scale
+    return _Reduced(
+        frame,
+        total,
+        offset,
+        r,
+        is_inflated=not (inflation <= LARGEST_INFLATION).all(),
+        is_explained=bool(((left < SMALLEST_UNEXPLAINED) & (spread > rounding)[where[count:]]).any()),
+    )
 
 
-def _by_reflections(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift: np.ndarray
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """Return the sum of weights, the mean less `shift`, and R, by Householder reflections of `[1 x y]`.
-
-    The column of ones comes first, so its reflection takes the mean out of all other columns.
-    """
-    r = triangular.triangularise(_over_rows(_reflections, x, y, weights, shift))
+def _by_reflections(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray) -> _Reduced:
+    """Return the rows reduced by reflections."""
+    some_x, some_y, _ = sample(x, y, weights)
+    frame = _shifted_frame(some_x, some_y, constant)
+    shift = np.where(np.isfinite(frame.shift), frame.shift, 0.0)  # the mean of the largest numbers overflows
+    r = reflections(x, y, weights, shift)
     total = r[0, 0] ** 2 if weights is not None else float(len(x))
-    return total, r[0, 1:] / r[0, 0], np.ascontiguousarray(r[1:, 1:])
-
-
-def _over_rows(
-    function: Callable[..., np.ndarray], x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift: np.ndarray
-) -> np.ndarray:
-    """Return the cross-products or the factors of the rows, which the cores share: sums are added, factors stacked."""
-    width = len(shift) + 1
-    height = max(BLOCK_NUMBERS // width, 2 * width)
-    threads = min(cores(), MAX_THREADS, -(-len(x) // height))
-    if threads == 1 or x.size < WORTH_THREADS:
-        return function(x, y, weights, shift, height)
-    # NumPy's warning settings belong to a thread: the callers' do not reach these.
-    quietly = np.errstate(over="ignore", invalid="ignore")(function)
-    bounds = np.linspace(0, len(x), threads + 1).astype(int)
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        shares = [
-            pool.submit(quietly, x[a:b], y[a:b], None if weights is None else weights[a:b], shift, height)
-            for a, b in itertools.pairwise(bounds)
-        ]
-        parts = [share.result() for share in shares]
-    return np.sum(parts, axis=0) if function is _cross_products else np.concatenate(parts)
-
-
-def _cross_products(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift: np.ndarray, height: int
-) -> np.ndarray:
-    """Return the cross-products `(q + 1, q + 1)` of `[x y 1]`, shifted and weighted, block by block."""
-    features, width = x.shape[1], len(shift) + 1
-    padded = -(-width // LANES) * LANES
-    products = np.zeros((padded, padded))
-    height = min(height, len(x))
-    rows = np.zeros((height, padded))
-    is_shifted = shift[:features].any()
-    rows[:, width - 1] = 1.0
-    for start in range(0, len(x), height):
-        n = min(height, len(x) - start)
-        block = rows[:n]
-        if is_shifted:
-            np.subtract(x[start : start + n], shift[:features], out=block[:, :features])
-        else:  # a copy is faster
-            block[:, :features] = x[start : start + n]
-        np.subtract(y[start : start + n], shift[features:], out=block[:, features : width - 1])
-        if weights is not None:
-            root = np.sqrt(weights[start : start + n])[:, None]
-            block[:, : width - 1] *= root
-            block[:, width - 1 : width] = root
-        products += block.T @ block  # SciPy's dsyrk would be faster, but keeps all other threads waiting
-    return products[:width, :width]
-
-
-def _reflections(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift: np.ndarray, height: int
-) -> np.ndarray:
-    """Return the R of `[1 x y]`, shifted and weighted, block by block."""
-    features = x.shape[1]
-    width = len(shift) + 1
-    r = np.zeros((0, width))
-    for start in range(0, len(x), height):
-        n = len(x[start : start + height])
-        block = np.empty((len(r) + n, width), order="F")
-        block[: len(r)] = r
-        new = block[len(r) :]
-        new[:, 0] = 1.0
-        np.subtract(x[start : start + n], shift[:features], out=new[:, 1 : features + 1])
-        np.subtract(y[start : start + n], shift[features:], out=new[:, features + 1 :])
-        if weights is not None:
-            new *= np.sqrt(weights[start : start + n])[:, None]
-        r = triangular.householder(block)
-    return r
+    offset, r = r[0, 1:] / r[0, 0], np.ascontiguousarray(r[1:, 1:])
+    used = np.flatnonzero(r[:, : frame.features].any(axis=0))
+    inflation = condition.inflation_factors(r[np.ix_(used, used)])
+    is_inflated = not (inflation <= LARGEST_INFLATION).all()
+    return _Reduced(dataclasses.replace(frame, shift=shift), total, offset, r, is_inflated)

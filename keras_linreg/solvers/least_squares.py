@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from keras_linreg.linalg import triangular
-from keras_linreg.linalg.double_double import as_doubledouble
+from keras_linreg.linalg import condition, triangular
+from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
 from keras_linreg.linalg.triangular import Factor
 from keras_linreg.solvers.penalty import Minimum, Penalty, Problem, zeros_like
 
@@ -41,18 +41,18 @@ class NoPenalty(Penalty):
         kept = kept & usable
         upper, right = factor[:features, :features][kept], factor[:features, features:][kept]
         kernel = zeros_like(problem.factor, (features, problem.outputs))
-        condition = triangular.scaled_condition_number(as_doubledouble(upper[:, kept]).hi)
-        sensitivity = condition
+        condition_of_rows = None
         if problem.dependent == "min_norm" and not kept.all():
             exponents = problem.x_exponents
             own_units = triangular.scaled(upper, exponents)[:, usable]
             kernel[usable] = triangular.scaled(triangular.min_norm_solution(own_units, right), exponents[usable, None])
-            sensitivity = max(condition, triangular.scaled_condition_number(as_doubledouble(own_units).hi.T))
+            condition_of_rows = condition.scaled_condition_number(as_doubledouble(own_units).hi.T)
         else:
             kernel[kept] = triangular.back_substitute(upper[:, kept], right)
-        return Minimum(kernel, kept, condition, sensitivity, np.zeros(problem.outputs))
+        return Minimum(kernel, kept, upper[:, kept], np.zeros(problem.outputs), condition_of_rows)
 
 
+FEW_DEPENDENT = 8
 NO_PENALTY = NoPenalty()
 
 
@@ -62,5 +62,33 @@ def _independent_columns(factor: Factor, features: int, tolerance: float) -> tup
     norms = triangular.column_norms(plain)
     if (np.abs(np.diag(plain)) > tolerance * norms)[:features].all():
         return factor, np.ones(features, bool)
+    found = None if isinstance(factor, DoubleDouble) else _without_some(factor, features, tolerance)
+    if found is not None:
+        return found
     reduced, kept, _ = triangular.gram_schmidt(factor.T, tolerance, features)
     return reduced, kept[:features]
+
+
+def _without_some(factor: np.ndarray, features: int, tolerance: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what `_independent_columns` returns if few columns depend on others; else None.
+
+    A column that is left out takes its direction with it, and the factor of the others is made triangular again.
+    """
+    norms, outputs = triangular.column_norms(factor), np.arange(features, len(factor))
+    kept, reduced = np.ones(features, bool), factor
+    for _ in range(FEW_DEPENDENT):
+        small = np.flatnonzero(kept & (np.abs(np.diag(reduced)) <= tolerance * norms)[:features])
+        if not len(small):
+            return reduced, kept
+        column = small[0]
+        kept[column] = False
+        if not reduced[column, column + 1 :].any():  # it has no direction
+            reduced = reduced.copy()
+            reduced[column, column] = 0.0
+            continue
+        order = np.concatenate([np.flatnonzero(kept), outputs, np.flatnonzero(~kept)])
+        r = triangular.triangularise(factor[:, order])
+        reduced, count = np.zeros_like(factor), int(kept.sum())
+        reduced[np.ix_(order[:count], order)] = r[:count]
+        reduced[np.ix_(outputs, outputs)] = r[count : count + len(outputs), count : count + len(outputs)]
+    return None

@@ -60,17 +60,16 @@ class Minimum:
     Attributes:
         kernel: `(p, k)`, 0 for a column that was dropped.
         kept: mask `(p,)`: the columns that do not depend on those before them, or on the intercept.
-        condition_number: of the kept columns, scaled to norm 1, the penalty's rows included.
-        sensitivity: how much the kernel amplifies a rounding error of the factor: the larger of `condition_number`
-            and, for the smallest kernel, the condition number of the rows that it is found from.
+        upper: `(r, r)`: the factor of the kept columns, the penalty's rows included.
         penalty: `(k,)`: what the penalty adds to the sum of squares.
+        condition_of_rows: the condition number of the rows that the smallest kernel is found from; else None.
     """
 
     kernel: Factor
     kept: np.ndarray
-    condition_number: float
-    sensitivity: float
+    upper: Factor
     penalty: np.ndarray
+    condition_of_rows: float | None = None
 
 
 class Penalty(abc.ABC):

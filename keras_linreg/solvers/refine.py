@@ -8,16 +8,18 @@ import numpy as np
 
 from keras_linreg.data.row_blocks import row_blocks, without_zero_weights
 from keras_linreg.linalg import triangular
-from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul, two_sum
+from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul
+from keras_linreg.linalg.slices import RELATIVE_ERROR, SlicedRows
 from keras_linreg.solvers.solution import Solution
-from keras_linreg.solvers.solve import amplification
-from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF, Statistics
-from keras_linreg.utils.threads import in_order
+from keras_linreg.sufficient_statistics import Plane, Statistics
+from keras_linreg.utils.threads import in_order, one_blas_thread
 from keras_linreg.utils.types import Batch
 from keras_linreg.utils.warnings import warn_user
 
 BLOCK_NUMBERS = 2**17
+LONGEST_SUM = 2**11  # rows of a block: the longer a sum, the shorter must slices be
 SAME_MEAN = 1e-9  # of a standard deviation: how far the mean of a further look may be off
+FAR = 16.0  # standard deviations of a mean from 0: closer columns are cut into slices as they are
 ENOUGH_DIGITS = 13.0
 FURTHER_LOOKS = 2
 
@@ -40,30 +42,24 @@ def refine(
         solve: returns their least-squares solution, with an intercept.
         read_again: returns the batches `(x, y, sample_weight)` of the same rows, in any order.
     """
-    last_step = 1.0
     for _ in range(FURTHER_LOOKS):
         solution = solve(statistics)
         is_full_rank = not (~solution.kept & ~statistics.constant[: len(solution.kept)]).any()
-        if solution.digits >= ENOUGH_DIGITS or not is_full_rank:
+        if solution.digits_of_kernel >= ENOUGH_DIGITS or not is_full_rank:
             break
         try:
-            corrected, step = correct(statistics, solution, read_again())
+            statistics = correct(statistics, solution, read_again())
         except OtherRows:
             warn_user(
                 "A second look at the data, for the last digits, did not bring back the same rows (are they "
                 "augmented, or shuffled under steps_per_epoch?); it was discarded."
             )
             break
-        # A step is about as large as the error before it. The next one would be smaller by the same ratio again.
-        amplified = amplification(solution.scaled_condition_number, solution.unexplained)
-        ratio = step / last_step if last_step < 1.0 else min(1.0, FLOAT64_ROUNDOFF * amplified)
-        error = min(max(step * ratio, FLOAT64_ROUNDOFF), step) / amplified
-        statistics, last_step = dataclasses.replace(corrected, error=min(error, statistics.error)), step
     return statistics
 
 
-def correct(statistics: Statistics, solution: Solution, batches: Iterable[Batch]) -> tuple[Statistics, float]:
-    """Return statistics with a solution nearer to the exact one, and the size of the step, as a part of the kernel.
+def correct(statistics: Statistics, solution: Solution, batches: Iterable[Batch]) -> Statistics:
+    """Return statistics with a solution nearer to the exact one.
 
     Let w be the kernel that the factor R gave, with rounding errors. The exact kernel is `w + d`, and d solves the
     least-squares problem of the residuals, whose normal equations are
@@ -72,10 +68,10 @@ def correct(statistics: Statistics, solution: Solution, batches: Iterable[Batch]
     R.T @ R @ d == x.T @ (y - x @ w - bias)  # x and y less their means
     ```
 
-    The right side is computed from the rows in double-double, because w almost solves the problem and everything
-    cancels. Two triangular solves with R give d. They need few digits: an error of theirs is a small part of a small
-    step. These are the corrected semi-normal equations. Then the factor is given the columns of y that belong to the
-    corrected kernel, so that whoever solves it gets `w + d`.
+    The right side is computed from the rows with twice float64's digits, because w almost solves the problem and
+    everything cancels. R need only have a few digits: an error of it is a small part of a small step. These are the
+    corrected semi-normal equations. So w becomes the plane of the statistics, and `inv(R.T)` times the right side is
+    what it leaves.
 
     Args:
         statistics: of the first look, in float64, or of `correct`.
@@ -88,47 +84,80 @@ def correct(statistics: Statistics, solution: Solution, batches: Iterable[Batch]
     References:
         Björck, "Stability analysis of the method of seminormal equations for linear least squares problems" (1987).
     """
-    features, kept = len(solution.kernel), solution.kept
-    r = as_doubledouble(statistics.factor)
-    spread = triangular.column_norms(r.hi) / math.sqrt(float(statistics.weight.hi))
-    sums = DoubleDouble(np.zeros((features + len(solution.rss), len(solution.rss) + 1)))
-    rows = 0
-
-    def sums_of_block(block: Batch) -> tuple[int, DoubleDouble]:
-        x, y, weights = without_zero_weights(*block)
-        return len(x), _residual_products(x, y, weights, statistics.mean, solution.kernel)
-
-    for count, block_sums in in_order(sums_of_block, row_blocks(batches, BLOCK_NUMBERS)):
-        rows, sums = rows + count, sums + block_sums
-    mean_error = sums[:, -1] / statistics.weight
-    if rows != statistics.nobs or not (np.abs(mean_error.hi) <= SAME_MEAN * spread).all():
+    kernel, kept = solution.kernel, solution.kept
+    features = len(kernel)
+    r = as_doubledouble(statistics.factor).hi
+    spread = triangular.column_norms(r) / math.sqrt(float(statistics.weight.hi))
+    sums = _sums(statistics, kernel, spread, batches)
+    mean_of_residuals = sums.residuals / statistics.weight
+    error_of_means = (sums.rows - sums.expected).hi / float(statistics.weight.hi)
+    is_near = np.abs(error_of_means) <= SAME_MEAN * spread[:features]
+    is_exact = np.abs(mean_of_residuals.hi) <= SAME_MEAN * (spread[features:] + np.abs(kernel).T @ spread[:features])
+    if sums.nobs != statistics.nobs or not (is_near.all() and is_exact.all()):
         raise OtherRows
-    # The mean was rounded, too: its error must not count as a residual of every row.
-    residual = mean_error[features:] - (mean_error[:features, None] * solution.kernel).sum(0)
-    gradient = sums[:features, :-1] - sums[:features, -1:] * residual[None]
-    upper = r.hi[:features, :features][np.ix_(kept, kept)]
-    step = np.zeros_like(solution.kernel)
-    half = triangular.back_substitute(upper, gradient.hi[kept], transposed=True)
-    step[kept] = triangular.back_substitute(upper, half)
-    kernel = DoubleDouble(*two_sum(solution.kernel, step))
+    gradient = (sums.products - sums.rows[:, None] * mean_of_residuals[None]).hi
+    rest = np.zeros_like(kernel)
+    rest[kept] = triangular.back_substitute(
+        r[:features, :features][np.ix_(kept, kept)], gradient[kept], transposed=True
+    )
     factor = r.copy()
-    factor[:features, features:] = matmul(r[:features, :features], kernel)
-    scale = spread[:features, None]
-    size = float(np.linalg.norm(step * scale)) / max(float(np.linalg.norm(solution.kernel * scale)), 1e-300)
-    return dataclasses.replace(statistics, mean=statistics.mean + mean_error, factor=factor), size
+    factor[:features, features:] = r[:features, :features] @ kernel + rest
+    mean = statistics.mean.copy()
+    mean[features:] = mean[features:] + mean_of_residuals
+    plane = Plane(kernel.copy(), rest, RELATIVE_ERROR, RELATIVE_ERROR)
+    return dataclasses.replace(statistics, mean=mean, factor=factor, plane=plane)
 
 
-def _residual_products(
-    x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, mean: DoubleDouble, kernel: np.ndarray
-) -> DoubleDouble:
-    """Return `[x y].T @ [residual 1]`, weighted, about the means: `(p + k, k + 1)`; the part of y by residuals is 0."""
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Sums:
+    """Weighted sums over rows.
+
+    Attributes:
+        nobs: the number of rows whose weight is not zero.
+        rows: `(p,)`: of shifted x; what they are in the statistics is `expected`.
+        residuals: `(k,)`: of the residuals of a kernel.
+        products: `(p, k)`: of shifted x times residuals.
+    """
+
+    nobs: int
+    rows: DoubleDouble
+    residuals: DoubleDouble
+    products: DoubleDouble
+    expected: DoubleDouble
+
+    def plus(self, other: "_Sums") -> "_Sums":
+        return _Sums(
+            self.nobs + other.nobs,
+            self.rows + other.rows,
+            self.residuals + other.residuals,
+            self.products + other.products,
+            self.expected,
+        )
+
+
+def _sums(statistics: Statistics, kernel: np.ndarray, spread: np.ndarray, batches: Iterable[Batch]) -> _Sums:
+    """Return the sums over all rows, in double-double."""
     features, outputs = kernel.shape
-    rows = DoubleDouble(np.concatenate([np.asarray(x, np.float64), np.asarray(y, np.float64)], axis=1).T)
-    columns = rows - mean[:, None]
-    weighted = columns if weight is None else columns.times(np.asarray(weight, np.float64))
-    sums = DoubleDouble(np.zeros((features + outputs, outputs + 1)))
-    sums[:, -1] = weighted.sum(-1)
-    for j in range(outputs):
-        residual = columns[features + j] - columns[:features].times(kernel[:, j][:, None]).sum(0)
-        sums[:features, j] = (weighted[:features] * residual).sum(-1)
-    return sums
+    mean = statistics.mean
+    shift = np.where(np.abs(mean.hi[:features]) > FAR * spread[:features], mean.hi[:features], 0.0)
+    centre = mean[:features] - shift
+    level = mean[features:] - matmul(centre[None], kernel)[0]
+    expected = centre * statistics.weight
+
+    def sums_of_block(block: Batch) -> _Sums:
+        x, y, weights = without_zero_weights(*block)
+        rows = SlicedRows(np.asarray(x), shift)
+        residuals = (DoubleDouble(np.asarray(y, np.float64)) - level[None]) - rows.times(kernel)
+        if weights is not None:
+            residuals = residuals.times(weights[:, None])
+        ones = DoubleDouble(np.ones((len(x), 1)) if weights is None else weights[:, None])
+        both = rows.products_by(DoubleDouble(np.hstack([residuals.hi, ones.hi]), np.hstack([residuals.lo, ones.lo])))
+        return _Sums(len(x), both[:, outputs], residuals.sum(0), both[:, :outputs], expected)
+
+    zeros = DoubleDouble(np.zeros((features, outputs)))
+    total = _Sums(0, expected - expected, level - level, zeros, expected)
+    numbers = min(BLOCK_NUMBERS, LONGEST_SUM * features)
+    with one_blas_thread():
+        for sums in in_order(sums_of_block, row_blocks(batches, numbers)):
+            total = total.plus(sums)
+    return total

@@ -58,9 +58,7 @@ class L2(Penalty):
         upper = factor[:features, :features]
         kernel = triangular.back_substitute(upper, factor[:features, features:])
         penalty = as_doubledouble(kernel) * diagonal[:, None]
-        condition = triangular.scaled_condition_number(as_doubledouble(upper).hi)
-        kept = np.ones(features, bool)
-        return Minimum(kernel, kept, condition, condition, (penalty * penalty).sum(0).hi)
+        return Minimum(kernel, np.ones(features, bool), upper, (penalty * penalty).sum(0).hi)
 
 
 def ridge_penalty(l2: Any) -> Penalty:

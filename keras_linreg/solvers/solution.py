@@ -31,9 +31,11 @@ class Solution:
         scaled_condition_number: of the kept columns, centred (with a bias) and scaled to norm 1.
         unexplained: the norm of the residuals divided by the norm of what the (centred) columns explain, the penalty
             included in both.
-        digits: how many decimal digits of the kernel agree with the exact solution of the numbers given. It is a bound
-            for the whole kernel in the columns' own scales, relative to the kernel or, if that is larger, to its
-            standard error; at most 15.
+        digits: `(P, k)`, intercept first: so many decimal digits of each parameter agree with the exact solution of the
+            numbers given, relative to the parameter or, if that is larger, to its standard error; at most 15.
+        fewest_digits: the smallest of them, parameters left out that are zero beside the others.
+        digits_of_kernel: the digits of the kernel as a whole, in the columns' own scales, relative to the kernel or, if
+            that is larger, to its standard error.
         missing: counts of the rows that were dropped for want of a value, by column; `None` if there were none.
     """
 
@@ -50,7 +52,9 @@ class Solution:
     dependent: str
     scaled_condition_number: float
     unexplained: float
-    digits: float
+    digits: np.ndarray
+    fewest_digits: float
+    digits_of_kernel: float
     missing: MissingRows | None = None
 
     @property
@@ -88,9 +92,9 @@ class Solution:
                 f"{len(names)} of {len(self.kept)} columns depend on {others}columns before them: {shown}; "
                 f"{consequence}.{advice}"
             )
-        if self.digits < FEW_DIGITS:
+        if self.fewest_digits < FEW_DIGITS:
             warn_user(
-                f"Only about {max(self.digits, 0):.0f} digits of the coefficients are sure: the columns are nearly "
+                f"Only about {self.fewest_digits:.0f} digits of the coefficients are sure: the columns are nearly "
                 f"dependent (condition number {self.scaled_condition_number:.1e}). Rescaling does not help; fewer "
                 "columns do, or a penalty."
             )

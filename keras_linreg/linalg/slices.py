@@ -1,0 +1,121 @@
+"""Products of rows and coefficients with more than float64's digits, at the speed of BLAS.
+
+A product of two float64s of b and c bits has at most b + c bits, and a sum of m of them log2(m) more. As long as that
+is no more than 53, float64 holds the sum exactly, in whatever order BLAS adds. So columns and coefficients are cut into
+slices of few bits that add up to them exactly: the largest products of slices are exact, and the others are so small
+that their rounding errors do not count.
+
+A slice is cut by a large number: `(a + big) - big` is a, rounded to a multiple of the last bit of `big`.
+
+References:
+    Ozaki, Ogita, Oishi, Rump, "Error-free transformations of matrix multiplication by using fast routines of matrix
+    multiplication and its applications" (2012).
+"""
+
+import numpy as np
+
+from keras_linreg.linalg.double_double import DoubleDouble, fast_two_sum, two_sum
+
+ROW_BITS = 26  # of the upper slice of a number of a row: the lower has 27
+PRODUCT_BITS = 53 - 27  # are left for slices of coefficients, and for the sum
+SLICES = 3  # of coefficients
+CROSS_BITS, CROSS_ROWS = 21, 2**11  # two products of the bits, and the rows, make 53 bits
+LAST_PAIR = 5  # the sum of the numbers of two slices: further products are below the last digit
+LOW_SLICE, LOW_SLICES = 3, 3  # of a double-double: the first that its low part reaches, and how many follow
+RELATIVE_ERROR = 2.0**-76  # of products by slices
+
+
+def cut(values: np.ndarray, largest: np.ndarray, bits: int, count: int) -> list[np.ndarray]:
+    """Return slices that add up to values exactly: `bits` bits each, below the power of two above `largest`.
+
+    Args:
+        values: float64, of any shape.
+        largest: as large as the largest of the values, or about; it broadcasts to `values`.
+        bits: of a slice; the last slice has all the rest.
+        count: of slices.
+    """
+    slices, rest = [], values
+    top = np.frexp(np.where(largest > 0, largest, 1.0))[1]
+    for i in range(1, count):
+        big = np.ldexp(1.5, top + 52 - i * bits)
+        upper = (rest + big) - big
+        slices.append(upper)
+        rest = rest - upper
+    return [*slices, rest]
+
+
+def cross_products(columns: DoubleDouble) -> tuple[DoubleDouble, DoubleDouble]:
+    """Return `columns.T @ columns`, `(q, q)`, and the sums of the columns `(n, q)`, in double-double.
+
+    Columns are cut into slices of 21 bits. A product of two has 42 bits, and 2048 of them add up exactly. So one
+    product of BLAS, of all slices side by side, has all products of slices, and only their sum rounds.
+    """
+    width = columns.shape[1]
+    largest = np.abs(columns.hi).max(axis=0, initial=0.0)
+    slices = cut(columns.hi, largest, CROSS_BITS, LOW_SLICE + 1)
+    if columns.lo.any():
+        slices += cut(slices.pop() + columns.lo, np.ldexp(largest, -LOW_SLICE * CROSS_BITS), CROSS_BITS, LOW_SLICES)
+    while len(slices) > 1 and not slices[-1].any():
+        slices.pop()
+    count = len(slices)
+    side_by_side = np.concatenate([*slices, np.ones((len(columns), 1))], axis=1)
+    pairs = [(i, j) for i in range(count) for j in range(count) if i + j <= LAST_PAIR]
+    pairs.sort(key=sum, reverse=True)  # small products first
+    total, sums = DoubleDouble(np.zeros((width, width))), DoubleDouble(np.zeros(width))
+    for start in range(0, len(side_by_side), CROSS_ROWS):
+        block = side_by_side[start : start + CROSS_ROWS]
+        whole = block.T @ block
+        products = whole[:-1, :-1].reshape(count, width, count, width)
+        total = total + DoubleDouble(np.stack([products[i, :, j] for i, j in pairs])).sum(0)
+        sums = sums + DoubleDouble(whole[-1, :-1].reshape(count, width)[::-1]).sum(0)
+    return total, sums
+
+
+class SlicedRows:
+    """Rows less a shift, cut into slices.
+
+    Args:
+        x: `(n, p)`, of any float dtype: some thousands of rows at the most.
+        shift: `(p,)`: to be subtracted; 0 for columns that are not far from 0.
+    """
+
+    def __init__(self, x: np.ndarray, shift: np.ndarray):
+        rows = np.array(x, np.float64)
+        self._columns = np.flatnonzero(shift)
+        self._missing = np.zeros((len(rows), 0))
+        if len(self._columns):
+            rows[:, self._columns], self._missing = two_sum(rows[:, self._columns], -shift[self._columns])
+        if not self._missing.any():  # the difference of numbers close together is exact
+            self._columns, self._missing = self._columns[:0], self._missing[:, :0]
+        self._largest = np.abs(rows).max(axis=0, initial=0.0)
+        self._upper, self._lower = cut(rows, self._largest, ROW_BITS, 2)
+
+    def times(self, kernel: np.ndarray) -> DoubleDouble:
+        """Return `(x - shift) @ kernel`, `(n, k)`, for a kernel `(p, k)`."""
+        exponents = np.frexp(np.where(self._largest > 0, self._largest, 1.0))[1][:, None]
+        slices = np.ldexp(_slices(np.ldexp(kernel, exponents)), -exponents)
+        return _added(self._upper @ slices, self._lower @ slices, self._missing @ kernel[self._columns])
+
+    def products_by(self, values: DoubleDouble) -> DoubleDouble:
+        """Return `(x - shift).T @ values`, `(p, k)`, for values `(n, k)`."""
+        slices = _slices(values.hi)
+        slices[:, -values.shape[1] :] += values.lo
+        missing = np.zeros((len(self._largest), values.shape[1]))
+        missing[self._columns] = self._missing.T @ values.hi
+        return _added(self._upper.T @ slices, self._lower.T @ slices, missing)
+
+
+def _slices(values: np.ndarray) -> np.ndarray:
+    """Return the slices `(m, SLICES * k)` of values `(m, k)`, so short that products with rows are exact."""
+    bits = PRODUCT_BITS - len(values).bit_length()
+    return np.concatenate(cut(values, np.abs(values).max(axis=0, initial=0.0), bits, SLICES), axis=1)
+
+
+def _added(upper: np.ndarray, lower: np.ndarray, rest: np.ndarray) -> DoubleDouble:
+    """Return the sum of the products of slices, `(m, SLICES * k)` each, and of a small rest `(m, k)`."""
+    upper, lower = (part.reshape(len(part), SLICES, -1) for part in (upper, lower))
+    total, error = two_sum(upper[:, 0], upper[:, 1])
+    total, further = two_sum(total, lower[:, 0])
+    middle, last = two_sum(upper[:, 2], lower[:, 1])
+    total, further_still = two_sum(total, middle)
+    return DoubleDouble(*fast_two_sum(total, error + further + further_still + (last + lower[:, 2] + rest)))
