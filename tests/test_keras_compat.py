@@ -2,7 +2,6 @@
 
 import inspect
 import sys
-import threading
 
 import keras
 import numpy as np
@@ -295,13 +294,3 @@ def test_keras_load_model_is_one_function_under_all_its_names_and_is_wrapped_onc
     assert keras.saving.load_model is before and before.__module__ == keras_compat.__name__
     keras_compat.wrap_load_model(lambda function: pytest.fail("a second time"))
     assert keras.models.load_model is before
-
-
-def test_keras_replaces_its_global_state_when_a_session_is_cleared(monkeypatch):
-    calls = []
-    monkeypatch.setattr(keras_compat.global_state, "GLOBAL_STATE_TRACKER", threading.local())
-    monkeypatch.setattr(keras_compat.global_state, "GLOBAL_SETTINGS_TRACKER", threading.local())
-    finalizer = keras_compat.call_when_session_is_cleared(lambda: calls.append(1))
-    assert finalizer.alive and not calls
-    keras.backend.clear_session(free_memory=False)
-    assert calls == [1] and not finalizer.alive

@@ -6,13 +6,11 @@
 import functools
 import io
 import math
-import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
-from keras.src.backend.common import global_state
 from keras.src.saving import saving_api, saving_lib
 from keras.src.utils import io_utils
 
@@ -308,16 +306,6 @@ def state_of_instance(instance: Any) -> dict[str, Any]:
         left_out.add("name")
     state = vars(instance).items()
     return {name: value for name, value in state if name not in left_out and not name.startswith("_self_")}
-
-
-def call_when_session_is_cleared(function: Callable[[], Any]) -> weakref.finalize:
-    """Call a function at the next `keras.backend.clear_session()`; return the finalizer, which is alive until then.
-
-    Keras tells nobody, but replaces its private object of global state.
-    """
-    finalizer = weakref.finalize(global_state.GLOBAL_STATE_TRACKER, function)
-    finalizer.atexit = False
-    return finalizer
 
 
 def program_without_variables(concrete: Any) -> Any:

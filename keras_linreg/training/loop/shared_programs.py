@@ -57,8 +57,7 @@ class NotShareable(Exception):
 
 
 _programs: collections.OrderedDict[Hashable, tuple[Any, list[int]]] = collections.OrderedDict()
-_lock = threading.RLock()
-_forgets_with_session: Any = None  # alive until Keras's session is cleared
+_lock = threading.Lock()
 
 
 def shared_program(model: SharingModel, key: Hashable, trace: Callable[[], Any]) -> Program:
@@ -79,7 +78,6 @@ def shared_program(model: SharingModel, key: Hashable, trace: Callable[[], Any])
     specs = tuple((tuple(v.shape), str(v.dtype), v.trainable, v.value.device) for v in variables)
     whole_key = key, settings, specs
     with _lock:
-        _forget_with_session()
         entry = _programs.get(whole_key)
         if entry is None:
             concrete = trace()
@@ -95,16 +93,10 @@ def shared_program(model: SharingModel, key: Hashable, trace: Callable[[], Any])
     return keras_compat.program_with_variables(program, [variables[place].value.handle for place in captured])
 
 
-def _forget_with_session() -> None:
-    global _forgets_with_session
-    if _forgets_with_session is None or not _forgets_with_session.alive:
-        _forgets_with_session = keras_compat.call_when_session_is_cleared(forget_programs)
-
-
 def forget_programs() -> None:
-    """Forget all shared programs, as `keras.backend.clear_session()` does; models that use one keep it.
+    """Forget all shared programs; models that use one keep it.
 
-    TensorFlow frees their graphs; it never frees what XLA has compiled.
+    `keras.backend.clear_session()` does not: KerasTuner calls it before each trial, and each would compile anew.
     """
     with _lock:
         _programs.clear()
