@@ -9,7 +9,6 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import keras_tuner as kt
 import numpy as np
 from sklearn.datasets import load_diabetes
@@ -21,11 +20,9 @@ def main() -> None:
     data = load_diabetes(as_frame=True, scaled=False)
     order = np.random.default_rng(0).permutation(len(data.data))
     x, y = data.data.iloc[order].reset_index(drop=True), data.target.iloc[order].reset_index(drop=True)
-    scale = keras.layers.Normalization()  # learning rates go with the columns' scales
-    scale.adapt(x.to_numpy())
 
     tuner = kt.RandomSearch(
-        klr.HyperLinearRegression(preprocessor=scale),
+        klr.HyperLinearRegression(),
         objective="val_mean_squared_error",
         max_trials=8,
         seed=3,

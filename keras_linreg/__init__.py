@@ -59,7 +59,7 @@ _MODULES = {
     "publish": "export",
 }
 _NEED_NO_KERAS = ("Moments", "RegressionReport", "plots")
-_SERIALIZABLE = ("losses", "models.gradient", "models.exact")
+_SERIALIZABLE = ("losses", "models.gradient", "models.scaled", "models.exact")
 
 
 def _register_classes() -> None:

@@ -13,23 +13,32 @@ import keras_tuner
 from keras_linreg.data import is_stream
 from keras_linreg.losses import SquaredError
 from keras_linreg.models.gradient import LinearRegression
+from keras_linreg.models.scaled import ScaledLinearRegression
+from keras_linreg.utils.arguments import check_flag
 from keras_linreg.utils.keras_compat import Search, current_search, objective_parts, replace_infinite_scores
 
 LOGGER = logging.getLogger(__name__)
+MOMENTA = [0.0, 0.9]
+PENALTIES = [0.0, 1e-4, 1e-2]
+BATCH_SIZES = [32, 128]
+LEARNING_RATES = [0.003, 0.01, 0.03, 0.1]
 
 
 class HyperLinearRegression(keras_tuner.HyperModel):
     """The search space of `keras_linreg.LinearRegression` for every tuner of KerasTuner.
 
+    The models bring columns and target to scale by themselves (`ScaledLinearRegression`): learning rates and penalties
+    are those of columns and a target of mean 0 and standard deviation 1, whatever the units of the data.
+
     Each of the first five arguments takes `None`, for the default search; a value, which is then not searched; or a
     function that takes KerasTuner's `hp` and returns a value. The default search is
 
     ```python
-    optimizer = hp.Choice("optimizer", ["sgd", "adam"])
-    momentum = hp.Choice("momentum", [0.0, 0.9, 0.99])  # for "sgd" only
+    optimizer = hp.Choice("optimizer", ["adam", "sgd"])
+    momentum = hp.Choice("momentum", [0.0, 0.9])  # for "sgd" only
     l2 = hp.Choice("l2", [0.0, 1e-4, 1e-2])
-    learning_rate = hp.Float("learning_rate", 1e-3, 10.0, sampling="log", default=0.01)
-    batch_size = hp.Choice("batch_size", [8, 32, 128], default=32)
+    learning_rate = hp.Choice("learning_rate", [0.003, 0.01, 0.03, 0.1], default=0.03)
+    batch_size = hp.Choice("batch_size", [32, 128], default=32)
     ```
 
     A trial that diverges gets the worst possible score, its `message` tells the reason, and the search goes on. While
@@ -49,6 +58,8 @@ class HyperLinearRegression(keras_tuner.HyperModel):
         l2: float, not negative: the weight of the sum of the kernel's squares in the loss. It is neither used nor
             searched if there is a `kernel_regularizer`.
         metrics: the metrics of `compile`, copied for each trial; `None`: `["mean_squared_error"]`.
+        scale: whether the models bring columns (behind a `preprocessor`) and target to scale. If not, they are plain
+            `LinearRegression`s. To scale, data are read once more: a generator is refused.
         **kwargs: arguments of `LinearRegression`: `units`, `feature_names`, `preprocessor`, `dtype`, ...
 
     Raises:
@@ -75,6 +86,7 @@ class HyperLinearRegression(keras_tuner.HyperModel):
         batch_size: Any = None,
         l2: Any = None,
         metrics: Any = None,
+        scale: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__()
@@ -97,29 +109,28 @@ class HyperLinearRegression(keras_tuner.HyperModel):
         self.batch_size = batch_size
         self.l2 = l2
         self.metrics = ["mean_squared_error"] if metrics is None else metrics
+        self.scale = check_flag("scale", scale)
         self.kwargs = kwargs
 
     def build(self, hp: keras_tuner.HyperParameters) -> LinearRegression:
         """Return a new compiled `LinearRegression` with the values of `hp`."""
         # GridSearch first varies the parameter that is defined last: the batch size in `fit`, then the learning rate.
-        optimizer = _value(hp, self.optimizer, lambda: hp.Choice("optimizer", ["sgd", "adam"]))
+        optimizer = _value(hp, self.optimizer, lambda: hp.Choice("optimizer", ["adam", "sgd"]))
         settings = {}
         if isinstance(optimizer, str) and optimizer.lower() == "sgd":
             with _momentum_scope(hp, optimizer):
-                settings["momentum"] = _value(hp, self.momentum, lambda: hp.Choice("momentum", [0.0, 0.9, 0.99]))
+                settings["momentum"] = _value(hp, self.momentum, lambda: hp.Choice("momentum", MOMENTA))
         kwargs = dict(self.kwargs)
         if kwargs.get("kernel_regularizer") is None:
-            l2 = _value(hp, self.l2, lambda: hp.Choice("l2", [0.0, 1e-4, 1e-2]))
+            l2 = _value(hp, self.l2, lambda: hp.Choice("l2", PENALTIES))
             kwargs["kernel_regularizer"] = keras.regularizers.L2(l2) if l2 else None
         if isinstance(optimizer, str):
             settings["learning_rate"] = _value(
-                hp,
-                self.learning_rate,
-                lambda: hp.Float("learning_rate", 1e-3, 10.0, sampling="log", default=0.01),
+                hp, self.learning_rate, lambda: hp.Choice("learning_rate", LEARNING_RATES, default=0.03)
             )
             optimizer = keras.optimizers.get({"class_name": optimizer, "config": settings})
 
-        model = LinearRegression(**kwargs)
+        model = (ScaledLinearRegression if self.scale else LinearRegression)(**kwargs)
         model.compile(
             optimizer=_new_like(optimizer),
             loss=SquaredError(),
@@ -146,9 +157,7 @@ class HyperLinearRegression(keras_tuner.HyperModel):
         """
         x = args[0] if args else kwargs.get("x")
         if len(args) < 3 and kwargs.get("batch_size") is None and not is_stream(x):
-            kwargs["batch_size"] = _value(
-                hp, self.batch_size, lambda: hp.Choice("batch_size", [8, 32, 128], default=32)
-            )
+            kwargs["batch_size"] = _value(hp, self.batch_size, lambda: hp.Choice("batch_size", BATCH_SIZES, default=32))
         search = current_search(kwargs.get("callbacks"))
         if search is None:
             return model.fit(*args, **kwargs)

@@ -13,6 +13,7 @@ from keras_linreg.utils import keras_compat
 from keras_linreg.utils.arguments import check_count, check_flag
 from keras_linreg.utils.types import Data
 
+SCOPE = "linear/"  # the slash makes it the whole scope
 FLOATS = ("float32", "float64", "bfloat16", "float16")
 
 
@@ -95,20 +96,22 @@ class Linear(keras.Model):
                 )
             self.set_schema(Schema.of_matrix(width, self._given_names))
         self._set_untracked("_width", width)
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(width, self.units),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            trainable=self.trained_by_gradients,
-        )
-        if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=(self.units,),
-                initializer=self.bias_initializer,
+        # TensorFlow keeps a kernel for each name of a variable, for ever: all models share this scope. Paths stay.
+        with tf.name_scope(SCOPE):
+            self.kernel = self.add_weight(
+                name="kernel",
+                shape=(width, self.units),
+                initializer=self.kernel_initializer,
+                regularizer=self.kernel_regularizer,
                 trainable=self.trained_by_gradients,
             )
+            if self.use_bias:
+                self.bias = self.add_weight(
+                    name="bias",
+                    shape=(self.units,),
+                    initializer=self.bias_initializer,
+                    trainable=self.trained_by_gradients,
+                )
         self.built = True
 
     def unbuild(self) -> None:

@@ -104,10 +104,15 @@ class TrainedModel(LinearModel):
             "kernel_regularizer": self.kernel_regularizer,
             "activity_regularizer": self.activity_regularizer,
             "dtype_policy": self.dtype_policy,
+            "kind": type(self).__name__,
             "trainable": self.trainable,
             "units": self.units,
             "use_bias": self.use_bias,
         }
+
+    def as_optimized(self, design: Any) -> Any:
+        """Return a design, an array or of scipy.sparse, as the optimizer sees it: as it is."""
+        return design
 
     def _compile_if_needed(self) -> None:
         if not self.compiled:

@@ -36,7 +36,7 @@ def divergence_message(model: WatchedModel, data: Prepared, watch: Watch, loss: 
     advice = "Lower the learning rate"
     sample = _sample(data)
     if sample is not None:
-        design, sample_weight = sample
+        design, sample_weight = model.as_optimized(sample[0]), sample[1]
         scales = np.sqrt(np.asarray(_square(design).mean(axis=0)).ravel())
         if is_mean_squared_error(model.loss) and type(_inner_optimizer(model.optimizer)) is keras.optimizers.SGD:
             largest = largest_stable_rate(model, design, sample_weight)

@@ -33,5 +33,8 @@ class WatchedModel(Protocol):
     def schema(self) -> Schema | None:
         """The inputs that the model was built on."""
 
+    def as_optimized(self, design: Any) -> Any:
+        """Return a design, an array or of scipy.sparse, as the optimizer sees it."""
+
     def set_schema(self, schema: Schema | None) -> None:
         """Set the inputs that the model takes."""

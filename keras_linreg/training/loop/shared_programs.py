@@ -94,7 +94,10 @@ def shared_program(model: SharingModel, key: Hashable, trace: Callable[[], Any])
 
 
 def forget_programs() -> None:
-    """Forget all shared programs; models that use one keep it."""
+    """Forget all shared programs; models that use one keep it.
+
+    `keras.backend.clear_session()` does not: KerasTuner calls it before each trial, and each would compile anew.
+    """
     with _lock:
         _programs.clear()
 
