@@ -9,7 +9,7 @@ import numpy as np
 from keras_linreg.inference.distributions import p_of_t
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.influence import cooks_distance, standardized_residuals, studentized_residuals
-from keras_linreg.inference.labels import by_row, labels_of
+from keras_linreg.inference.labels import by_row
 from keras_linreg.inference.second_pass import Block, has_leverage_one, read_blocks
 from keras_linreg.linalg.triangular import column_norms
 from keras_linreg.utils.types import Array, Batch
@@ -57,7 +57,7 @@ class RowsOfFit:
     def _frames(self) -> Iterator["pandas.DataFrame"]:
         for block in read_blocks(self.estimate, self.read()):
             numbers = block.row_numbers
-            labels = labels_of(numbers, self.labels) if self.labels is None else self.labels[numbers]
+            labels = numbers if self.labels is None else self.labels[numbers]
             yield by_row(influence_of_rows(self.estimate, block), labels, self.estimate.output_names)
 
 
