@@ -65,6 +65,11 @@ class ColumnMatrix:
                 out[:, i] = column
         return out
 
+    def less(self, shift: np.ndarray, out: np.ndarray) -> None:
+        """Write the matrix less a number for each column, `shift` `(p,)`, into an array `(n, p)`."""
+        for i, column in enumerate(self.columns):
+            np.subtract(column, shift[i], out=out[:, i])
+
     def astype(self, dtype: Any) -> np.ndarray:
         """Return the matrix as one array of another dtype."""
         return self.__array__(dtype)

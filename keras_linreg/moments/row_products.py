@@ -105,7 +105,9 @@ def _cross_products(
         n = min(height, len(x) - start)
         block = rows[:n]
         block[:, width - 1] = 1.0
-        if is_shifted:
+        if isinstance(x, ColumnMatrix):
+            x[start : start + n].less(shift, block[:, :features])
+        elif is_shifted:
             np.subtract(x[start : start + n], shift[:features], out=block[:, :features])
         else:  # a copy is faster
             block[:, :features] = x[start : start + n]
