@@ -239,6 +239,26 @@ def test_categories_may_be_missing(of_cities):
     assert np.isnan(model.predict(gaps.fillna({"city": ""}), verbose=0)[2, 0])
 
 
+@pytest.mark.parametrize("entry", ["fit", "moments"])
+def test_a_dataset_behind_a_preprocessor_is_counted_by_its_own_columns(of_cities, entry):
+    space = of_cities[0].preprocessor
+    columns = {name: CITIES[name].to_numpy().copy() for name in CITIES}
+    columns["city"] = columns["city"].astype(object)
+    columns["city"][[2, 9]], columns["area"][[9, 30]] = "", np.nan
+    dataset = tf.data.Dataset.from_tensor_slices((columns, PRICE)).batch(8)
+    if entry == "fit":
+        model = klr.ExactLinearRegression(preprocessor=space, missing="drop", dependent="min_norm")
+        with pytest.warns(UserWarning, match="depend on"):
+            model.fit(dataset, verbose=0)
+        moments = model.moments
+    else:
+        moments = klr.Moments.from_data(dataset, missing="drop", preprocessor=space)
+    assert moments.missing.columns == {"city": 2, "area": 2}
+    assert (moments.missing.rows, moments.missing.missing, moments.rows) == (N, 3, N - 3)
+    expected = klr.Moments.from_data(columns, PRICE, missing="drop", preprocessor=space)
+    np.testing.assert_allclose(actual=moments.means, desired=expected.means, rtol=1e-9, atol=1e-12)
+
+
 def test_the_served_graph_answers_nan_for_nan_and_for_the_empty_string(of_cities, tmp_path):
     model, _ = of_cities
     model.export(tmp_path / "model", verbose=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,8 @@ def prepare_stream(reader: Reader, x: Data, targets: bool, groups: Data = None, 
     if is_dataset(x):
         if steps is None and int(x.cardinality()) == tf.data.INFINITE_CARDINALITY:
             raise elements.endless("a tf.data.Dataset")
+        if reader.missing == "drop" and not reader.drops_in_graph and reader.preprocessor is not None:
+            return _prepare_counted_dataset(reader, x, targets, groups)
         x = _prepare_dataset(reader, x, targets)
         drops_later = reader.missing == "drop" and not reader.drops_in_graph
         return Stream(
@@ -101,6 +103,34 @@ def _prepare_python_batches(reader: Reader, x: Any, targets: bool, groups: Data,
         batches, read_again = kept.generator(), kept.again
     dropped.clear()  # the first batch is read once more
     return Stream(batches, groups=groups, errors=errors, read_again=read_again, first=first, dropped=dropped)
+
+
+def _prepare_counted_dataset(reader: Reader, dataset: tf.data.Dataset, targets: bool, groups: Data) -> Stream:
+    """Return a dataset whose batches are converted one by one: behind the preprocessor nobody knows which input lacks.
+
+    A fit alone needs the counts, and alone reads its data in this way.
+    """
+    elements.check_element(dataset, targets, reader.units)
+    errors: list[str] = []
+    dropped: dict[int, MissingRows] = {}
+
+    def converted() -> Iterator[Any]:
+        for number, raw in enumerate(dataset):
+            arrays = tf.nest.map_structure(lambda part: part.numpy() if isinstance(part, tf.Tensor) else part, raw)
+            with streams.noting_errors(errors, number):
+                batch = _convert(reader, arrays, number, targets, True, dropped)
+            yield batch
+
+    first = next(converted(), None)
+    if first is None:
+        raise ValueError("`x` must hold at least one batch. Received: none.")
+    dropped.clear()  # the first batch is read once more
+    specs = tf.nest.map_structure(lambda part: tf.TensorSpec((None, *part.shape[1:]), part.dtype), first)
+    prepared = tf.data.Dataset.from_generator(converted, output_signature=specs)
+    if int(dataset.cardinality()) >= 0:
+        prepared = prepared.apply(tf.data.experimental.assert_cardinality(int(dataset.cardinality())))
+    read_again = functools.partial(streams.numbered, prepared)
+    return Stream(prepared, groups=groups, errors=errors, read_again=read_again, dropped=dropped)
 
 
 def _convert(

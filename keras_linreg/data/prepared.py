@@ -76,8 +76,13 @@ class Prepared(abc.ABC):
         """Yield each batch once, `(n, p)`, `(n, k)`, `(n,)` or None, as arrays; rows in memory whole or in blocks."""
 
     @abc.abstractmethod
-    def missing_rows(self, rows: int) -> MissingRows | None:
-        """Return the counts of rows that were dropped beside the `rows` that were read, or None if there are none."""
+    def missing_rows(self, rows: int, batches: int | None = None) -> MissingRows | None:
+        """Return the counts of rows that were dropped, or None if there are none.
+
+        Args:
+            rows: that were read beside them.
+            batches: of a stream, that were read; None: all.
+        """
 
     def split(self, share: float) -> tuple[Prepared, Prepared]:
         """Return the first rows to fit and the last ones to validate, as Keras splits them.
@@ -176,7 +181,7 @@ class Rows(Prepared):
             )
         return self._part(slice(first)), self._part(slice(first, None))
 
-    def missing_rows(self, rows: int) -> MissingRows | None:
+    def missing_rows(self, rows: int, batches: int | None = None) -> MissingRows | None:
         """Return the counts of rows that were dropped."""
         return self.missing
 
@@ -256,7 +261,7 @@ class Stream(Prepared):
         try:
             yield from self.x
         except Exception as error:
-            rule = broken_rule(error)  # of a dataset's graph
+            rule = self.errors[0] if self.errors else broken_rule(error)  # the reason is lost in a dataset's thread
             if rule is None:
                 raise
             raise ValueError(rule) from None
@@ -274,11 +279,12 @@ class Stream(Prepared):
         self.dropped[number] = found.counts
         return tuple(keep_rows(part, ~found.rows) for part in parts)
 
-    def missing_rows(self, rows: int) -> MissingRows | None:
-        """Return the counts of rows that were dropped."""
-        if not self.dropped:
+    def missing_rows(self, rows: int, batches: int | None = None) -> MissingRows | None:
+        """Return the counts of rows that were dropped; batches that were only read ahead do not count."""
+        dropped = [counts for number, counts in self.dropped.items() if batches is None or number < batches]
+        if not dropped:
             return None
-        total = sum(self.dropped.values(), MissingRows(0, 0, {}))
+        total = sum(dropped, MissingRows(0, 0, {}))
         return dataclasses.replace(total, rows=rows + total.missing)
 
 

@@ -247,7 +247,7 @@ class OnePass:
     def _solve(self, statistics: Statistics) -> FittedMoments:
         assert self._accumulator is not None
         names = self.model.feature_names, self._output_names
-        missing = self.data.missing_rows(self._accumulator.rows)
+        missing = self.data.missing_rows(self._accumulator.rows, max(self._batches, self._parts_read))
         return self.model.solve_moments(Moments.of(self._accumulator, statistics, *names, missing), self._order)
 
     def _refined(self, fitted: FittedMoments) -> FittedMoments:
