@@ -143,6 +143,16 @@ def test_sparse_rows_are_dropped_too():
     np.testing.assert_allclose(actual=moments.covariance, desired=expected.covariance, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "column", [[None] * N, pd.array([None] * N, dtype="Int64"), pd.array([pd.NA] * N, dtype="string")]
+)
+def test_a_column_without_any_value_is_counted_whatever_its_type(column):
+    table = FRAME.assign(empty=column)
+    for x in (table, pa.Table.from_pandas(table)):
+        with pytest.raises(ValueError, match=r"60 of 60 rows have no value in 'empty' \(60\)"):
+            klr.Moments.from_data(x, PRICE)
+
+
 def test_a_table_of_gaps_alone_leaves_nothing_to_fit():
     model = klr.ExactLinearRegression(missing="drop")
     with pytest.raises(ValueError, match="must have a row with all its values"):

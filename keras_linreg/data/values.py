@@ -140,6 +140,8 @@ def _read_column(column: nw.Series, description: str, text: bool, empty_is_missi
         dtype = column.dtype
     if dtype.is_float():
         return Values(column.to_numpy())
+    if column.null_count() == len(column) and not text:  # a column of nulls alone is of any dtype
+        return Values(np.full(len(column), np.nan))
     if dtype.is_integer() or dtype == nw.Boolean:
         if not column.null_count():
             return Values(column.to_numpy())
@@ -158,7 +160,7 @@ def _read_column(column: nw.Series, description: str, text: bool, empty_is_missi
     if dtype == nw.Object or dtype == nw.Binary:
         objects = np.array([*column.to_list(), None], object)[:-1]
         return _read_objects(objects, description, text, empty_is_missing, row_labels(column))
-    if len(column) and column.null_count() == len(column):  # a column of nulls alone has no dtype
+    if column.null_count() == len(column):
         return Values(np.full(len(column), np.nan))
     if "complex" in str(getattr(native, "dtype", "")):
         raise is_complex(description)
