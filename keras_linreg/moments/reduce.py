@@ -50,7 +50,7 @@ def reduce_rows(
     if not len(x):
         check_finite(*all_rows, first_row)
         return empty(x.shape[1] + y.shape[1])
-    constant = np.concatenate([_constant_columns(x), _constant_columns(y)])
+    constant = np.concatenate([constant_columns(x), constant_columns(y)])
     exponents = _extreme_exponents(y)
     if exponents.any():
         y = np.ldexp(np.asarray(y, np.float64), -exponents)
@@ -144,7 +144,7 @@ class _Reduced:
         return dataclasses.replace(frame, shift=frame.shift + offset)
 
 
-def _constant_columns(values: np.ndarray) -> np.ndarray:
+def constant_columns(values: np.ndarray) -> np.ndarray:
     """Return the mask of columns whose minimum equals their maximum."""
     first = np.asarray(values[:64])
     varies = (first != first[0]).any(axis=0)
@@ -160,7 +160,7 @@ def _by_cross_products(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray, kernel: np.ndarray | None
 ) -> _Reduced | None:
     """Return the rows reduced in a good frame, or None if they have none."""
-    frame: Frame | None = _first_frame(x, y, weights, constant, kernel)
+    frame: Frame | None = first_frame(x, y, weights, constant, kernel)
     for _ in range(LOOKS):
         if frame is None:
             return None
@@ -171,7 +171,7 @@ def _by_cross_products(
     return None
 
 
-def _first_frame(
+def first_frame(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray, kernel: np.ndarray | None
 ) -> Frame | None:
     """Return the frame that a sample of the rows tells, or None if in the sample columns depend on each other.
@@ -182,7 +182,7 @@ def _first_frame(
     frame = _shifted_frame(some_x, some_y, constant)
     if not is_worth_sample(len(x), len(constant)):
         return frame
-    constant = np.concatenate([_constant_columns(some_x), _constant_columns(some_y)])
+    constant = np.concatenate([constant_columns(some_x), constant_columns(some_y)])
     reduced = _reduced(cross_products(some_x, some_y, some_weights, frame), frame, constant)
     if reduced is None or reduced.r is None or reduced.is_inflated:
         reduced = _by_reflections(some_x, some_y, some_weights, constant)

@@ -1,0 +1,292 @@
+"""Cross-validated paths from the moments of folds: elastic net and ridge, without the rows."""
+
+import concurrent.futures
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_linreg.moments.moments import Moments
+from keras_linreg.moments.regularization_path import RegularizationPath, mean_and_error
+from keras_linreg.moments.training_sets import TrainingSet, errors_of_fold, training_sets
+from keras_linreg.solvers.elastic_net import PathProblem, elastic_net_path
+from keras_linreg.sufficient_statistics import Statistics
+from keras_linreg.utils.threads import cores, one_blas_thread
+
+WORTH_THREADS = 64  # columns: for fewer, the interpreter is busier than BLAS
+NOTHING = 1e-15  # a largest penalty below this is rounding: y is constant, or no column correlates with it
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Settings:
+    """How the coefficients of a path pay.
+
+    Attributes:
+        standardize: whether column j pays by its standard deviation.
+        factors: `(p,)`: the penalty factors.
+        positive: whether no coefficient may be negative.
+        use_bias: whether there is an intercept.
+        common: whether several outputs share one path of penalties, and one choice.
+    """
+
+    standardize: bool
+    factors: np.ndarray
+    positive: bool = False
+    use_bias: bool = True
+    common: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+    """The penalties of a path.
+
+    Attributes:
+        count: how many.
+        eps: the smallest, as a part of the largest.
+        l1: the penalties themselves, descending; None for `count` of them.
+    """
+
+    count: int = 100
+    eps: float = 1e-3
+    l1: np.ndarray | None = None
+
+
+class Folds:
+    """The training sets of moments and their folds, for paths of any setting.
+
+    Args:
+        total: the moments of all rows.
+        folds: the moments of each fold; none for a path without errors.
+        use_bias: whether there is an intercept.
+    """
+
+    def __init__(self, total: Moments, folds: Sequence[Moments], use_bias: bool):
+        self.total, self.use_bias = total, use_bias
+        self.statistics: Sequence[Statistics] = [fold.statistics for fold in folds]
+        self.features, self.outputs = len(total.feature_names), len(total.output_names)
+        with one_blas_thread(), np.errstate(invalid="ignore"):
+            sets = training_sets(total.statistics, self.statistics or [total.statistics], self.features, use_bias)
+        self.whole, self.rest = sets[0], sets[1] if folds else []
+        self.mean_weight = self.whole.weight / total.rows
+
+    def errors(self, fold: int, weights: np.ndarray, output: int) -> np.ndarray:
+        """Return the mean squared errors `(L,)` of kernels `(p, L)` on a fold that they were not fitted to."""
+        return errors_of_fold(
+            self.statistics[fold], self.total.statistics, self.rest[fold], weights, output, self.use_bias
+        )
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """Return the function of each item, on all cores if that pays."""
+        with one_blas_thread():
+            if self.features < WORTH_THREADS:
+                return [function(item) for item in items]
+            with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
+                return list(pool.map(function, items))
+
+    def biases(self, kernels: np.ndarray) -> np.ndarray | None:
+        """Return the biases `(L, k)` of kernels `(L, p, k)`, or None."""
+        if not self.use_bias:
+            return None
+        mean = self.whole.mean
+        return mean[self.features :] - np.einsum("j,ljk->lk", mean[: self.features], kernels)
+
+
+def elastic_net(folds: Folds, l1_ratio: float, grid: Grid, settings: Settings) -> RegularizationPath:
+    """Return the path of one l1_ratio in (0, 1], cross-validated if there are folds.
+
+    The penalties are scikit-learn's: with k outputs and a mean weight of c, `l1 = 2 * alpha * l1_ratio * c / k` and
+    `l2 = alpha * (1 - l1_ratio) * c / k`. For the mean over rows and outputs of `s * r**2`, times `k / (2 * c)`, is
+    `sum(s * r**2) / sum(s) / 2`, of which scikit-learn's objective consists, for it divides weights by their mean.
+    """
+    to_l1 = 2 * l1_ratio * folds.mean_weight / folds.outputs
+    problems = [_problem(folds.whole, output, settings) for output in range(folds.outputs)]
+    if grid.l1 is not None:
+        alphas = [np.asarray(grid.l1) / to_l1] * folds.outputs
+    else:
+        largest = [problem.largest_alpha(l1_ratio) for problem in problems]
+        largest = [max(largest)] * folds.outputs if settings.common else largest
+        _check_something_is_left(problems, largest, settings)
+        alphas = [_geometric(top, grid) for top in largest]
+    found = [_of_output(folds, o, problems[o], alphas[o], l1_ratio, settings) for o in range(folds.outputs)]
+    kernels = np.stack([weights.T for weights, _, _ in found], axis=2)
+    is_one = folds.outputs == 1 or settings.common
+    alpha = alphas[0] if is_one else np.stack(alphas, axis=1)
+    gaps, counts = np.stack([gap for _, gap, _ in found], axis=1), (kernels != 0).sum(axis=1)
+    return RegularizationPath(
+        l1=alpha * to_l1,
+        l2=alpha * (1 - l1_ratio) * folds.mean_weight / folds.outputs,
+        alphas=alpha,
+        l1_ratio=l1_ratio,
+        df=counts.sum(axis=1) if is_one else counts,
+        kkt_gap=gaps.max(axis=1) if is_one else gaps,
+        kernels=kernels,
+        **common_fields(folds, kernels, [errors for _, _, errors in found], is_one),
+        standardize=settings.standardize,
+    )
+
+
+def common_fields(
+    folds: Folds, kernels: np.ndarray, errors: Sequence[np.ndarray | None], is_one: bool
+) -> dict[str, Any]:
+    """Return the fields that all paths have: errors `(L, K)` of each output averaged, biases and names."""
+    cv_mean = cv_se = fold_errors = fold_weights = None
+    own = [of_output for of_output in errors if of_output is not None]
+    if own:
+        fold_errors = np.mean(own, axis=0) if is_one else np.stack(own, axis=2)
+        fold_weights = np.array([float(fold.weight.hi) for fold in folds.statistics])
+        cv_mean, cv_se = mean_and_error(fold_errors, np.ones(len(fold_weights)))
+    return {
+        "cv_mean": cv_mean,
+        "cv_se": cv_se,
+        "fold_errors": fold_errors,
+        "fold_weights": fold_weights,
+        "biases": folds.biases(kernels),
+        "feature_names": folds.total.feature_names,
+        "output_names": folds.total.output_names,
+        "scale_of_y": folds.whole.sd[folds.features :],
+        "mean_weight": folds.mean_weight,
+    }
+
+
+def search(
+    folds: Folds, l1_ratios: Sequence[float], grid: Grid, settings: Settings
+) -> RegularizationPath:
+    """Return the path with the smallest error of several values of l1_ratio; it holds all of them."""
+    paths = [elastic_net(folds, ratio, grid, settings) for ratio in l1_ratios]
+    if len(paths) == 1:
+        return paths[0]
+    smallest = [np.sum(np.min(path.cv_mean, axis=0)) for path in paths if path.cv_mean is not None]
+    return dataclasses.replace(paths[int(np.argmin(smallest))], searched=tuple(paths))
+
+
+def one_penalty(folds: Folds, l1: float, l2: float, settings: Settings) -> RegularizationPath:
+    """Return the path of one penalty, without errors."""
+    of_l1, of_l2 = (part * folds.outputs / folds.mean_weight for part in (l1 / 2, l2))
+    ratio = of_l1 / (of_l1 + of_l2)
+    settings = dataclasses.replace(settings, common=True)
+    alpha = np.array([of_l1 + of_l2])
+    problems = [_problem(folds.whole, output, settings) for output in range(folds.outputs)]
+    found = [_of_output(folds, o, problem, alpha, ratio, settings) for o, problem in enumerate(problems)]
+    kernels = np.stack([weights.T for weights, _, _ in found], axis=2)
+    return RegularizationPath(
+        l1=np.array([l1]),
+        l2=np.array([l2]),
+        alphas=alpha,
+        l1_ratio=ratio,
+        df=np.array([np.count_nonzero(kernels)]),
+        kkt_gap=np.max([gap for _, gap, _ in found], axis=0),
+        kernels=kernels,
+        **common_fields(folds, kernels, [errors for _, _, errors in found], True),
+        standardize=settings.standardize,
+    )
+
+
+def _problem(trained: TrainingSet, output: int, settings: Settings) -> PathProblem:
+    return trained.problem(output, settings.factors, settings.standardize, settings.positive)
+
+
+def _of_output(
+    folds: Folds, output: int, whole: PathProblem, alphas: np.ndarray, l1_ratio: float, settings: Settings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return the kernels `(p, L)` of one output, their gaps `(L,)`, and their errors on the folds, `(L, K)`."""
+    with one_blas_thread():
+        weights = elastic_net_path(whole, alphas, l1_ratio)
+        gaps = whole.kkt_gaps(alphas, l1_ratio, weights)
+    signs = np.sign(weights)
+
+    def of_fold(fold: int) -> np.ndarray:
+        trained = folds.rest[fold]
+        path = elastic_net_path(_problem(trained, output, settings), alphas, l1_ratio, signs)
+        return folds.errors(fold, path / trained.units[:, None], output)
+
+    errors = folds.map(of_fold, range(len(folds.rest)))
+    return weights / folds.whole.units[:, None], gaps, np.stack(errors, axis=1) if errors else None
+
+
+def _geometric(largest: float, grid: Grid) -> np.ndarray:
+    if largest <= NOTHING:
+        return np.full(grid.count, NOTHING)
+    return np.geomspace(largest, largest * grid.eps, grid.count)
+
+
+def _check_something_is_left(problems: Sequence[PathProblem], largest: Sequence[float], settings: Settings) -> None:
+    """Refuse a path without any column because all coefficients would be negative."""
+    if settings.positive and not max(largest) > 0 and any(problem.largest_gradient > 0 for problem in problems):
+        raise ValueError(
+            "`positive` must leave a column: y falls, or stays, with every one of them. Received: positive=True, and no "
+            "column that y rises with."
+        )
+
+
+def check_l1_ratio(l1_ratio: Any) -> tuple[float, ...]:
+    """Return the values of l1_ratio to search.
+
+    Raises:
+        ValueError: one is not in (0, 1].
+    """
+    listed = list(l1_ratio) if isinstance(l1_ratio, Sequence | np.ndarray) and np.ndim(l1_ratio) == 1 else [l1_ratio]
+    if not listed or not all(is_number(value) and 0 < value <= 1 for value in listed):
+        raise ValueError(
+            "`l1_ratio` must be a number in (0, 1], or several to search. For 0, a ridge path, call "
+            f"FoldMoments.ridge() or fit ExactLinearRegression. Received: l1_ratio={l1_ratio!r}."
+        )
+    return tuple(float(value) for value in listed)
+
+
+def check_grid(n_penalties: Any, eps: Any, l1: Any = None) -> Grid:
+    """Return the penalties of a path.
+
+    Raises:
+        ValueError: a number that is no positive integer, a share that is not in (0, 1), or penalties that are not
+            positive, finite and distinct.
+    """
+    if isinstance(n_penalties, bool) or not isinstance(n_penalties, int | np.integer) or n_penalties < 1:
+        raise ValueError(f"`n_penalties` must be a positive integer. Received: n_penalties={n_penalties!r}.")
+    if not (is_number(eps) and 0 < eps < 1):
+        raise ValueError(f"`eps` must be a number between 0 and 1. Received: eps={eps!r}.")
+    if l1 is None:
+        return Grid(int(n_penalties), float(eps))
+    try:
+        values = np.sort(np.asarray(l1, np.float64).ravel())[::-1]
+    except (TypeError, ValueError):
+        values = np.full(1, np.nan)
+    if not values.size or not (np.isfinite(values) & (values > 0)).all() or (np.diff(values) == 0).any():
+        raise ValueError(f"`l1` must be penalties that are finite, positive and distinct. Received: l1={l1!r}.")
+    return Grid(l1=values)
+
+
+def check_factors(penalty_factor: Any, feature_names: Sequence[str]) -> np.ndarray:
+    """Return the penalty factors `(p,)`.
+
+    Args:
+        penalty_factor: one for each column, in order or by name (others pay 1); None for ones.
+        feature_names: the names of the columns.
+
+    Raises:
+        ValueError: one is negative, infinite or no number; all are 0; a name is of no column; their number is another.
+    """
+    if penalty_factor is None:
+        return np.ones(len(feature_names))
+    rule = "`penalty_factor` must be a finite number, not negative, for each column, in order or by name, and not all 0"
+    if isinstance(penalty_factor, dict):
+        unknown = [name for name in penalty_factor if name not in feature_names]
+        if unknown:
+            raise ValueError(f"`penalty_factor` must name columns among {list(feature_names)}. Received: {unknown}.")
+        listed = [penalty_factor.get(name, 1.0) for name in feature_names]
+    elif isinstance(penalty_factor, Iterable) and not isinstance(penalty_factor, str | bytes):
+        listed = list(penalty_factor)
+    else:
+        listed = []
+    if len(listed) != len(feature_names):
+        raise ValueError(f"{rule}. Received: {penalty_factor!r} for {len(feature_names)} columns.")
+    if not all(is_number(value) and value >= 0 for value in listed) or not any(listed):
+        raise ValueError(f"{rule}. Received: penalty_factor={penalty_factor!r}.")
+    return np.array(listed, np.float64)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite number, and not a boolean."""
+    is_real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)
