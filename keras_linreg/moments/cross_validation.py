@@ -67,8 +67,8 @@ class Folds:
         self.statistics: Sequence[Statistics] = [fold.statistics for fold in folds]
         self.features, self.outputs = len(total.feature_names), len(total.output_names)
         with one_blas_thread(), np.errstate(invalid="ignore"):
-            sets = training_sets(total.statistics, self.statistics or [total.statistics], self.features, use_bias)
-        self.whole, self.rest = sets[0], sets[1] if folds else []
+            sets = training_sets(total.statistics, self.statistics, self.features, use_bias)
+        self.whole, self.rest = sets
         self.mean_weight = self.whole.weight / total.rows
 
     def errors(self, fold: int, weights: np.ndarray, output: int) -> np.ndarray:

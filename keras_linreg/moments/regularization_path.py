@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_linreg.utils.arguments import check_choice
-from keras_linreg.utils.text import visible
+from keras_linreg.utils.lazy import LazyModule
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
     from matplotlib.axes import Axes
+
+    from keras_linreg import plots
+else:
+    pd, plots = LazyModule("pandas"), LazyModule("keras_linreg.plots")
 
 RULES = ("min", "1se")
 
@@ -157,10 +161,8 @@ class RegularizationPath:
         bias = None if self.biases is None else self.biases[index, each]
         return self.kernels[index, :, each].T, bias, self.l1[index, each], self.l2[index, each]
 
-    def to_frame(self) -> "pandas.DataFrame":
+    def to_frame(self) -> "pd.DataFrame":
         """Return the figures of each penalty as a DataFrame; of several paths, with a column "output"."""
-        import pandas as pd
-
         names = ["l1", "l2", "alphas", "lambdas", "cv_mean", "cv_se", "df", "kkt_gap", "gcv", "loo"]
         figures = {name: value for name in names if (value := getattr(self, name)) is not None}
         if self.l1.ndim == 1:
@@ -178,13 +180,15 @@ class RegularizationPath:
             ax: to draw on; None for a figure of its own, which `ax.figure.savefig` writes.
             output: the number of the output.
         """
-        from keras_linreg import plots
-
-        axes = plots.figure().add_subplot() if ax is None else ax
         chosen = self._of_output(output)
         return plots.coefficient_path(
-            chosen["penalty"], self.kernels[:, :, output], self._names(), axes, chosen["df"], chosen["rules"],
-            self._label(),
+            plots.figure()[1][0] if ax is None else ax,
+            chosen.pop("penalties"),
+            self.kernels[:, :, output],
+            self.feature_names,
+            counts=chosen["counts"],
+            choices=chosen["choices"],
+            penalty_name=chosen["penalty_name"],
         )
 
     def plot_cv(self, ax: "Axes | None" = None, output: int = 0) -> "Axes":
@@ -197,37 +201,29 @@ class RegularizationPath:
         Raises:
             ValueError: there are no folds.
         """
-        from keras_linreg import plots
-
         self.index()
-        axes = plots.figure().add_subplot() if ax is None else ax
-        chosen = self._of_output(output)
         return plots.cross_validation_curve(
-            chosen["penalty"], chosen["cv_mean"], chosen["cv_se"], axes, chosen["df"], chosen["rules"], self._label()
+            plots.figure()[1][0] if ax is None else ax,
+            errors=_column(self.cv_mean, output),
+            standard_errors=_column(self.cv_se, output),
+            **self._of_output(output),
         )
-
-    def _names(self) -> list[str]:
-        return [visible(name) for name in self.feature_names]
-
-    def _label(self) -> str:
-        return "l2" if self.l1_ratio == 0 else "l1"
 
     def _of_output(self, output: int) -> dict[str, Any]:
         """Return the figures of one output, for a picture."""
         if not 0 <= output < len(self.output_names):
             raise ValueError(f"`output` must be below {len(self.output_names)}. Received: output={output!r}.")
 
-        def of(values: np.ndarray | None) -> Any:
-            return values if values is None or values.ndim == 1 else values[:, output]
-
-        rules = {}
+        choices = {}
         if self.cv_mean is not None:
-            for rule in RULES:
-                index = self.index(rule)
-                rules[rule] = int(index if np.ndim(index) == 0 else index[output])
-        penalty = of(self.l2 if self.l1_ratio == 0 else self.l1)
-        return {"penalty": penalty, "cv_mean": of(self.cv_mean), "cv_se": of(self.cv_se), "df": of(self.df),
-                "rules": rules}
+            choices = {rule: int(np.ravel(self.index(rule))[min(output, np.size(self.index(rule)) - 1)]) for rule in RULES}
+        name = "l2" if self.l1_ratio == 0 else "l1"
+        penalties, counts = _column(getattr(self, name), output), _column(self.df, output)
+        return {"penalties": penalties, "counts": counts, "choices": choices, "penalty_name": name}
+
+
+def _column(values: Any, output: int) -> Any:
+    return values if values is None or values.ndim == 1 else values[:, output]
 
 
 def mean_and_error(errors: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

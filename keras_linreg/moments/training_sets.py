@@ -95,26 +95,29 @@ class TrainingSet:
 def training_sets(
     total: Statistics, folds: Sequence[Statistics], features: int, use_bias: bool
 ) -> tuple[TrainingSet, list[TrainingSet]]:
-    """Return all rows, and all rows but those of each fold."""
-    means = [(fold.mean - total.mean).hi for fold in folds]
-    weights = [float(fold.weight.hi) for fold in folds]
-    factors = [as_doubledouble(fold.factor).hi for fold in folds]
+    """Return all rows, and all rows but those of each fold; there may be no folds."""
     if _is_hard(total, features):
-        every = range(len(folds))
-        whole = _of_rows(total, factors, means, weights, list(every), features, use_bias)
-        rest = [
-            _of_rows(total, factors, means, weights, [j for j in every if j != k], features, use_bias) for k in every
-        ]
-        return whole, rest
+        parts = list(folds) or [total]
+        every = range(len(parts))
+        whole = _of_rows(total, parts, features, use_bias)
+        others = [[parts[j] for j in every if j != k] for k in range(len(folds))]
+        return whole, [_of_rows(total, some, features, use_bias) for some in others]
     r = as_doubledouble(total.factor).hi
     products, weight = r.T @ r, float(total.weight.hi)
     whole = _training_set(total, weight, np.zeros(len(r)), products, None, features, use_bias)
     rest = []
-    for mean, own, factor in zip(means, weights, factors, strict=True):
+    for fold in folds:
+        mean, own, factor = (fold.mean - total.mean).hi, float(fold.weight.hi), as_doubledouble(fold.factor).hi
         left = weight - own
         others = products - factor.T @ factor - (own * weight / left) * np.outer(mean, mean)
         rest.append(_training_set(total, left, -own / left * mean, others, None, features, use_bias))
     return whole, rest
+
+
+def standard_deviations(statistics: Statistics) -> np.ndarray:
+    """Return the standard deviations of x and y, `(q,)`: of sums divided by the weight."""
+    norms = triangular.column_norms(as_doubledouble(statistics.factor).hi)
+    return np.where(statistics.constant, 0.0, norms / np.sqrt(float(statistics.weight.hi)))
 
 
 def _is_hard(total: Statistics, features: int) -> bool:
@@ -128,20 +131,15 @@ def _is_hard(total: Statistics, features: int) -> bool:
     return not (condition.inflation_factors(r) <= LARGEST_INFLATION).all()
 
 
-def _of_rows(
-    total: Statistics,
-    factors: Sequence[np.ndarray],
-    means: Sequence[np.ndarray],
-    weights: Sequence[float],
-    chosen: Sequence[int],
-    features: int,
-    use_bias: bool,
-) -> TrainingSet:
+def _of_rows(total: Statistics, parts: Sequence[Statistics], features: int, use_bias: bool) -> TrainingSet:
     """Return the training set of some folds, with its rows."""
-    weight = sum(weights[j] for j in chosen)
-    shift = sum(weights[j] / weight * means[j] for j in chosen) + np.zeros(len(means[0]))
-    apart = np.stack([np.sqrt(weights[j]) * (means[j] - shift) for j in chosen])
-    rows = np.vstack([*(factors[j][factors[j].any(axis=1)] for j in chosen), apart])
+    weights = [float(part.weight.hi) for part in parts]
+    factors = [as_doubledouble(part.factor).hi for part in parts]
+    means = np.stack([(part.mean - total.mean).hi for part in parts])
+    weight = sum(weights)
+    shift = np.array(weights) / weight @ means
+    apart = np.sqrt(weights)[:, None] * (means - shift)
+    rows = np.vstack([*(factor[factor.any(axis=1)] for factor in factors), apart])
     if len(rows) > TALL * rows.shape[1]:
         rows = triangular.triangularise(rows)
     return _training_set(total, weight, shift, rows.T @ rows, rows, features, use_bias)
