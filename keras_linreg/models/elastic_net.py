@@ -20,7 +20,7 @@ from keras_linreg.moments.fold_accumulator import FoldAccumulator
 from keras_linreg.moments.folds import FoldMoments
 from keras_linreg.moments.moments import Moments
 from keras_linreg.moments.regularization_path import RULES, RegularizationPath
-from keras_linreg.moments.user_folds import dealer_of, labels_to_read
+from keras_linreg.moments.user_folds import dealer_of, labels_to_read, naming_folds
 from keras_linreg.solvers import NO_PENALTY
 from keras_linreg.utils.arguments import check_choice, is_integer
 from keras_linreg.utils.types import Data
@@ -206,7 +206,8 @@ class ElasticNetRegression(OnePassModel):
         Warns:
             UserWarning: the choice is the first or the last penalty of the path.
         """
-        history = super().fit(*args, **kwargs)
+        with naming_folds(self._dealing["folds"]):
+            history = super().fit(*args, **kwargs)
         path, epochs = self.path, len(history.epoch)
         if path is not None and path.cv_mean is not None:
             history.path = path

@@ -16,6 +16,7 @@ from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.utils.threads import cores, one_blas_thread
 
 WORTH_THREADS = 64  # columns: for fewer, the interpreter is busier than BLAS
+LARGEST_SQUARE, SMALLEST_SQUARE = 1e290, 1e-290
 NOTHING = 1e-15  # a largest penalty below this is rounding: y is constant, or no column correlates with it
 
 
@@ -66,10 +67,22 @@ class Folds:
         self.total, self.use_bias = total, use_bias
         self.statistics: Sequence[Statistics] = [fold.statistics for fold in folds]
         self.features, self.outputs = len(total.feature_names), len(total.output_names)
-        with one_blas_thread(), np.errstate(invalid="ignore"):
+        with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
             sets = training_sets(total.statistics, self.statistics, self.features, use_bias)
         self.whole, self.rest = sets
         self.mean_weight = self.whole.weight / total.rows
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """Refuse columns whose squares are no floats."""
+        names = [*self.total.feature_names, *self.total.output_names]
+        squares, varies = np.diag(self.whole.products), ~self.total.statistics.constant
+        bad = ~(squares < LARGEST_SQUARE) | (varies & ~(squares > SMALLEST_SQUARE))
+        if bad.any():
+            raise ValueError(
+                f"A path needs columns whose squares are floats: bring {names[int(np.argmax(bad))]!r} to another unit. "
+                f"Received: a sum of squares of {squares[int(np.argmax(bad))]:.1e}."
+            )
 
     def errors(self, fold: int, weights: np.ndarray, output: int) -> np.ndarray:
         """Return the mean squared errors `(L,)` of kernels `(p, L)` on a fold that they were not fitted to."""

@@ -1,32 +1,37 @@
 """From batches to the statistics of each fold in one pass, whatever the number of rows."""
 
+import concurrent.futures
 import dataclasses
 from typing import Any
 
 import numpy as np
 
 from keras_linreg.data.row_blocks import without_zero_weights
-from keras_linreg.moments.accumulator import CHUNK_NUMBERS, Accumulator, coarser
+from keras_linreg.linalg import triangular
+from keras_linreg.linalg.double_double import as_doubledouble
+from keras_linreg.moments.accumulator import CHUNK_NUMBERS, coarser
 from keras_linreg.moments.checks import check_finite, check_memory, check_norms
 from keras_linreg.moments.dealing import Dealer
 from keras_linreg.moments.fold_products import are_accurate, fold_products, statistics_of_products
 from keras_linreg.moments.frame import Frame
-from keras_linreg.moments.reduce import constant_columns, first_frame
+from keras_linreg.moments.reduce import constant_columns, first_frame, reduce_rows
 from keras_linreg.moments.sparse_rows import written_out
 from keras_linreg.sufficient_statistics import Statistics, empty, merge
-from keras_linreg.utils.threads import one_blas_thread
+from keras_linreg.utils.threads import cores, one_blas_thread
 from keras_linreg.utils.types import Batch
 
 CHUNK_HEIGHT = 64  # so many times as many rows as columns, at least, before rows are reduced
 LARGEST_CHUNK = 2**24
+HEAD = 16  # rows of a fold that tell which columns vary
+WORTH_THREADS = 64  # columns
 
 
 class FoldAccumulator:
     """Takes batches of rows, and returns the statistics of all of them and of each fold.
 
     Rows are multiplied, fold by fold, in a frame that the first rows tell, and the products are added up. Rows without
-    a good frame (dependent columns, few rows, columns far from the frame) go to one `Accumulator` a fold, which is
-    slower, and keeps all digits.
+    a good frame (dependent columns, few rows, columns far from the frame) are reduced fold by fold, which is slower, and
+    keeps all digits.
 
     Args:
         features: p, the number of columns of x.
@@ -54,7 +59,7 @@ class FoldAccumulator:
         self._waiting_rows = self._first_row = 0
         self._chunk = max(CHUNK_NUMBERS // width, min(CHUNK_HEIGHT * width, LARGEST_CHUNK // width))
         self._segments: list[_Segment] = []
-        self._careful: list[Accumulator] | None = None
+        self._careful: list[Statistics] | None = None
         self._rows_of_folds = np.zeros(self.folds, int)
 
     def update(self, x: Any, y: np.ndarray, sample_weight: np.ndarray | None = None) -> None:
@@ -84,25 +89,28 @@ class FoldAccumulator:
     def result(self) -> Statistics:
         """Return the statistics of all rows."""
         self._reduce()
-        parts = [segment.statistics() for segment in self._segments]
-        if self._careful is not None:
-            for of_fold in self._careful:
-                parts.append(of_fold.result())
-        return self._checked(parts)
+        return self._checked([*(segment.statistics() for segment in self._segments), *(self._careful or ())])
 
     def result_of_folds(self) -> list[Statistics]:
         """Return the statistics of each fold."""
         self._reduce()
-        parts = [[segment.statistics(fold) for segment in self._segments] for fold in range(self.folds)]
-        if self._careful is not None:
-            for fold, of_fold in enumerate(self._careful):
-                parts[fold].append(of_fold.result())
-        return [self._checked(of_fold) for of_fold in parts]
+
+        def of_fold(fold: int) -> Statistics:
+            parts = [segment.statistics(fold) for segment in self._segments]
+            return self._checked(parts if self._careful is None else [*parts, self._careful[fold]])
+
+        with one_blas_thread():
+            if self.features < WORTH_THREADS:
+                return [of_fold(fold) for fold in range(self.folds)]
+            with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
+                return list(pool.map(of_fold, range(self.folds)))
 
     def _checked(self, parts: list[Statistics]) -> Statistics:
         total = empty(self.features + self.outputs)
+        parts = [part for part in parts if part.nobs]
         with np.errstate(over="ignore", invalid="ignore"):
-            for part in parts:
+            few = _merged_rows(parts) if len(parts) > 2 else None
+            for part in [few] if few is not None else parts:
                 total = merge(total, part)
         check_norms(total, self.features)
         return total
@@ -146,12 +154,14 @@ class FoldAccumulator:
 
     def _reduce_with_care(self, x: Any, y: np.ndarray, weights: np.ndarray | None, numbers: np.ndarray) -> None:
         if self._careful is None:
-            self._careful = [Accumulator(self.features, self.outputs) for _ in range(self.folds)]
+            self._careful = [empty(self.features + self.outputs)] * self.folds
         x = np.asarray(x)
-        for fold, accumulator in enumerate(self._careful):
+        for fold, before in enumerate(self._careful):
             rows = np.flatnonzero(numbers == fold)
             if len(rows):
-                accumulator.update(x[rows], y[rows], None if weights is None else weights[rows])
+                kernel = None if before.plane is None else before.plane.kernel
+                own = reduce_rows(x[rows], y[rows], None if weights is None else weights[rows], 0, kernel)
+                self._careful[fold] = merge(before, own)
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -202,20 +212,25 @@ class _Segment:
             self._look_for_variation(x, y, used, numbers)
 
     def _look_for_variation(self, x: Any, y: np.ndarray, used: np.ndarray, numbers: np.ndarray) -> None:
-        height = 64 * self.folds
-        for start in range(0, len(numbers), height):
-            if not self.constant.any():
-                break
-            rows = np.flatnonzero(used[start : start + height]) + start
-            for fold in np.flatnonzero(self.constant.any(axis=1)):
-                own = rows[numbers[rows] == fold]
-                if not len(own):
+        """Note the columns that vary in a fold: most of them do in its first rows."""
+        width, height = len(self.frame.shift), HEAD * self.folds
+        for fold in np.flatnonzero(self.constant.any(axis=1)):
+            where, rows = np.arange(width), np.flatnonzero((numbers[:height] == fold) & used[:height])[:HEAD]
+            if np.isnan(self.first[fold, 0]):
+                rows = rows if len(rows) else np.flatnonzero((numbers == fold) & used)[:HEAD]
+                if not len(rows):
                     continue
-                where = np.flatnonzero(self.constant[fold])
-                values = _columns(x, y, slice(own[0], own[-1] + 1), where)[own - own[0]]
-                if np.isnan(self.first[fold, 0]):
-                    self.first[fold] = _columns(x, y, slice(own[0], own[0] + 1), np.arange(len(self.frame.shift)))[0]
-                self.constant[fold, where] = (values == self.first[fold, where]).all(axis=0)
+                self.first[fold] = _columns(x, y, rows[:1], where)[0]
+            self._compare(fold, x, y, rows)
+            if self.constant[fold].any():
+                self._compare(fold, x, y, np.flatnonzero((numbers == fold) & used))
+
+    def _compare(self, fold: int, x: Any, y: np.ndarray, rows: np.ndarray) -> None:
+        """Compare rows of a fold with its first, in the columns that have not varied yet."""
+        where = np.flatnonzero(self.constant[fold])
+        if len(rows) and len(where):
+            values = _columns(x, y, rows, where)
+            self.constant[fold, where] = (values == self.first[fold, where]).all(axis=0)
 
     def statistics(self, fold: int | None = None) -> Statistics:
         """Return the statistics of a fold; of all rows if it is None."""
@@ -228,9 +243,38 @@ class _Segment:
         return statistics_of_products(*parts, int(self.nobs.sum()), float(self.log_weights.sum()))
 
 
-def _columns(x: Any, y: np.ndarray, rows: slice, where: np.ndarray) -> np.ndarray:
+def _merged_rows(parts: list[Statistics]) -> Statistics | None:
+    """Return the statistics of all parts, by the rows of their factors at once; None if these are not few."""
+    factors = [as_doubledouble(part.factor).hi for part in parts]
+    factors = [factor[factor.any(axis=1)] for factor in factors]
+    if sum(map(len, factors)) > factors[0].shape[1]:
+        return None
+    weights = np.array([float(part.weight.hi) for part in parts])
+    apart = np.stack([(part.mean - parts[0].mean).hi for part in parts])
+    shift = weights / weights.sum() @ apart
+    rows = np.vstack([*factors, np.sqrt(weights)[:, None] * (apart - shift)])
+    mean = parts[0].mean + shift
+    constant = np.all([part.constant for part in parts], axis=0) & ~apart.any(axis=0)
+    mean[constant] = parts[0].mean[constant]
+    rows[:, constant] = 0.0
+    weight = sum((part.weight for part in parts[1:]), parts[0].weight)
+    return Statistics(
+        sum(part.nobs for part in parts),
+        weight,
+        sum(part.log_weight for part in parts),
+        mean,
+        triangular.triangularise(rows),
+        constant,
+        max(part.error_of_other_solutions for part in parts),
+    )
+
+
+def _columns(x: Any, y: np.ndarray, rows: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Return some columns of `[x y]`, of some rows."""
-    return np.column_stack([np.asarray(x[rows]), y[rows]]).astype(np.float64)[:, where]
+    features = x.shape[1]
+    run = slice(rows[0], rows[-1] + 1)  # a slice also serves columns that are stacked lazily
+    some = np.asarray(x[run])[rows - rows[0]][:, where[where < features]]
+    return np.column_stack([some, y[rows][:, where[where >= features] - features]]).astype(np.float64)
 
 
 def _joined(batches: list[Batch]) -> Batch:

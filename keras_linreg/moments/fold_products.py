@@ -1,6 +1,7 @@
 """Cross-products of each fold, in one pass over rows that are dealt while they are read."""
 
 import concurrent.futures
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,11 +14,11 @@ from keras_linreg.moments.row_products import BLOCK_NUMBERS, LANES, LONGEST_SUM,
 from keras_linreg.sufficient_statistics import Statistics, empty
 from keras_linreg.utils.threads import cores
 
-WORTH_SLICES = 128  # rows of a run on average: shorter ones are gathered
+LONG_RUN = 256  # rows: shorter runs are gathered
 WINDOW = 65_536  # rows that are sorted by their folds at a time
 LARGEST, SMALLEST = 1e250, 1e-250
 
-Piece = tuple[int, int, np.ndarray | None]  # a fold, where its rows begin, and their numbers; or None for a run
+Piece = tuple[int, slice | np.ndarray]  # a fold, and rows of it: a run, or their numbers
 
 
 def fold_products(
@@ -32,7 +33,7 @@ def fold_products(
         folds: how many there are.
     """
     pieces = _pieces(numbers)
-    if isinstance(x, ColumnMatrix) and any(rows is not None for _, _, rows in pieces):
+    if isinstance(x, ColumnMatrix) and not all(isinstance(rows, slice) for _, rows in pieces):
         x = np.ascontiguousarray(x)
     threads = 1 if x.size < WORTH_THREADS else min(cores(), MAX_THREADS, len(pieces))
     # Threads take every so many pieces: the runs of a fold are not all in one share.
@@ -43,29 +44,27 @@ def fold_products(
         return sum(pool.map(lambda share: _of_pieces(x, y, weights, frame, share, folds), shares))  # type: ignore
 
 
-def _pieces(numbers: np.ndarray) -> list[tuple[int, slice | int, np.ndarray | None]]:
-    """Return the rows of the folds in pieces: `(fold, slice, None)`, or `(fold, 0, row numbers)` of short runs."""
-    pieces: list = []
+def _pieces(numbers: np.ndarray) -> list[Piece]:
+    """Return the rows of the folds in pieces: long runs as slices, rows of short runs by their numbers."""
+    pieces: list[Piece] = []
     for start in range(0, len(numbers), WINDOW):
         some = numbers[start : start + WINDOW]
         ends = np.concatenate([np.flatnonzero(np.diff(some)) + 1, [len(some)]])
-        if len(some) >= WORTH_SLICES * len(ends):
-            begins = np.concatenate([[0], ends[:-1]])
-            pieces += [(int(some[a]), slice(start + a, start + b), None) for a, b in zip(begins, ends, strict=True)]
-            continue
-        order = np.argsort(some, kind="stable")
-        counts = np.bincount(some)
-        ends = np.cumsum(counts)
-        pieces += [
-            (fold, 0, start + order[ends[fold] - counts[fold] : ends[fold]])
-            for fold in range(len(counts))
-            if counts[fold]
-        ]
+        begins = np.concatenate([[0], ends[:-1]])
+        is_long = ends - begins >= LONG_RUN
+        for a, b in zip(begins[is_long], ends[is_long], strict=True):
+            pieces.append((int(some[a]), slice(start + a, start + b)))
+        short = np.flatnonzero(~np.repeat(is_long, ends - begins))
+        if len(short):
+            folds = some[short]
+            order, counts = start + short[np.argsort(folds, kind="stable")], np.bincount(folds)
+            parts = np.split(order, np.cumsum(counts)[:-1])
+            pieces += [(fold, part) for fold, part in enumerate(parts) if len(part)]
     return pieces
 
 
 def _of_pieces(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, frame: Frame, pieces: list, folds: int
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, frame: Frame, pieces: Sequence[Piece], folds: int
 ) -> np.ndarray:
     """Return the cross-products of some pieces."""
     features, shift, width = frame.features, frame.shift, len(frame.shift) + 1
@@ -74,11 +73,12 @@ def _of_pieces(
     height = max(min(BLOCK_NUMBERS // width, LONGEST_SUM), 2 * width)
     rows = np.zeros((height, padded), order="F" if isinstance(x, ColumnMatrix) or x.strides[0] < x.strides[1] else "C")
     turned = None if frame.inverse is None else np.empty_like(rows)
-    for fold, run, chosen in pieces:
-        first, count = (run.start, run.stop - run.start) if chosen is None else (0, len(chosen))
+    for fold, chosen in pieces:
+        first, count = (chosen.start, chosen.stop - chosen.start) if isinstance(chosen, slice) else (0, len(chosen))
         for start in range(0, count, height):
             n = min(height, count - start)
-            where = slice(first + start, first + start + n) if chosen is None else chosen[start : start + n]
+            run = slice(first + start, first + start + n)
+            where = run if isinstance(chosen, slice) else chosen[run]
             block = rows[:n]
             block[:, width - 1] = 1.0
             if isinstance(x, ColumnMatrix):

@@ -21,7 +21,7 @@ from keras_linreg.moments.moments import Moments
 from keras_linreg.moments.regularization_path import RegularizationPath
 from keras_linreg.moments.ridge_path import check_ridge_grid, leave_one_out, ridge
 from keras_linreg.moments.sparse_rows import batches_to_reduce
-from keras_linreg.moments.user_folds import check_dealt, dealer_of, labels_to_read
+from keras_linreg.moments.user_folds import check_dealt, dealer_of, labels_to_read, naming_folds
 from keras_linreg.utils.arguments import check_count, check_flag
 from keras_linreg.utils.files import path_text, replace_file
 from keras_linreg.utils.types import Data, PathLike
@@ -97,7 +97,8 @@ class FoldMoments:
         check_count("first_row", first_row, least=0, optional=False)
         reader = Reader(None, "float64", checked_names(feature_names), preprocessor, missing=missing,
                         drops_in_graph=False)
-        prepared = reader.prepare(x, y, sample_weight, fitting=True, groups=labels_to_read(folds, groups))
+        with naming_folds(folds):
+            prepared = reader.prepare(x, y, sample_weight, fitting=True, groups=labels_to_read(folds, groups))
         dealer = dealer_of(folds, deal, seed, prepared, first_row)
         accumulator = None
         for batch in batches_to_reduce(prepared):

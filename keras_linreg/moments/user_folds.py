@@ -1,5 +1,7 @@
 """From the user's `folds`, `deal` and `groups` to a dealer, and whether all folds have got rows."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,12 +30,29 @@ def labels_to_read(folds: Any, groups: Data) -> Data:
     return folds
 
 
+@contextlib.contextmanager
+def naming_folds(folds: Any) -> Iterator[None]:
+    """Name `folds` in errors of the reader, which takes the user's fold of each row for groups."""
+    try:
+        yield
+    except ValueError as error:
+        if is_integer(folds) or "`groups`" not in str(error) or "`folds`" in str(error):
+            raise
+        raise ValueError(str(error).replace("`groups`", "`folds`")) from None
+
+
 def dealer_of(folds: Any, deal: str, seed: int, prepared: Prepared, first_row: int = 0) -> Dealer:
     """Return the dealer of prepared data, which hold the labels that `labels_to_read` returned.
 
     Raises:
         ValueError: there are fewer rows than folds; the user's folds are no such numbers, or of more or fewer rows.
     """
+    if isinstance(prepared.groups, str):
+        argument = "groups" if is_integer(folds) else "folds"
+        raise ValueError(
+            f"`{argument}` can be the name of a column where `x` is a table. Received: {argument}={prepared.groups!r} "
+            "and data without columns."
+        )
     if not is_integer(folds):
         dealer = ByNumbers(prepared.groups)
         if isinstance(prepared, Rows) and len(dealer) != prepared.count:

@@ -30,8 +30,7 @@ NEWTON_STEPS = 25  # for one penalty, before the certain way
 SLACK = 1e-13  # of the largest gradient: less is rounding
 ENOUGH = 1e-12  # of the largest gradient: how far the equations may be off before they are solved again
 SMALLEST_PIVOT = 1e-9  # of a column of norm 1: with less, cross-products do not tell dependent columns apart
-MOST_AHEAD = 32
-STACKED_WORK = 2e5  # products of equations that are solved at once
+WORK_AHEAD = 3e5  # products: for so many of the next penalties a set is tried at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,13 +104,12 @@ def elastic_net_path(
     free = (problem.l1 == 0) & (np.diag(problem.gram) > 0) & (not problem.positive)
     state = _Path(problem, alphas, l1_ratio, weights, free, SLACK * problem.largest_gradient)
     sign = free.astype(float)
-    start, ahead = 0, 1
+    start = 0
     while start < len(alphas):
         if signs is not None:
             moved = signs[:, start] != (signs[:, start - 1] if start else 0.0)
             sign = np.where(moved & ~free, signs[:, start], sign)
-        reached, sign = state.solve(start, min(ahead, len(alphas) - start), sign)
-        ahead = min(2 * ahead, MOST_AHEAD) if reached >= ahead else max(reached, 1)
+        reached, sign = state.solve(start, sign)
         start += reached
     return weights
 
@@ -134,12 +132,11 @@ class _Path:
     free: np.ndarray
     slack: float
 
-    def solve(self, start: int, ahead: int, sign: np.ndarray) -> tuple[int, np.ndarray]:
-        """Fill in the weights at `start` and as many of the next penalties as the same active set solves.
+    def solve(self, start: int, sign: np.ndarray) -> tuple[int, np.ndarray]:
+        """Fill in the weights at `start` and at as many of the next penalties as the same active set solves.
 
         Args:
             start: the number of the penalty.
-            ahead: how many penalties to try.
             sign: `(p,)`: the signs to begin with, 0 for an inactive column.
 
         Returns:
@@ -147,54 +144,58 @@ class _Path:
         """
         seen: set[bytes] = set()
         for _ in range(NEWTON_STEPS):
-            found = self._of_set(sign, slice(start, start + ahead))
+            active = np.flatnonzero(sign)
+            stop = min(start + self._ahead(len(active)), len(self.alphas))
+            found = self._of_set(active, sign[active], slice(start, stop))
             if found is None:
                 break
             weights, gradient = found
-            l1 = np.outer(self.problem.l1, self.alphas[start : start + ahead] * self.l1_ratio)
-            leave = (sign[:, None] != 0) & ~self.free[:, None] & (weights * sign[:, None] <= 0)
-            excess = (gradient if self.problem.positive else np.abs(gradient)) - l1
-            enter = (sign[:, None] == 0) & (excess > self.slack)
-            holds = ~(leave | enter).any(axis=0)
+            size = gradient if self.problem.positive else np.abs(gradient)
+            enter = size > self.problem.l1[:, None] * (self.alphas[start:stop] * self.l1_ratio) + self.slack
+            enter[active] = False
+            leave = (weights * sign[active, None] <= 0) & ~self.free[active, None]
+            holds = ~(leave.any(axis=0) | enter.any(axis=0))
             reached = len(holds) if holds.all() else int(np.argmin(holds))
             if reached:
-                self.weights[:, start : start + reached] = weights[:, :reached]
+                self.weights[active, start : start + reached] = weights[:, :reached]
                 return reached, sign
-            ahead = 1
             seen.add(sign.tobytes())
-            sign = np.where(leave[:, 0], 0.0, np.where(enter[:, 0], np.sign(gradient[:, 0]), sign))
+            sign = np.where(enter[:, 0], np.sign(gradient[:, 0]), sign)
+            sign[active[leave[:, 0]]] = 0.0
             if sign.tobytes() in seen:
                 break
         return 1, self._certain(start)
 
-    def _of_set(self, sign: np.ndarray, points: slice) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return weights and gradients `(p, m)` of an active set, or None if its columns depend on each other."""
-        problem, active = self.problem, np.flatnonzero(sign)
-        alphas = self.alphas[points]
-        l1, l2 = alphas * self.l1_ratio, alphas * (1 - self.l1_ratio)
-        weights = np.zeros((len(sign), len(alphas)))
-        gradient = np.repeat(problem.right[:, None], len(alphas), axis=1)
+    def _ahead(self, active: int) -> int:
+        """Return for how many penalties to try a set of so many columns."""
+        work = active**3 / 2 if self.l1_ratio < 1 and active else active * len(self.problem.right)
+        return int(WORK_AHEAD / max(work, 1)) + 1
+
+    def _of_set(
+        self, active: np.ndarray, sign: np.ndarray, points: slice
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return weights `(a, m)` and gradients `(p, m)` of an active set; None if its columns depend on each other."""
+        problem, alphas = self.problem, self.alphas[points]
+        right = problem.right[:, None]
         if not len(active):
-            return weights, gradient
+            return np.zeros((0, len(alphas))), np.repeat(right, len(alphas), axis=1)
         of_active = problem.gram[active]
-        equations = of_active[:, active]
-        right = problem.right[active, None] - np.outer(problem.l1[active] * sign[active], l1)
-        penalty = np.outer(problem.l2[active], l2)
-        solver = _equations(equations, penalty)
+        l1 = (problem.l1[active] * sign)[:, None] * (alphas * self.l1_ratio)
+        penalty = problem.l2[active, None] * (alphas * (1 - self.l1_ratio)) if self.l1_ratio < 1 else None
+        solver = _equations(of_active[:, active], penalty)
         if solver is None:
             return None
-        solved = solver.solve(right)
+        solved = solver.solve(right[active] - l1)
         for is_last in (False, True):
-            gradient = problem.right[:, None] - of_active.T @ solved
-            gradient[active] -= penalty * solved
-            left = gradient[active] - (problem.right[active, None] - right)
-            if is_last or np.abs(left).max() <= ENOUGH * problem.largest_gradient:
+            gradient = right - of_active.T @ solved
+            if penalty is not None:
+                gradient[active] -= penalty * solved
+            left = gradient[active] - l1
+            size = max(left.max(), -left.min())
+            if is_last or size <= ENOUGH * problem.largest_gradient:
                 break
             solved = solved + solver.solve(left)
-        if not np.abs(left).max() <= 10 * ENOUGH * problem.largest_gradient:
-            return None
-        weights[active] = solved
-        return weights, gradient
+        return (solved, gradient) if size <= 10 * ENOUGH * problem.largest_gradient else None
 
     def _certain(self, start: int) -> np.ndarray:
         """Fill in the weights at one penalty by the slow way, and return their signs."""
@@ -220,19 +221,18 @@ class _Factored:
         return lapack.dpotrs(self.factor, right, lower=1)[0]
 
 
-def _equations(equations: np.ndarray, penalty: np.ndarray) -> _Factored | None:
+def _equations(equations: np.ndarray, penalty: np.ndarray | None) -> _Factored | None:
     """Return the equations of an active set, `(a, a)` with a diagonal `(a, m)` added, factored; None if singular."""
-    has_one_diagonal = penalty.shape[1] == 1 or not penalty.any()
-    diagonal = np.diag(equations).copy()
-    whole = equations
-    whole[np.diag_indices(len(whole))] += penalty[:, -1]
-    factor, failed = lapack.dpotrf(whole, lower=1, clean=0)
-    if failed or (np.diag(factor) ** 2 <= SMALLEST_PIVOT * (diagonal + penalty[:, -1])).any():
+    where = np.arange(len(equations))
+    diagonal = equations[where, where]
+    if penalty is not None:
+        equations[where, where] = diagonal + penalty[:, -1]
+    factor, failed = lapack.dpotrf(equations, lower=1, clean=0)
+    if failed or (factor[where, where] ** 2 <= SMALLEST_PIVOT * equations[where, where]).any():
         return None
-    if has_one_diagonal:
+    if penalty is None or penalty.shape[1] == 1:
         return _Factored(factor)
-    stack = np.repeat(whole[None], penalty.shape[1], axis=0)
-    where = np.arange(len(whole))
+    stack = np.repeat(equations[None], penalty.shape[1], axis=0)
     stack[:, where, where] = diagonal + penalty.T
     return _Factored(factor, stack)
 
