@@ -84,6 +84,7 @@ class _Walk:
         free: mask `(p,)`: columns of any sign, without a penalty.
         weights: `(p,)`.
         sign: `(p,)`: 0 for an inactive column.
+        known: the set that was factored last, and its factors.
     """
 
     x: np.ndarray
@@ -92,6 +93,7 @@ class _Walk:
     free: np.ndarray
     weights: np.ndarray
     sign: np.ndarray
+    known: tuple[bytes, tuple[np.ndarray, np.ndarray]] | None = None
 
     @property
     def active(self) -> np.ndarray:
@@ -103,6 +105,10 @@ class _Walk:
         active = self.active
         if not len(active):
             return
+        r = self.factors()[1]
+        norms = np.sqrt(np.square(r).sum(axis=0))
+        if len(r) == len(active) and (np.abs(np.diag(r)) > DEPENDENT * norms).all():
+            return
         q = np.zeros((len(self.y), 0))
         for column in active:
             left = _without(self.x[:, column], q)
@@ -110,6 +116,14 @@ class _Walk:
                 self.weights[column] = self.sign[column] = 0.0
             else:
                 q = np.column_stack([q, left / np.linalg.norm(left)])
+
+    def factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the orthogonal and the triangular factor of the active columns."""
+        active = self.active
+        key = active.tobytes()
+        if self.known is None or self.known[0] != key:
+            self.known = key, scipy.linalg.qr(self.x[:, active], mode="economic", check_finite=False)
+        return self.known[1]
 
     def to_minimum(self) -> None:
         """Walk to the minimum over the active columns; those whose weight reaches zero on the way leave."""
@@ -132,7 +146,7 @@ class _Walk:
         With `x[:, active] = q @ r` it is `inv(r) @ (q.T @ residuals - inv(r.T) @ (l1 * sign))`. The product by q, and
         not by x, keeps the digits that nearly dependent columns need.
         """
-        q, r = scipy.linalg.qr(self.x[:, active], mode="economic", check_finite=False)
+        q, r = self.factors()
         pull = scipy.linalg.solve_triangular(r, self.l1[active] * self.sign[active], trans="T", check_finite=False)
         step = np.zeros(len(active))
         for _ in range(2):  # the second time corrects the rounding of the first
@@ -145,7 +159,7 @@ class _Walk:
         active = self.active
         left = self.x[:, column]
         if len(active):
-            q, r = scipy.linalg.qr(self.x[:, active], mode="economic", check_finite=False)
+            q, r = self.factors()
             left = _without(left, q)
         if np.linalg.norm(left) > DEPENDENT * np.linalg.norm(self.x[:, column]):
             self.sign[column] = sign
