@@ -1,4 +1,4 @@
-"""Search spaces of KerasTuner: HyperLinearRegression for gradient descent, HyperElasticNet for folds without the data."""
+"""Search spaces of KerasTuner: HyperLinearRegression for gradient descent, HyperElasticNet for folds without data."""
 
 import contextlib
 import logging
@@ -206,8 +206,8 @@ class HyperElasticNet(keras_tuner.HyperModel):
     use = hp.Boolean("use " + name)  # for each of `columns`
     ```
 
-    The objective is `keras_tuner.Objective("cv_mean", "min")`, the mean squared error on a fold of the fit to the others.
-    Call `tuner.search()` without data. The best models are fitted `ElasticNetRegression`s.
+    The objective is `keras_tuner.Objective("cv_mean", "min")`, the mean squared error on a fold of the fit to the
+    others. Call `tuner.search()` without data. The best models are fitted `ElasticNetRegression`s.
 
     Args:
         folds: `FoldMoments`.
@@ -227,7 +227,7 @@ class HyperElasticNet(keras_tuner.HyperModel):
     ...     klr.HyperElasticNet(folds), objective=keras_tuner.Objective("cv_mean", "min"), max_trials=3, seed=1,
     ...     directory=tempfile.mkdtemp())
     >>> tuner.search(verbose=0)
-    >>> tuner.get_best_models()[0].kernel.shape
+    >>> tuner.get_best_models()[0].kernel.numpy().shape
     (3, 1)
     """
 

@@ -178,7 +178,9 @@ def test_a_constant_y_and_rows_without_weight():
     x[::3] = 1e6
     used = weights > 0
     with_zeros = klr.FoldMoments.from_data(x, y, folds=numbers, sample_weight=weights).elastic_net()
-    without = klr.FoldMoments.from_data(x[used], y[used], folds=numbers[used], sample_weight=weights[used]).elastic_net()
+    without = klr.FoldMoments.from_data(
+        x[used], y[used], folds=numbers[used], sample_weight=weights[used]
+    ).elastic_net()
     np.testing.assert_allclose(with_zeros.alphas, without.alphas, rtol=1e-10)
     np.testing.assert_allclose(with_zeros.cv_mean, without.cv_mean, rtol=1e-10)
     np.testing.assert_allclose(with_zeros.kernels, without.kernels, rtol=1e-9, atol=1e-11)

@@ -96,7 +96,10 @@ def test_batches_of_any_size_and_parts_that_know_their_first_row_are_the_same_fo
     x, y = data(1500)
     whole = klr.FoldMoments.from_data(x, y, folds=5)
     batches = klr.FoldMoments.from_data(((x[i : i + 64], y[i : i + 64]) for i in range(0, 1500, 64)), folds=5)
-    days = [klr.FoldMoments.from_data(x[a:b], y[a:b], folds=5, first_row=a) for a, b in ((0, 333), (333, 1000), (1000, 1500))]
+    days = [
+        klr.FoldMoments.from_data(x[a:b], y[a:b], folds=5, first_row=a)
+        for a, b in ((0, 333), (333, 1000), (1000, 1500))
+    ]
     expected = whole.elastic_net()
     for other in (batches, sum(days), klr.FoldMoments.from_bytes(whole.to_bytes())):
         path = other.elastic_net()

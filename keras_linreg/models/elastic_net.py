@@ -183,8 +183,9 @@ class ElasticNetRegression(OnePassModel):
         total = moments.moments if isinstance(moments, FoldMoments) else moments
         if not total.feature_names:
             raise ValueError("`moments` must have at least one feature. Received: no features.")
-        count = {} if folds is None else {"folds": len(folds.folds)}
-        model = cls(units=len(total.output_names), feature_names=list(total.feature_names), **count, **kwargs)
+        if folds is not None:
+            kwargs["folds"] = len(folds.folds)
+        model = cls(units=len(total.output_names), feature_names=list(total.feature_names), **kwargs)
         fitted = fitted_path(total, folds, model._settings, model.use_bias)
         model.set_schema(preprocessing.declared_schema(model.preprocessor, total.feature_names))
         model.build((None, len(total.feature_names)))
@@ -242,14 +243,12 @@ class ElasticNetRegression(OnePassModel):
         if rule is not None:
             check_choice("rule", rule, RULES)
         settings = self._settings
-        path = fitted.path
+        path: RegularizationPath | None = fitted.path
         if l1_ratio is not None:
             settings = dataclasses.replace(settings, l1_ratio=check_l1_ratio(l1_ratio))
             path = None
         settings = dataclasses.replace(settings, rule=rule or settings.rule)
-        again = fitted_path(
-            fitted.moments, fitted.folds, settings, self.use_bias, fitted.order, l1 is None, path
-        )
+        again = fitted_path(fitted.moments, fitted.folds, settings, self.use_bias, fitted.order, l1 is None, path)
         if l1 is not None:
             ratio = again.path.l1_ratio or 1.0
             penalties = check_one_penalty(l1, l1 * (1 - ratio) / (2 * ratio) if fitted.folds else fitted.l2)

@@ -87,9 +87,7 @@ def penalty_of(moments: Moments, settings: PathSettings, use_bias: bool, kernel:
     if settings.standardize:
         scale = standard_deviations(moments.statistics)[:features]
     per_output = np.ones(outputs)
-    return ElasticNet(
-        kernel, np.outer(factors * scale, per_output * l1), np.outer(factors * scale**2, per_output * l2)
-    )
+    return ElasticNet(kernel, np.outer(factors * scale, per_output * l1), np.outer(factors * scale**2, per_output * l2))
 
 
 def fitted_path(

@@ -163,9 +163,7 @@ def common_fields(
     }
 
 
-def search(
-    folds: Folds, l1_ratios: Sequence[float], grid: Grid, settings: Settings
-) -> RegularizationPath:
+def search(folds: Folds, l1_ratios: Sequence[float], grid: Grid, settings: Settings) -> RegularizationPath:
     """Return the path with the smallest error of several values of l1_ratio; it holds all of them."""
     paths = [elastic_net(folds, ratio, grid, settings) for ratio in l1_ratios]
     if len(paths) == 1:

@@ -26,10 +26,10 @@ class Dealer(abc.ABC):
     """Says which fold a row belongs to.
 
     Attributes:
-        folds: K, how many folds there are; None while only the data tell.
+        folds: K, how many folds there are.
     """
 
-    folds: int | None
+    folds: int
 
     @abc.abstractmethod
     def numbers(self, start: int, stop: int) -> np.ndarray:
@@ -158,7 +158,8 @@ class ByGroup(Dealer):
     """
 
     def __init__(self, groups: Data, folds: int, seed: int = 0):
-        self.folds, self._seed = folds, seed
+        self.folds: int = folds
+        self._seed = seed
         self._labels = _labels(groups)
         self._fold_of: dict[Hashable, int] = {}
         self._next = 0

@@ -8,13 +8,13 @@ import numpy as np
 
 from keras_linreg.data.row_blocks import without_zero_weights
 from keras_linreg.linalg import triangular
-from keras_linreg.linalg.double_double import as_doubledouble
+from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
 from keras_linreg.moments.accumulator import CHUNK_NUMBERS, coarser
 from keras_linreg.moments.checks import check_finite, check_memory, check_norms
 from keras_linreg.moments.dealing import Dealer
 from keras_linreg.moments.fold_products import are_accurate, fold_products, statistics_of_products
 from keras_linreg.moments.frame import Frame
-from keras_linreg.moments.reduce import constant_columns, first_frame, reduce_rows
+from keras_linreg.moments.reduce import by_reflections, constant_columns, first_frame
 from keras_linreg.moments.sparse_rows import written_out
 from keras_linreg.sufficient_statistics import Statistics, empty, merge
 from keras_linreg.utils.threads import cores, one_blas_thread
@@ -30,8 +30,8 @@ class FoldAccumulator:
     """Takes batches of rows, and returns the statistics of all of them and of each fold.
 
     Rows are multiplied, fold by fold, in a frame that the first rows tell, and the products are added up. Rows without
-    a good frame (dependent columns, few rows, columns far from the frame) are reduced fold by fold, which is slower, and
-    keeps all digits.
+    a good frame (dependent columns, few rows, columns far from the frame) are reduced fold by fold, which is slower,
+    and keeps all digits.
 
     Args:
         features: p, the number of columns of x.
@@ -47,9 +47,8 @@ class FoldAccumulator:
     """
 
     def __init__(self, features: int, outputs: int, dealer: Dealer):
-        assert dealer.folds is not None
         self.features, self.outputs = features, outputs
-        self.folds: int = dealer.folds
+        self.folds = dealer.folds
         self.rows = 0
         self.coarsest = "float64"
         width = features + outputs
@@ -141,7 +140,7 @@ class FoldAccumulator:
         if not len(used[0]):
             return False
         constant = np.concatenate([constant_columns(used[0]), constant_columns(used[1])])
-        frame = first_frame(*used, constant, None)
+        frame = first_frame(used[0], used[1], used[2], constant, None)
         if frame is None:
             return False
         products = fold_products(x, y, weights, frame, numbers, self.folds)
@@ -159,8 +158,7 @@ class FoldAccumulator:
         for fold, before in enumerate(self._careful):
             rows = np.flatnonzero(numbers == fold)
             if len(rows):
-                kernel = None if before.plane is None else before.plane.kernel
-                own = reduce_rows(x[rows], y[rows], None if weights is None else weights[rows], 0, kernel)
+                own = _reflected(x[rows], y[rows], None if weights is None else weights[rows])
                 self._careful[fold] = merge(before, own)
 
 
@@ -195,7 +193,7 @@ class _Segment:
         whole, before = products.sum(axis=0), self.products.sum(axis=0)
         if not np.isfinite(whole).all() or not whole[-1, -1] > 0:
             return bool(np.isfinite(whole).all())
-        constant = self.constant.all(axis=0)
+        constant = np.asarray(self.constant.all(axis=0))
         if np.diag(whole)[:-1][constant].any():  # a column that did not vary has no scale in this frame
             return False
         return are_accurate(whole + before, self.frame, constant)
@@ -203,27 +201,33 @@ class _Segment:
     def add(self, products: np.ndarray, x: Any, y: np.ndarray, weights: np.ndarray | None, numbers: np.ndarray) -> None:
         """Add the products of more rows."""
         self.products += products
-        used = np.ones(len(numbers), bool) if weights is None else weights > 0
-        self.nobs += np.bincount(numbers[used], minlength=self.folds)
-        if weights is not None:
-            logs = np.log(weights[used])
-            self.log_weights += np.bincount(numbers[used], logs, minlength=self.folds)
+        if weights is None:
+            self.nobs += np.bincount(numbers, minlength=self.folds)
+        else:
+            used = weights > 0
+            self.nobs += np.bincount(numbers[used], minlength=self.folds)
+            self.log_weights += np.bincount(numbers[used], np.log(weights[used]), minlength=self.folds)
         if self.constant.any():
-            self._look_for_variation(x, y, used, numbers)
+            self._look_for_variation(x, y, weights, numbers)
 
-    def _look_for_variation(self, x: Any, y: np.ndarray, used: np.ndarray, numbers: np.ndarray) -> None:
+    def _look_for_variation(self, x: Any, y: np.ndarray, weights: np.ndarray | None, numbers: np.ndarray) -> None:
         """Note the columns that vary in a fold: most of them do in its first rows."""
         width, height = len(self.frame.shift), HEAD * self.folds
-        for fold in np.flatnonzero(self.constant.any(axis=1)):
-            where, rows = np.arange(width), np.flatnonzero((numbers[:height] == fold) & used[:height])[:HEAD]
+
+        def rows_of(fold: int, stop: int) -> np.ndarray:
+            own = numbers[:stop] == fold
+            return np.flatnonzero(own if weights is None else own & (weights[:stop] > 0))
+
+        for fold in map(int, np.flatnonzero(self.constant.any(axis=1))):
+            rows = rows_of(fold, height)[:HEAD]
             if np.isnan(self.first[fold, 0]):
-                rows = rows if len(rows) else np.flatnonzero((numbers == fold) & used)[:HEAD]
+                rows = rows if len(rows) else rows_of(fold, len(numbers))[:HEAD]
                 if not len(rows):
                     continue
-                self.first[fold] = _columns(x, y, rows[:1], where)[0]
+                self.first[fold] = _columns(x, y, rows[:1], np.arange(width))[0]
             self._compare(fold, x, y, rows)
             if self.constant[fold].any():
-                self._compare(fold, x, y, np.flatnonzero((numbers == fold) & used))
+                self._compare(fold, x, y, rows_of(fold, len(numbers)))
 
     def _compare(self, fold: int, x: Any, y: np.ndarray, rows: np.ndarray) -> None:
         """Compare rows of a fold with its first, in the columns that have not varied yet."""
@@ -241,6 +245,18 @@ class _Segment:
         constant = self.constant[filled].all(axis=0) & (self.first[filled] == self.first[filled[:1]]).all(axis=0)
         parts = self.products.sum(axis=0), self.frame, self.first[filled[0]], constant
         return statistics_of_products(*parts, int(self.nobs.sum()), float(self.log_weights.sum()))
+
+
+def _reflected(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Statistics:
+    """Return the statistics of rows by reflections, which keep all digits of dependent columns, and of few rows."""
+    x, y, weights = without_zero_weights(x, y, weights)
+    if not len(x):
+        return empty(x.shape[1] + y.shape[1])
+    constant = np.concatenate([constant_columns(x), constant_columns(y)])
+    reduced = by_reflections(x, y, weights, constant)
+    weight = as_doubledouble(reduced.total) if weights is None else DoubleDouble(weights).sum()
+    log_weight = 0.0 if weights is None else float(np.log(weights).sum())
+    return Statistics(len(x), weight, log_weight, constant=constant, **reduced.fields(constant))
 
 
 def _merged_rows(parts: list[Statistics]) -> Statistics | None:

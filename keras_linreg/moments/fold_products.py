@@ -68,7 +68,7 @@ def _of_pieces(
 ) -> np.ndarray:
     """Return the cross-products of some pieces."""
     features, shift, width = frame.features, frame.shift, len(frame.shift) + 1
-    padded = -(-width // LANES) * LANES
+    padded, is_shifted = -(-width // LANES) * LANES, shift[:features].any()
     products = np.zeros((folds, padded, padded))
     height = max(min(BLOCK_NUMBERS // width, LONGEST_SUM), 2 * width)
     rows = np.zeros((height, padded), order="F" if isinstance(x, ColumnMatrix) or x.strides[0] < x.strides[1] else "C")
@@ -83,8 +83,10 @@ def _of_pieces(
             block[:, width - 1] = 1.0
             if isinstance(x, ColumnMatrix):
                 x[where].less(shift, block[:, :features])
-            else:
+            elif is_shifted:
                 np.subtract(x[where], shift[:features], out=block[:, :features])
+            else:  # a copy is faster
+                block[:, :features] = x[where]
             residuals = block[:, features : width - 1]
             np.subtract(y[where], shift[features:], out=residuals)
             if frame.kernel is not None:

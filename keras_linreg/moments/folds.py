@@ -95,8 +95,9 @@ class FoldMoments:
         preprocessing.check(preprocessor)
         check_folds(folds, deal, seed)
         check_count("first_row", first_row, least=0, optional=False)
-        reader = Reader(None, "float64", checked_names(feature_names), preprocessor, missing=missing,
-                        drops_in_graph=False)
+        reader = Reader(
+            None, "float64", checked_names(feature_names), preprocessor, missing=missing, drops_in_graph=False
+        )
         with naming_folds(folds):
             prepared = reader.prepare(x, y, sample_weight, fitting=True, groups=labels_to_read(folds, groups))
         dealer = dealer_of(folds, deal, seed, prepared, first_row)
@@ -112,7 +113,8 @@ class FoldMoments:
             raise ValueError("`x` must hold at least one batch. Received: none.")
         with naming_columns(features, outputs, prepared):
             missing_rows = prepared.missing_rows(accumulator.rows)
-            total = Moments.of(accumulator, accumulator.result(), features, outputs, missing_rows)
+            statistics = accumulator.result()
+            total = Moments(features, outputs, accumulator.rows, accumulator.coarsest, statistics, missing_rows)
             return cls.of(accumulator, total, dealer)
 
     @classmethod
@@ -233,7 +235,9 @@ class FoldMoments:
         if data is None:
             return path
         names = self.moments.feature_names
-        reader = Reader(len(self.moments.output_names), "float64", None if names == default_names(len(names)) else names)
+        reader = Reader(
+            len(self.moments.output_names), "float64", None if names == default_names(len(names)) else names
+        )
         batches = reader.prepare_packed(data, "data").dense_batches()
         return dataclasses.replace(path, loo=leave_one_out(training, path, batches, settings))
 
@@ -275,9 +279,7 @@ class FoldMoments:
         except ValueError as error:
             raise ValueError(f"`data` must be bytes of FoldMoments.to_bytes. Received: others ({error}).") from None
 
-    def settings(
-        self, standardize: Any, penalty_factor: Any, positive: Any, use_bias: Any, common: Any
-    ) -> Settings:
+    def settings(self, standardize: Any, penalty_factor: Any, positive: Any, use_bias: Any, common: Any) -> Settings:
         """Return how coefficients pay, checked.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Fold moments in a file: an archive that holds the moments of all rows and of each fold, each as `Moments.save` writes.
+"""Fold moments in a file: an archive of the moments of all rows and of each fold, each as `Moments.save` writes them.
 
 The parts are stored as they are, so that no small file can unpack to a large one; each of them checks itself.
 """

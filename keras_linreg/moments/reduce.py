@@ -59,7 +59,7 @@ def reduce_rows(
         reduced = _by_cross_products(x, y, weights, constant, kernel)
         if reduced is None:
             check_finite(*all_rows, first_row)
-            reduced = _by_reflections(x, y, weights, constant)
+            reduced = by_reflections(x, y, weights, constant)
         weight = as_doubledouble(reduced.total) if weights is None else DoubleDouble(weights).sum()
         log_weight = 0.0 if weights is None else float(np.log(weights).sum())
         statistics = Statistics(len(x), weight, log_weight, constant=constant, **reduced.fields(constant))
@@ -185,7 +185,7 @@ def first_frame(
     constant = np.concatenate([constant_columns(some_x), constant_columns(some_y)])
     reduced = _reduced(cross_products(some_x, some_y, some_weights, frame), frame, constant)
     if reduced is None or reduced.r is None or reduced.is_inflated:
-        reduced = _by_reflections(some_x, some_y, some_weights, constant)
+        reduced = by_reflections(some_x, some_y, some_weights, constant)
     better = reduced.better_frame()
     if better is None or better.kernel is None:
         return None
@@ -250,7 +250,7 @@ def _reduced(products: np.ndarray, frame: Frame, constant: np.ndarray) -> _Reduc
     )
 
 
-def _by_reflections(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray) -> _Reduced:
+def by_reflections(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray) -> _Reduced:
     """Return the rows reduced by reflections."""
     some_x, some_y, _ = sample(x, y, weights)
     frame = _shifted_frame(some_x, some_y, constant)

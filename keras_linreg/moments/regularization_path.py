@@ -216,7 +216,9 @@ class RegularizationPath:
 
         choices = {}
         if self.cv_mean is not None:
-            choices = {rule: int(np.ravel(self.index(rule))[min(output, np.size(self.index(rule)) - 1)]) for rule in RULES}
+            choices = {
+                rule: int(np.ravel(self.index(rule))[min(output, np.size(self.index(rule)) - 1)]) for rule in RULES
+            }
         name = "l2" if self.l1_ratio == 0 else "l1"
         penalties, counts = _column(getattr(self, name), output), _column(self.df, output)
         return {"penalties": penalties, "counts": counts, "choices": choices, "penalty_name": name}

@@ -86,9 +86,7 @@ def ridge(folds: Folds, l2: np.ndarray | None, count: int, settings: Settings) -
     )
 
 
-def leave_one_out(
-    folds: Folds, path: RegularizationPath, batches: Iterable[Batch], settings: Settings
-) -> np.ndarray:
+def leave_one_out(folds: Folds, path: RegularizationPath, batches: Iterable[Batch], settings: Settings) -> np.ndarray:
     """Return the mean squared errors `(L,)` of rows on fits without them, from one pass over the rows.
 
     Without row i the residual is `r[i] / (1 - h[i])`, with its leverage
@@ -111,7 +109,11 @@ def leave_one_out(
             residuals = (y[:, o] - mean[p + o])[:, None] - z @ path.kernels[:, :, o].T
             with np.errstate(divide="ignore", invalid="ignore"):
                 total += heavy @ np.square(residuals / (1 - leverage)) / folds.outputs
-        weight, rows, off = weight + float(heavy.sum()), rows + len(z), off + heavy @ (z + mean[:p] - folds.whole.mean[:p])
+        weight, rows, off = (
+            weight + float(heavy.sum()),
+            rows + len(z),
+            off + heavy @ (z + mean[:p] - folds.whole.mean[:p]),
+        )
     is_same = rows == folds.total.rows and abs(weight - folds.whole.weight) <= SAME * weight
     if not is_same or (np.abs(off) > SAME * weight * (folds.whole.sd[:p] + SAME * np.abs(folds.whole.mean[:p]))).any():
         raise ValueError(
@@ -138,9 +140,7 @@ def _kernels(trained: TrainingSet, directions: _Directions, alphas: np.ndarray, 
     return np.stack(columns, axis=2)
 
 
-def _gaps(
-    trained: TrainingSet, directions: _Directions, kernels: np.ndarray, alphas: np.ndarray
-) -> np.ndarray:
+def _gaps(trained: TrainingSet, directions: _Directions, kernels: np.ndarray, alphas: np.ndarray) -> np.ndarray:
     """Return the largest gradient at each kernel, as a part of the largest at zero."""
     p, scale = trained.features, directions.scale
     right = trained.products[:p, p:] / scale[:, None]

@@ -163,8 +163,9 @@ def _training_set(
     return TrainingSet(features, weight, shift, mean, products, spread, rows)
 
 
-def errors_of_fold(fold: Statistics, total: Statistics, trained: TrainingSet, weights: np.ndarray, output: int,
-                   use_bias: bool) -> np.ndarray:
+def errors_of_fold(
+    fold: Statistics, total: Statistics, trained: TrainingSet, weights: np.ndarray, output: int, use_bias: bool
+) -> np.ndarray:
     """Return the mean squared errors `(L,)` on a fold of kernels `(p, L)`, from the moments of the fold alone.
 
     With R the factor of the fold and `v = [-kernel, 1]`, the squares about the fold's mean are `norm(R @ v)**2`, and

@@ -4,11 +4,11 @@
 minimise  w @ gram @ w / 2 - right @ w + alpha * (l1_ratio * l1 @ abs(w) + (1 - l1_ratio) / 2 * l2 @ w**2)
 ```
 
-At a minimum the gradient `right - gram @ w - alpha * (1 - l1_ratio) * l2 * w` is `alpha * l1_ratio * l1 * sign(w)` where
-w is not zero, and no larger elsewhere. So the minimum is known once the columns with a weight and their signs are: it
-solves linear equations. From one penalty to the next few of them change. An active set is guessed, the equations are
-solved, columns whose sign turned leave, columns whose gradient is too large enter, all at once (Newton's method for
-equations that are not smooth), until none does. Without a squared part the weights of one set are linear in the
+At a minimum the gradient `right - gram @ w - alpha * (1 - l1_ratio) * l2 * w` is `alpha * l1_ratio * l1 * sign(w)`
+where w is not zero, and no larger elsewhere. So the minimum is known once the columns with a weight and their signs
+are: it solves linear equations. From one penalty to the next few of them change. An active set is guessed, the
+equations are solved, columns whose sign turned leave, columns whose gradient is too large enter, all at once (Newton's
+method for equations that are not smooth), until none does. Without a squared part the weights of one set are linear in the
 penalty, so one solution tells for how many of the next penalties the set holds.
 
 Where that goes in circles, or columns depend on each other, the slow and certain way of `active_set` takes over.
@@ -171,9 +171,7 @@ class _Path:
         work = active**3 / 2 if self.l1_ratio < 1 and active else active * len(self.problem.right)
         return int(WORK_AHEAD / max(work, 1)) + 1
 
-    def _of_set(
-        self, active: np.ndarray, sign: np.ndarray, points: slice
-    ) -> tuple[np.ndarray, np.ndarray] | None:
+    def _of_set(self, active: np.ndarray, sign: np.ndarray, points: slice) -> tuple[np.ndarray, np.ndarray] | None:
         """Return weights `(a, m)` and gradients `(p, m)` of an active set; None if its columns depend on each other."""
         problem, alphas = self.problem, self.alphas[points]
         right = problem.right[:, None]
