@@ -8,8 +8,8 @@ At a minimum the gradient `right - gram @ w - alpha * (1 - l1_ratio) * l2 * w` i
 where w is not zero, and no larger elsewhere. So the minimum is known once the columns with a weight and their signs
 are: it solves linear equations. From one penalty to the next few of them change. An active set is guessed, the
 equations are solved, columns whose sign turned leave, columns whose gradient is too large enter, all at once (Newton's
-method for equations that are not smooth), until none does. Without a squared part the weights of one set are linear in the
-penalty, so one solution tells for how many of the next penalties the set holds.
+method for equations that are not smooth), until none does. Without a squared part the weights of one set are linear in
+the penalty, so one solution tells for how many of the next penalties the set holds.
 
 Where that goes in circles, or columns depend on each other, the slow and certain way of `active_set` takes over.
 
