@@ -56,9 +56,9 @@ def test_the_quickstart_leaves_what_it_names(quickstart):
     assert f"Pictures and models are in {folder.resolve()}" in said
     named = {line.strip().rstrip("/") for line in said.split("Pictures and models are in")[1].splitlines()[1:]}
     assert named == {path.name for path in folder.iterdir()}
-    assert named == {"history.csv", "line.gif", "line.png", "model.keras", "served", "table.png"}
-    assert drawn(folder / "line.png")
-    assert drawn(folder / "table.png")
+    pictures = {"coefficients.png", "line.gif", "line.png", "table.png"}
+    assert named == {"history.csv", "model.keras", "served"} | pictures
+    assert all(drawn(folder / picture) for picture in pictures)
 
 
 @pytest.mark.heavy
@@ -76,10 +76,12 @@ def test_the_quickstart_prints_losses_and_weights_beside_the_optimum(quickstart)
 
 
 @pytest.mark.heavy
-def test_the_quickstart_reaches_least_squares_on_the_real_table(quickstart):
+def test_the_quickstart_comes_to_least_squares_by_descent_and_writes_no_log_lines(quickstart):
     _, said = quickstart
-    reached, optimum = map(float, re.search(r"R2 (\S+) \(least squares (\S+)\)", said).groups())
-    assert optimum - 0.002 < reached <= optimum
+    assert "Linear regression of progression" in said
+    reached, exact = map(float, re.search(r"R2 (\S+), on the rows held out .* has (\S+)", said).groups())
+    assert abs(reached - exact) < 0.03  # the fifth that is held out makes a difference
+    assert not re.search(r"absl::|WARNING|cuda", said)
 
 
 @pytest.mark.heavy
@@ -90,54 +92,96 @@ def test_fresh_processes_predict_the_same(quickstart):
     assert max(apart) < 1e-6
 
 
-@pytest.mark.heavy
-def test_the_quickstart_takes_a_csv_of_ones_own(tmp_path, monkeypatch, capsys):
+def wild(rows=90):
+    """A table as people have them: a decimal comma, an umlaut, dates, names, gaps."""
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"fixed acidity": rng.normal(8, 2, 90), "Größe": rng.integers(1, 5, 90), "constant": 3})
-    frame["price"] = 1e5 * frame["fixed acidity"] - 2e4 * frame["Größe"] + rng.normal(0, 1e3, 90)
-    frame.to_csv(tmp_path / "data.csv", index=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["quickstart.py", "data.csv", "--target", "price", "--output", "out"])
-    module = loaded(ROOT / "examples" / "quickstart.py")
-    monkeypatch.setattr(module, "tutorial", lambda folder: None)  # the same as without a CSV
-    module.main()
-    assert float(re.search(r"R2 (\S+) \(least", capsys.readouterr().out).group(1)) > 0.999
+    frame = pd.DataFrame({"Größe": rng.normal(170, 10, rows), "Stadt": rng.choice(["Köln", "Bonn"], rows), "leer": ""})
+    frame["Datum"] = pd.date_range("2023-01-25", periods=rows).strftime("%d.%m.%Y")
+    frame["Name"] = [f"P{i}" for i in range(rows)]
+    frame["fest"] = 3
+    frame["Gewicht kg"] = 0.8 * frame["Größe"] - 70 + 5 * (frame["Stadt"] == "Bonn") + rng.normal(0, 0.1, rows)
+    frame.loc[[3, 9], "Größe"] = np.nan
+    return frame
+
+
+@pytest.mark.heavy
+def test_the_quickstart_takes_a_csv_of_ones_own(tmp_path):
+    wild().to_csv(tmp_path / "data.csv", sep=";", decimal=",", index=False, encoding="cp1252")
+    result = run("quickstart.py", "data.csv", "--target", "Gewicht kg", "--output", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    r2 = float(re.search(r"the exact fit of all rows has (\S+)", result.stdout).group(1))
+    assert r2 > 0.99
+    assert "Stadt[T.Köln]" in result.stdout
     assert (tmp_path / "out" / "model.keras").exists()
+
+
+CSV = {
+    "semicolons, another encoding": {"sep": ";", "decimal": ",", "encoding": "cp1252"},
+    "tabs": {"sep": "\t", "encoding": "utf-8"},
+    "commas, a byte order mark": {"encoding": "utf-8-sig"},
+    "UTF-16": {"encoding": "utf-16"},
+}
+
+
+@pytest.fixture(scope="module")
+def quickstart_module():
+    return loaded(ROOT / "examples" / "quickstart.py")
+
+
+@pytest.mark.parametrize("kind", CSV)
+def test_the_quickstart_reads_a_csv_from_the_wild_and_says_what_it_did(kind, tmp_path, quickstart_module, capsys):
+    expected = wild()
+    expected.to_csv(tmp_path / "data.csv", index=False, **CSV[kind])
+    frame, target = quickstart_module.read_csv(tmp_path / "data.csv", "Gewicht kg")
+    assert (list(frame), target) == (["Größe", "Stadt", "Datum", "Gewicht kg"], "Gewicht kg")
+    np.testing.assert_allclose(frame["Größe"], expected["Größe"])
+    np.testing.assert_array_equal(frame["Datum"], np.arange(len(frame)))
+    said = capsys.readouterr().out
+    for words in (
+        "'Datum' holds dates",
+        "since 2023-01-25",
+        "'Stadt' is a category of 2 levels",
+        "2 of 90 rows are drop",
+    ):
+        assert words in said
+    for words in (
+        "'leer' is left out, for it is empty",
+        "'Name' is left out",
+        "'fest' is left out, for it is constant",
+    ):
+        assert words in said
+    assert ("is not UTF-8" in said) == (kind == "semicolons, another encoding")
 
 
 GOOD = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20.0) ** 2, "y": np.arange(20.0)})
 BAD_CSV = {
-    "no such file": (None, "y", "there is no file"),
+    "no such file": (None, "y", "cannot be read: No such file"),
     "empty": ("", "y", "cannot be read as a CSV"),
     "binary": (b"\xff\xfe\x00\x81", "y", "cannot be read as a CSV"),
     "no target named": (GOOD, None, "name the column to predict: --target COLUMN, one of 'a', 'b', 'y'"),
     "unknown target": (GOOD, "z", "has no column 'z'; its columns are 'a', 'b', 'y'"),
     "only the target": (GOOD[["y"]], "y", "has no column beside the target 'y'"),
-    "text": (GOOD.assign(a="red"), "y", "'a' (like ['red'])"),
-    "missing": (GOOD.assign(b=[np.nan, np.nan, *range(18)]), "y", "values are missing in 'b' (2)"),
-    "infinite": (GOOD.assign(b=[np.inf, *range(19)]), "y", "beyond float32, in 'b'"),
-    "beyond float32": (GOOD.assign(b=[1e300, *range(19)]), "y", "beyond float32, in 'b'"),
-    "semicolons": ("a;b;y\n" + "1;2;3\n" * 20, "y", "must be separated by commas"),
-    "an offset": (GOOD.assign(a=1e9 + GOOD["a"]), "y", "float32 cannot tell the values of 'a' apart"),
-    "a tiny unit": (GOOD.assign(a=1e-9 * GOOD["a"]), "y", "give 'a' in another unit"),
-    "nothing varies": (GOOD.assign(a=1.0, b=2.0), "y", "no column is left that varies"),
+    "text to predict": (GOOD.assign(y="red"), "y", "'y' must hold numbers; it holds values like ['red', 'red']"),
+    "nothing to predict": (GOOD.assign(y=np.nan), "y", "'y' must hold numbers"),
+    "infinite": (GOOD.assign(b=[np.inf, *range(19)]), "y", "infinite values in 'b'"),
+    "nothing varies": (GOOD.assign(a=1.0, b=2.0), "y", "has no column beside the target"),
     "header only": ("a,b,y\n", "y", "has 0 rows"),
     "few rows": (GOOD[:5], "y", "has 5 rows"),
+    "gaps everywhere": (GOOD.assign(a=[1.0, *[np.nan] * 19]), "y", "only 1 rows have a value in each column"),
     "constant target": (GOOD.assign(y=1.0), "y", "the target 'y' has one value only"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD_CSV)
-def test_the_quickstart_says_what_is_wrong_with_a_csv(kind, tmp_path):
+def test_the_quickstart_says_what_is_wrong_with_a_csv(kind, tmp_path, quickstart_module):
     content, target, why = BAD_CSV[kind]
     path = tmp_path / "data.csv"
     if isinstance(content, pd.DataFrame):
         content.to_csv(path, index=False)
     elif content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    module = loaded(ROOT / "examples" / "quickstart.py")
     with pytest.raises(SystemExit) as stopped:
-        module.read_csv(path, target)
+        quickstart_module.read_csv(path, target)
     assert str(stopped.value).startswith("quickstart: ")
     assert why in str(stopped.value)
 
@@ -147,8 +191,11 @@ def test_the_pipelines_example_runs(tmp_path):
     result = run("pipelines.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     scores = [float(x) for x in re.findall(r"R2 (\S+) on 89 rows held out", result.stdout)]
-    assert len(scores) == 5
-    assert min(scores) > 0.3
+    assert len(scores) == 6
+    least_squares, *linear = [score for number, score in enumerate(scores) if number != 2]  # the third is a network
+    np.testing.assert_allclose(linear, least_squares, atol=0.002)
+    assert scores[2] > 0.3
+    assert "WARNING" not in result.stderr
     assert drawn(tmp_path / "pipelines_output" / "pipelines.png")
 
 
