@@ -157,7 +157,7 @@ GOOD = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20.0) ** 2, "y": np.ar
 BAD_CSV = {
     "no such file": (None, "y", "cannot be read: No such file"),
     "empty": ("", "y", "cannot be read as a CSV"),
-    "binary": (b"\xff\xfe\x00\x81", "y", "cannot be read as a CSV"),
+    "binary": (b"PK\x03\x04\x00\x00", "y", "cannot be read as a CSV"),
     "no target named": (GOOD, None, "name the column to predict: --target COLUMN, one of 'a', 'b', 'y'"),
     "unknown target": (GOOD, "z", "has no column 'z'; its columns are 'a', 'b', 'y'"),
     "only the target": (GOOD[["y"]], "y", "has no column beside the target 'y'"),
