@@ -130,15 +130,25 @@ def _scale(ax: Axes, x: Array, penalty_name: str, ylabel: str) -> None:
 def _name_ends(ax: Axes, last: Array, largest: Array, names: Sequence[str]) -> None:
     """Name the largest coefficients at the right end, no name over another."""
     low, high = ax.get_ylim()
-    gap, before = NEAREST * (high - low), -np.inf
-    for j in sorted(largest, key=lambda column: last[column]):
-        height = max(last[j], before + gap)
-        before = height
-        colour = COLOURS[int(np.flatnonzero(largest == j)[0]) % len(COLOURS)]
+    gap = NEAREST * (high - low)
+    order = sorted(largest, key=lambda column: last[column])
+    # Pushed apart upwards and downwards; the middle of the two is as far apart, and near the ends of the lines.
+    up, down = last[order].copy(), last[order].copy()
+    for i in range(1, len(order)):
+        up[i] = max(up[i], up[i - 1] + gap)
+        down[-1 - i] = min(down[-1 - i], down[-i] - gap)
+    for j, height in zip(order, (up + down) / 2, strict=True):
         ax.annotate(
-            label_text(names[j], 18), (1.0, height), xycoords=("axes fraction", "data"), xytext=(5, 0),
-            textcoords="offset points", va="center", fontsize=9.5, color=colour, zorder=TEXT_ORDER,
-        )  # fmt: skip
+            label_text(names[j], 18),
+            (1.0, height),
+            xycoords=("axes fraction", "data"),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9.5,
+            color=COLOURS[int(np.flatnonzero(largest == j)[0]) % len(COLOURS)],
+            zorder=TEXT_ORDER,
+        )
 
 
 def _mark(ax: Axes, x: Array, counts: ArrayLike | None, choices: Mapping[str, int] | None) -> None:
