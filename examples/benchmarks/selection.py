@@ -44,9 +44,9 @@ def data(rows: int, columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray
     return x, x @ weights + 3 * rng.standard_normal(rows)
 
 
-def seconds(function: Callable[[], Any]) -> float:
+def seconds(function: Callable[..., Any], *arguments: Any) -> float:
     start = time.perf_counter()
-    function()
+    function(*arguments)
     return time.perf_counter() - start
 
 
@@ -67,7 +67,7 @@ def beside_exact(scale: int) -> None:
     for rows, columns in SIZES:
         x, y = data(rows // scale, columns)
         fit_exact(x, y), fit_lasso(x, y)
-        times = [(seconds(lambda: fit_exact(x, y)), seconds(lambda: fit_lasso(x, y))) for _ in range(ROUNDS)]
+        times = [(seconds(fit_exact, x, y), seconds(fit_lasso, x, y)) for _ in range(ROUNDS)]
         exact, lasso = (statistics.median(part) for part in zip(*times, strict=True))
         print(
             f"  {len(x):>9,} x {columns:<3}  exact {exact:7.3f} s   lasso {lasso:7.3f} s   {lasso / exact:5.2f} times"
@@ -81,9 +81,9 @@ def beside_lasso_cv(scale: int) -> None:
         folds = PredefinedSplit(ByRowNumber("runs", 10).numbers(0, len(x)))
         fit_lasso(x, y)
         rounds = ROUNDS if rows < 10_000 else 1
-        own = statistics.median(seconds(lambda: fit_lasso(x, y)) for _ in range(ROUNDS))
+        own = statistics.median(seconds(fit_lasso, x, y) for _ in range(ROUNDS))
         peer = LassoCV(cv=folds, n_jobs=2)
-        other = statistics.median(seconds(lambda: peer.fit(x, y)) for _ in range(rounds))
+        other = statistics.median(seconds(peer.fit, x, y) for _ in range(rounds))
         path = klr.FoldMoments.from_data(x, y).elastic_net(standardize=False)
         print(
             f"  {len(x):>9,} x {columns:<3}  LassoCV {other:7.2f} s   ours {own:7.3f} s   {other / own:6.1f} times   "

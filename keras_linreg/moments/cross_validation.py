@@ -226,8 +226,8 @@ def _check_something_is_left(problems: Sequence[PathProblem], largest: Sequence[
     """Refuse a path without any column because all coefficients would be negative."""
     if settings.positive and not max(largest) > 0 and any(problem.largest_gradient > 0 for problem in problems):
         raise ValueError(
-            "`positive` must leave a column: y falls, or stays, with every one of them. Received: positive=True, and no "
-            "column that y rises with."
+            "`positive` must leave a column: y falls, or stays, with every one of them. Received: positive=True and "
+            "no column that y rises with."
         )
 
 

@@ -230,7 +230,8 @@ def check_folds(folds: Any, deal: str, seed: Any) -> None:
     """
     check_choice("deal", deal, DEALS)
     check_count("seed", seed, least=0, optional=False)
-    if isinstance(folds, bool | np.bool_) or np.ndim(folds) == 0 and not (is_integer(folds) or isinstance(folds, str)):
+    is_single = np.ndim(folds) == 0 and not (is_integer(folds) or isinstance(folds, str))
+    if isinstance(folds, bool | np.bool_) or is_single:
         raise ValueError(
             "`folds` must be an integer of at least 2, the fold of each row, or the name of a column. "
             f"Received: folds={folds!r}."

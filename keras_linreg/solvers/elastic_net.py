@@ -30,6 +30,7 @@ NEWTON_STEPS = 25  # for one penalty, before the certain way
 SLACK = 1e-13  # of the largest gradient: less is rounding
 ENOUGH = 1e-12  # of the largest gradient: how far the equations may be off before they are solved again
 SMALLEST_PIVOT = 1e-9  # of a column of norm 1: with less, cross-products do not tell dependent columns apart
+MANY = 48  # columns: the equations of fewer are solved in no time
 WORK_AHEAD = 3e5  # products: for so many of the next penalties a set is tried at once
 
 
@@ -114,7 +115,7 @@ def elastic_net_path(
     return weights
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(slots=True, eq=False)
 class _Path:
     """A path while it is made: `weights` is filled from its first column on.
 
@@ -123,6 +124,7 @@ class _Path:
         weights: `(p, L)`.
         free: mask `(p,)`: columns without an l1 penalty.
         slack: how far a gradient may be off by rounding.
+        known: the set without a squared penalty that was factored last, its rows of the cross-products, and its factor.
     """
 
     problem: PathProblem
@@ -131,6 +133,7 @@ class _Path:
     weights: np.ndarray
     free: np.ndarray
     slack: float
+    known: "tuple[bytes, tuple[np.ndarray, _Factored | None]] | None" = None
 
     def solve(self, start: int, sign: np.ndarray) -> tuple[int, np.ndarray]:
         """Fill in the weights at `start` and at as many of the next penalties as the same active set solves.
@@ -177,10 +180,9 @@ class _Path:
         right = problem.right[:, None]
         if not len(active):
             return np.zeros((0, len(alphas))), np.repeat(right, len(alphas), axis=1)
-        of_active = problem.gram[active]
         l1 = (problem.l1[active] * sign)[:, None] * (alphas * self.l1_ratio)
         penalty = problem.l2[active, None] * (alphas * (1 - self.l1_ratio)) if self.l1_ratio < 1 else None
-        solver = _equations(of_active[:, active], penalty)
+        of_active, solver = self._factored(active, penalty)
         if solver is None:
             return None
         solved = solver.solve(right[active] - l1)
@@ -194,6 +196,17 @@ class _Path:
                 break
             solved = solved + solver.solve(left)
         return (solved, gradient) if size <= 10 * ENOUGH * problem.largest_gradient else None
+
+    def _factored(self, active: np.ndarray, penalty: np.ndarray | None) -> "tuple[np.ndarray, _Factored | None]":
+        """Return the rows `(a, p)` of the cross-products of an active set, and its equations, factored."""
+        key = active.tobytes()
+        if penalty is None and self.known is not None and self.known[0] == key:
+            return self.known[1]
+        of_active = self.problem.gram[active]
+        found = of_active, _equations(of_active[:, active], penalty)
+        if penalty is None:
+            self.known = key, found
+        return found
 
     def _certain(self, start: int) -> np.ndarray:
         """Fill in the weights at one penalty by the slow way, and return their signs."""
@@ -225,7 +238,14 @@ def _equations(equations: np.ndarray, penalty: np.ndarray | None) -> _Factored |
     diagonal = equations[where, where]
     if penalty is not None:
         equations[where, where] = diagonal + penalty[:, -1]
-    factor, failed = lapack.dpotrf(equations, lower=1, clean=0)
+    if len(equations) < MANY:
+        factor, failed = lapack.dpotrf(equations, lower=1, clean=0)
+    else:  # NumPy lets other threads go on, SciPy does not
+        factor, failed = equations, False
+        try:
+            factor = np.linalg.cholesky(equations)
+        except np.linalg.LinAlgError:
+            failed = True
     if failed or (factor[where, where] ** 2 <= SMALLEST_PIVOT * equations[where, where]).any():
         return None
     if penalty is None or penalty.shape[1] == 1:
