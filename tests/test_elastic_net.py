@@ -180,6 +180,16 @@ def test_folds_and_groups_are_columns_of_the_table_and_no_features():
         fitted(pd.DataFrame(X), Y, folds="nobody")
 
 
+def test_a_copy_by_its_config_deals_the_same_rows():
+    for dealing in ({"folds": np.arange(ROWS) % 5}, {"folds": 4, "groups": pd.Series(np.arange(ROWS) // 20)}):
+        model = klr.ElasticNetRegression(rule="1se", **dealing)
+        copy = klr.ElasticNetRegression.from_config(model.get_config())
+        for one in (model, copy):
+            one.fit(X, Y, verbose=0)
+        assert copy.l1 == model.l1
+        assert [fold.rows for fold in copy.fold_moments.folds] == [fold.rows for fold in model.fold_moments.folds]
+
+
 def test_validation_split_leaves_the_folds_of_the_first_rows():
     model = klr.ElasticNetRegression(folds=np.arange(ROWS) % 5)
     history = model.fit(X, Y, validation_split=0.25, verbose=0)

@@ -1,7 +1,7 @@
 """ElasticNetRegression: the lasso and the elastic net, with the penalty chosen in one pass of `fit`."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import keras
@@ -9,20 +9,19 @@ import numpy as np
 
 from keras_linreg.data import Prepared, preprocessing
 from keras_linreg.inference.row_order import RowOrder
-from keras_linreg.models.fitted_path import FittedPath, fitted_path, path_of_one, penalty_of
+from keras_linreg.models.fitted_path import FittedPath, fitted_path, penalty_of, refitted
 from keras_linreg.models.fold_store import folds_of_store, store_folds
 from keras_linreg.models.one_pass_model import OnePassModel
-from keras_linreg.models.path_settings import check_dealing, check_one_penalty, path_settings
+from keras_linreg.models.path_settings import check_dealing, path_settings
 from keras_linreg.moments.accumulator import Accumulator
-from keras_linreg.moments.cross_validation import check_l1_ratio
 from keras_linreg.moments.dealing import Dealer, fold_numbers
 from keras_linreg.moments.fold_accumulator import FoldAccumulator
 from keras_linreg.moments.folds import FoldMoments
 from keras_linreg.moments.moments import Moments
-from keras_linreg.moments.regularization_path import RULES, RegularizationPath
+from keras_linreg.moments.regularization_path import RegularizationPath
 from keras_linreg.moments.user_folds import dealer_of, labels_to_read, naming_folds
 from keras_linreg.solvers import NO_PENALTY
-from keras_linreg.utils.arguments import check_choice, is_integer
+from keras_linreg.utils.arguments import is_integer
 from keras_linreg.utils.types import Data
 
 
@@ -230,33 +229,10 @@ class ElasticNetRegression(OnePassModel):
         Raises:
             ValueError: the model is not fitted, an argument is none of the above, or `l1` goes with `rule`.
         """
-        fitted = self._fitted
-        if not isinstance(fitted, FittedPath):
+        if not isinstance(self._fitted, FittedPath):
             raise ValueError("The model must be fitted before it is refitted: call `fit` first.")
-        if l1 is not None and rule is not None:
-            raise ValueError(f"`rule` must be None beside `l1`. Received: rule={rule!r}, l1={l1!r}.")
-        if fitted.folds is None and (rule is not None or l1_ratio is not None):
-            raise ValueError(
-                "`rule` and `l1_ratio` need folds, and a model of one penalty has none. "
-                f"Received: rule={rule!r}, l1_ratio={l1_ratio!r}."
-            )
-        if rule is not None:
-            check_choice("rule", rule, RULES)
-        settings = self._settings
-        path: RegularizationPath | None = fitted.path
-        if l1_ratio is not None:
-            settings = dataclasses.replace(settings, l1_ratio=check_l1_ratio(l1_ratio))
-            path = None
-        settings = dataclasses.replace(settings, rule=rule or settings.rule)
-        again = fitted_path(fitted.moments, fitted.folds, settings, self.use_bias, fitted.order, l1 is None, path)
-        if l1 is not None:
-            ratio = again.path.l1_ratio or 1.0
-            penalties = check_one_penalty(l1, l1 * (1 - ratio) / (2 * ratio) if fitted.folds else fitted.l2)
-            one = path_of_one(fitted.moments, settings, self.use_bias, *penalties)
-            penalty = penalty_of(fitted.moments, settings, self.use_bias, one.kernels[0], *penalties)
-            again = dataclasses.replace(again, penalty=penalty, l1=penalties[0], l2=penalties[1])
-        again = dataclasses.replace(again, saved_order=fitted.saved_order)
-        self._set_untracked("_settings", settings)
+        again = refitted(self._fitted, self._settings, rule, l1, l1_ratio)
+        self._set_untracked("_settings", again.settings)
         self.set_fitted(again)
         return self
 
@@ -312,9 +288,8 @@ class ElasticNetRegression(OnePassModel):
         settings["l1_ratio"] = list(settings["l1_ratio"])
         if settings["penalty_factor"] is not None and not isinstance(settings["penalty_factor"], dict):
             settings["penalty_factor"] = [float(value) for value in settings["penalty_factor"]]
-        for key in ("folds", "groups"):  # labels of rows are of these rows alone, and the folds' moments are kept
-            if not (dealing[key] is None or isinstance(dealing[key], str) or is_integer(dealing[key])):
-                dealing[key] = int(np.max(dealing[key])) + 1 if key == "folds" else None
+        for key in ("folds", "groups"):
+            dealing[key] = _plain(dealing[key])
         return {**config, **settings, **dealing}
 
     def save_own_variables(self, store: Any) -> None:
@@ -334,3 +309,12 @@ class ElasticNetRegression(OnePassModel):
             super().load_own_variables(store)
         finally:
             self._set_untracked("_stored", None)
+
+
+def _plain(labels: Any) -> Any:
+    """Return labels of rows as Keras writes them to a file; those of a generator are gone with it."""
+    if labels is None or isinstance(labels, str) or is_integer(labels):
+        return labels if labels is None or isinstance(labels, str) else int(labels)
+    if isinstance(labels, Iterator):
+        return None
+    return labels.to_list() if hasattr(labels, "to_list") else np.asarray(labels).tolist()

@@ -8,13 +8,14 @@ import numpy as np
 
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.row_order import RowOrder
-from keras_linreg.models.path_settings import PathSettings
-from keras_linreg.moments.cross_validation import check_factors, one_penalty
+from keras_linreg.models.path_settings import PathSettings, check_one_penalty
+from keras_linreg.moments.cross_validation import check_factors, check_l1_ratio, one_penalty
 from keras_linreg.moments.folds import FoldMoments
 from keras_linreg.moments.moments import Moments
-from keras_linreg.moments.regularization_path import RegularizationPath
+from keras_linreg.moments.regularization_path import RULES, RegularizationPath
 from keras_linreg.moments.training_sets import standard_deviations
 from keras_linreg.solvers.elastic_net_penalty import ElasticNet
+from keras_linreg.utils.arguments import check_choice
 from keras_linreg.utils.warnings import warn_user
 
 
@@ -104,3 +105,42 @@ def fitted_path(
     kernel, l1, l2 = chosen_point(path, settings.rule, warns)
     penalty = penalty_of(moments, settings, use_bias, kernel, l1, l2)
     return FittedPath(moments, penalty, "drop", use_bias, order, None, folds, settings, l1, l2, path)
+
+
+def refitted(
+    fitted: FittedPath, settings: PathSettings, rule: str | None, l1: float | None, l1_ratio: Any
+) -> FittedPath:
+    """Return the fit at another point of the path, or of another path; its settings are the new ones.
+
+    Args:
+        fitted: the fit so far.
+        settings: its settings.
+        rule, l1, l1_ratio: as in `ElasticNetRegression.refit`.
+
+    Raises:
+        ValueError: one of them is none, or two exclude each other.
+    """
+    if l1 is not None and rule is not None:
+        raise ValueError(f"`rule` must be None beside `l1`. Received: rule={rule!r}, l1={l1!r}.")
+    if fitted.folds is None and (rule is not None or l1_ratio is not None):
+        raise ValueError(
+            "`rule` and `l1_ratio` need folds, and a model of one penalty has none. "
+            f"Received: rule={rule!r}, l1_ratio={l1_ratio!r}."
+        )
+    if rule is not None:
+        check_choice("rule", rule, RULES)
+    path: RegularizationPath | None = fitted.path
+    settings = dataclasses.replace(settings, rule=rule or settings.rule)
+    if l1_ratio is not None:
+        settings, path = dataclasses.replace(settings, l1_ratio=check_l1_ratio(l1_ratio)), None
+    again = fitted_path(fitted.moments, fitted.folds, settings, fitted.use_bias, fitted.order, l1 is None, path)
+    again = dataclasses.replace(again, saved_order=fitted.saved_order)
+    if l1 is None:
+        return again
+    check_one_penalty(l1, 1.0)
+    ratio = again.path.l1_ratio
+    l2 = fitted.l2 if fitted.folds is None else l1 * (1 - ratio) / (2 * ratio)
+    penalties = check_one_penalty(l1, l2)
+    one = path_of_one(fitted.moments, settings, fitted.use_bias, *penalties)
+    penalty = penalty_of(fitted.moments, settings, fitted.use_bias, one.kernels[0], *penalties)
+    return dataclasses.replace(again, penalty=penalty, l1=penalties[0], l2=penalties[1])
