@@ -24,6 +24,8 @@ from keras_linreg.solvers import NO_PENALTY
 from keras_linreg.utils.arguments import is_integer
 from keras_linreg.utils.types import Data
 
+PROGRESS_PENALTIES = 10  # of a path while the rows are read
+
 
 @keras.saving.register_keras_serializable(package="keras_linreg")
 class ElasticNetRegression(OnePassModel):
@@ -260,12 +262,14 @@ class ElasticNetRegression(OnePassModel):
 
     def solve_pass(self, accumulator: Any, moments: Moments, order: RowOrder | None, is_final: bool) -> Any:
         """Return the fit of the batches that an accumulator took; None while a fold has no rows."""
-        folds = None
+        folds, settings = None, self._settings
         if self._dealer is not None:
+            if not is_final:  # the progress bar does not need all points
+                settings = dataclasses.replace(settings, n_penalties=min(settings.n_penalties, PROGRESS_PENALTIES))
             if not is_final and not accumulator.rows_of_folds.all():
                 return None
             folds = FoldMoments.of(accumulator, moments, self._dealer)
-        return fitted_path(moments, folds, self._settings, self.use_bias, order, is_final)
+        return fitted_path(moments, folds, settings, self.use_bias, order, is_final)
 
     def solve_moments(
         self, moments: Moments, order: RowOrder | None = None, saved_order: np.ndarray | None = None

@@ -201,19 +201,25 @@ def _problem(trained: TrainingSet, output: int, settings: Settings) -> PathProbl
 def _of_output(
     folds: Folds, output: int, whole: PathProblem, alphas: np.ndarray, l1_ratio: float, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return the kernels `(p, L)` of one output, their gaps `(L,)`, and their errors on the folds, `(L, K)`."""
+    """Return the kernels `(p, L)` of one output, the gaps `(L,)` of its paths, and errors on the folds, `(L, K)`."""
     with one_blas_thread():
         weights = elastic_net_path(whole, alphas, l1_ratio)
         gaps = whole.kkt_gaps(alphas, l1_ratio, weights)
     signs = np.sign(weights)
 
-    def of_fold(fold: int) -> np.ndarray:
+    def of_fold(fold: int) -> tuple[np.ndarray, np.ndarray]:
         trained = folds.rest[fold]
-        path = elastic_net_path(_problem(trained, output, settings), alphas, l1_ratio, signs)
-        return folds.errors(fold, path / trained.units[:, None], output)
+        problem = _problem(trained, output, settings)
+        path = elastic_net_path(problem, alphas, l1_ratio, signs)
+        own_gaps = problem.kkt_gaps(alphas, l1_ratio, path)
+        return folds.errors(fold, path / trained.units[:, None], output), own_gaps
 
-    errors = folds.map(of_fold, range(len(folds.rest)))
-    return weights / folds.whole.units[:, None], gaps, np.stack(errors, axis=1) if errors else None
+    kernels = weights / folds.whole.units[:, None]
+    found = folds.map(of_fold, range(len(folds.rest)))
+    if not found:
+        return kernels, gaps, None
+    errors, gaps_of_folds = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+    return kernels, np.maximum(gaps, gaps_of_folds.max(axis=1)), errors
 
 
 def _geometric(largest: float, grid: Grid) -> np.ndarray:

@@ -38,7 +38,8 @@ class RegularizationPath:
         cv_mean, cv_se: `(L,)`: the mean squared error on a fold of the fit to the others, its mean over the folds, and
             the standard error of that mean; None without folds.
         df: `(L,)`: how many coefficients are not zero; of a ridge path the effective degrees of freedom.
-        kkt_gap: `(L,)`: how far the kernel is off the conditions of the minimum, as a part of the largest gradient.
+        kkt_gap: `(L,)`: how far the kernel, and those that the folds were predicted with, are off the conditions of
+            the minimum, as a part of the largest gradient: the largest of these gaps.
         kernels: `(L, p, k)`, in the units of the columns.
         biases: `(L, k)`; None without an intercept.
         fold_errors: `(L, K)`, or `(L, K, k)`: the errors on each fold; None without folds.
