@@ -9,9 +9,10 @@ import numpy as np
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.row_order import RowOrder
 from keras_linreg.models.path_settings import PathSettings, check_one_penalty
-from keras_linreg.moments.cross_validation import check_factors, check_l1_ratio, one_penalty
+from keras_linreg.moments.cross_validation import one_penalty
 from keras_linreg.moments.folds import FoldMoments
 from keras_linreg.moments.moments import Moments
+from keras_linreg.moments.path_arguments import check_factors, check_l1_ratio
 from keras_linreg.moments.regularization_path import RULES, RegularizationPath
 from keras_linreg.moments.training_sets import standard_deviations
 from keras_linreg.solvers.elastic_net_penalty import ElasticNet

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_linreg.moments.cross_validation import check_factors, check_grid, check_l1_ratio, is_number
 from keras_linreg.moments.dealing import check_folds
+from keras_linreg.moments.path_arguments import check_factors, check_grid, check_l1_ratio, is_number
 from keras_linreg.moments.regularization_path import RULES
 from keras_linreg.utils.arguments import check_choice, check_flag, is_integer
 

@@ -7,17 +7,11 @@ from typing import Any
 from keras_linreg.data import Reader, checked_names, default_names, default_output_names, preprocessing
 from keras_linreg.moments import folds_file
 from keras_linreg.moments.checks import check_name_of_bias, naming_columns
-from keras_linreg.moments.cross_validation import (
-    Folds,
-    Settings,
-    check_factors,
-    check_grid,
-    check_l1_ratio,
-    search,
-)
+from keras_linreg.moments.cross_validation import Folds, Settings, search
 from keras_linreg.moments.dealing import Dealer, check_folds
 from keras_linreg.moments.fold_accumulator import FoldAccumulator
 from keras_linreg.moments.moments import Moments
+from keras_linreg.moments.path_arguments import check_factors, check_grid, check_l1_ratio
 from keras_linreg.moments.regularization_path import RegularizationPath
 from keras_linreg.moments.ridge_path import check_ridge_grid, leave_one_out, ridge
 from keras_linreg.moments.sparse_rows import batches_to_reduce

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_linreg.data.row_blocks import row_blocks
-from keras_linreg.moments.cross_validation import Folds, Settings, common_fields, is_number
+from keras_linreg.moments.cross_validation import Folds, Settings, common_fields
+from keras_linreg.moments.path_arguments import is_number
 from keras_linreg.moments.regularization_path import RegularizationPath
 from keras_linreg.moments.training_sets import TrainingSet, errors_of_fold
 from keras_linreg.utils.types import Batch
