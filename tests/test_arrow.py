@@ -116,8 +116,14 @@ def test_rows_without_a_value_are_refused_with_their_batch_or_dropped_and_counte
         ({"batches": []}, "at least one record batch"),
         ({"batches": TABLE.slice(0, 0)}, "at least one row. Received: 0 rows"),
         ({"batches": TABLE.rename_columns(["a", "a", "c", "weight", "price"])}, r"distinct names. Received: \['a'\]"),
-        ({"batches": TABLE.set_column(1, "rooms", pa.array(["x"] * ROWS))}, "Batch 0 .*'rooms'.*must be numeric.*'x' in row 0"),
-        ({"batches": [*TABLE.to_batches(), *TABLE.drop_columns(["new"]).to_batches()]}, "Batch 1 of `batches` must have the column 'new' once"),
+        (
+            {"batches": TABLE.set_column(1, "rooms", pa.array(["x"] * ROWS))},
+            "Batch 0 .*'rooms'.*must be numeric.*'x' in row 0",
+        ),
+        (
+            {"batches": [*TABLE.to_batches(), *TABLE.drop_columns(["new"]).to_batches()]},
+            "Batch 1 of `batches` must have the column 'new' once",
+        ),
         (
             {"batches": [*TABLE.to_batches(), *TABLE.set_column(1, "rooms", TABLE["price"]).to_batches()]},
             "'rooms' must be of one type in all batches, int64. Received: double in batch 1",
