@@ -78,17 +78,6 @@ def test_the_gram_condition_at_which_descent_by_coordinates_stalls():
     assert of.kkt_gaps(alphas, 1.0, elastic_net_path(of, alphas, 1.0)).max() <= LARGEST_GAP
 
 
-def test_a_path_begun_from_the_signs_of_other_rows_is_the_same():
-    rng = np.random.default_rng(0)
-    x = columns("chained", 300, 25, rng)
-    y = x @ rng.standard_normal(25) + rng.standard_normal(300)
-    whole, part = problem(x, y), problem(x[:250], y[:250])
-    alphas = penalties(whole, 1.0)
-    signs = np.sign(elastic_net_path(whole, alphas, 1.0))
-    expected = elastic_net_path(part, alphas, 1.0)
-    np.testing.assert_allclose(elastic_net_path(part, alphas, 1.0, signs), expected, rtol=1e-9, atol=1e-12)
-
-
 def test_a_column_without_a_penalty_is_there_at_all_of_them():
     rng = np.random.default_rng(1)
     x = rng.standard_normal((100, 5))

@@ -190,12 +190,11 @@ def _of_output(
     with one_blas_thread():
         weights = elastic_net_path(whole, alphas, l1_ratio)
         gaps = whole.kkt_gaps(alphas, l1_ratio, weights)
-    signs = np.sign(weights)
 
     def of_fold(fold: int) -> tuple[np.ndarray, np.ndarray]:
         trained = folds.rest[fold]
         problem = _problem(trained, output, settings)
-        path = elastic_net_path(problem, alphas, l1_ratio, signs)
+        path = elastic_net_path(problem, alphas, l1_ratio)
         own_gaps = problem.kkt_gaps(alphas, l1_ratio, path)
         return folds.errors(fold, path / trained.units[:, None], output), own_gaps
 

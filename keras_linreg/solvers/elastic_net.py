@@ -31,7 +31,7 @@ SLACK = 1e-13  # of the largest gradient: less is rounding
 ENOUGH = 1e-12  # of the largest gradient: how far the equations may be off before they are solved again
 SMALLEST_PIVOT = 1e-9  # of a column of norm 1: with less, cross-products do not tell dependent columns apart
 MANY = 48  # columns: the equations of fewer are solved in no time
-WORK_AHEAD = 3e5  # products: for so many of the next penalties a set is tried at once
+WORK_AHEAD = 5e4  # products: for so many of the next penalties a set is tried at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,26 +90,19 @@ class PathProblem:
         return np.divide(largest, self.largest_gradient, out=largest, where=self.largest_gradient > 0)
 
 
-def elastic_net_path(
-    problem: PathProblem, alphas: np.ndarray, l1_ratio: float, signs: np.ndarray | None = None
-) -> np.ndarray:
+def elastic_net_path(problem: PathProblem, alphas: np.ndarray, l1_ratio: float) -> np.ndarray:
     """Return the weights `(p, L)` at each penalty.
 
     Args:
         problem: what is minimised.
         alphas: `(L,)`, descending, not negative.
         l1_ratio: in [0, 1].
-        signs: `(p, L)`: the signs of a solution that is near, as of the data with some rows more.
     """
     weights = np.zeros((len(problem.right), len(alphas)))
     free = (problem.l1 == 0) & (np.diag(problem.gram) > 0) & (not problem.positive)
     state = _Path(problem, alphas, l1_ratio, weights, free, SLACK * problem.largest_gradient)
-    sign = free.astype(float)
-    start = 0
+    sign, start = free.astype(float), 0
     while start < len(alphas):
-        if signs is not None:
-            moved = signs[:, start] != (signs[:, start - 1] if start else 0.0)
-            sign = np.where(moved & ~free, signs[:, start], sign)
         reached, sign = state.solve(start, sign)
         start += reached
     return weights
