@@ -142,8 +142,12 @@ class Reader:
         fitting: bool = False,
         empty: bool = False,
         groups: Data = None,
+        is_reduced: bool = False,
     ) -> Rows:
-        """Return data in memory, checked; a batch of a stream may be `empty`."""
+        """Return data in memory, checked; a batch of a stream may be `empty`.
+
+        Rows that are to be `is_reduced` are not read for NaN, which the reduction finds.
+        """
         x = x.tocsr() if is_scipy_sparse(x) else x  # SciPy's dok_array is a dict
         table = as_table(x)
         if table is not None:
@@ -161,7 +165,7 @@ class Reader:
         lengths |= {"y": int(target.shape[0])} if target is not None else {}
         lengths |= {"sample_weight": len(weight)} if weight is not None else {}
         check_lengths(lengths, empty)
-        found = None if target is None else self._missing(inputs, target, weight, outputs, fitting)
+        found = None if target is None else self._missing(inputs, target, weight, outputs, fitting or is_reduced)
         if found is not None and self.missing == "error":
             raise found.error(labels)
         kept = None if found is None else ~found.rows
