@@ -228,6 +228,17 @@ def test_it_is_exported_drawn_and_put_inside_a_network(model, tmp_path):
     assert not outer.trainable_weights
 
 
+def test_more_columns_than_rows_are_fitted_without_a_warning(tmp_path):
+    wide = np.hstack([X[:60], np.random.default_rng(3).standard_normal((60, 80))])
+    model = fitted(wide, X[:60, 0] + 0.3 * RNG.standard_normal(60), rule="1se")
+    assert model.kernel.numpy()[0, 0] > 0.5
+    assert model.solution.fewest_digits > 8
+    assert model.path.kkt_gap.max() <= 1e-10
+    model.save(tmp_path / "wide.keras")
+    loaded = keras.models.load_model(tmp_path / "wide.keras")
+    np.testing.assert_allclose(loaded.path.kernels, model.path.kernels, rtol=1e-10, atol=1e-13)
+
+
 def test_a_choice_at_an_end_of_the_path_is_warned_of():
     noise = np.random.default_rng(8).standard_normal(ROWS)
     with pytest.warns(UserWarning, match="first penalty of the path"):

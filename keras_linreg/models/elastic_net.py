@@ -51,7 +51,7 @@ class ElasticNetRegression(OnePassModel):
         units: positive int, the number of outputs.
         l1_ratio: scikit-learn's mixing parameter in (0, 1]: 1 is the lasso; several values are searched.
         folds: how many folds; or the fold of each row, integers `(n,)`, 0 to K - 1; or the name of a column of the
-            table that holds them.
+            table that holds them. It is no feature, so `predict` and `evaluate` take tables without it.
         rule: `"min"`: the penalty with the smallest cross-validated error. `"1se"`: the largest one whose error is
             within a standard error of that.
         n_penalties, eps: the path has so many penalties, down to `eps` times the largest.

@@ -10,6 +10,8 @@ from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.solvers.penalty import Minimum, Penalty, Problem
 
+IMMOVABLE = 1e150
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class ElasticNet(Penalty):
@@ -33,15 +35,15 @@ class ElasticNet(Penalty):
         """Return the kernel of the path.
 
         The factor says how sure it is. The columns without weight stay out whatever the last digits are, so their
-        part of it is their norms alone; the others are as sure as least squares over them with the squared part.
+        part of it is so large that nothing moves them; the others are as sure as least squares over them with the
+        squared part.
         """
         p, rows = problem.features, problem.rows * problem.outputs
         y_exponents = problem.exponents[p:]
         kernel = np.ldexp(self.kernel, problem.x_exponents[:, None] - y_exponents)
         plain = as_doubledouble(problem.factor).hi
         active = np.flatnonzero(self.kernel.any(axis=1))
-        norms = triangular.column_norms(plain[:, :p])
-        upper = np.diag(np.where(norms > 0, norms, 1.0))
+        upper = np.diag(np.full(p, IMMOVABLE))
         if len(active):
             squared = np.sqrt(rows * self.l2_of_columns[active].min(axis=1))
             below = np.diag(np.ldexp(squared, -problem.x_exponents[active]))
