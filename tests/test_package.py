@@ -110,6 +110,7 @@ ROOMS = [
     "plots",
     "losses",
     "data",
+    "formula",
     "sufficient_statistics",
     "solvers",
     "moments",
