@@ -46,7 +46,8 @@ class FitPlot(keras.callbacks.Callback):
         x: the features, in any form that the model's `predict` takes: an array or tensor of shape `(n,)`, `(n, 1)` or
             `(n, features)`, a table or column of pandas, polars, pyarrow or duckdb, or a dict of columns. The name of
             the only column labels the axis.
-        y: the observed values: an array, tensor, column or table of shape `(n,)` or `(n, outputs)`.
+        y: the observed values: an array, tensor, column or table of shape `(n,)` or `(n, outputs)`. None: the formula
+            of the model takes them from the table x, on the scale of its left side.
         path: the file of the picture, written when the training ends. Its extension chooses Matplotlib's format. An
             existing file is replaced in one step or stays. `None` writes none.
         gif: a path ending in `.gif`, for an animation of the fit from before the first epoch to the last; `None`
@@ -74,6 +75,7 @@ class FitPlot(keras.callbacks.Callback):
     2
     """
 
+    _sample: Sample
     _losses: LossHistory
     _frames: list[Frame]  # of the animation, drawn only at its end, on axes that hold all of them
     _newest: Frame | None
@@ -85,7 +87,7 @@ class FitPlot(keras.callbacks.Callback):
     def __init__(
         self,
         x: Data,
-        y: Data,
+        y: Data = None,
         path: PathLike | None = "fit.png",
         *,
         gif: PathLike | None = None,
@@ -102,7 +104,10 @@ class FitPlot(keras.callbacks.Callback):
         # A Path would lose a slash of "gs://bucket".
         self.log_dir = text_or_none("log_dir", log_dir)
         self.live = live
-        self._sample = Sample.from_data(x, y, int(max_points))
+        self._table = x if y is None else None  # of a formula, which takes y from it once it has learned
+        self._max_points = int(max_points)
+        if y is not None:
+            self._sample = Sample.from_data(x, y, self._max_points)
         self._writer: tf.summary.SummaryWriter | None = None
         self._notebook: NotebookOutput | None = None
         self._start_over()
@@ -129,6 +134,8 @@ class FitPlot(keras.callbacks.Callback):
         """Check that all files can be written, before the training takes time."""
         self._close()
         self._start_over()
+        if self._table is not None:
+            self._sample = Sample.from_formula(self._table, self.model, self._max_points)
         if self.gif is not None and self.gif.suffix.lower() != ".gif":
             raise ValueError(f"`gif` must end in .gif. Received: gif={str(self.gif)!r}.")
         if self.gif is not None and self.gif == self.path:

@@ -23,6 +23,7 @@ from keras_linreg.data.table_preprocessor import (
     check_no_target,
     forgetting_on_error,
     has_response,
+    pick,
 )
 from keras_linreg.data.tables import Table, as_table, match
 from keras_linreg.data.targets import check_some_weight, check_units, read_targets, read_weights
@@ -185,13 +186,20 @@ class Reader:
             missing=None if found is None else found.counts,
         )
 
-    def served_inputs(self, x: Data) -> dict[str, Any]:
-        """Return the inputs of a served graph for `x` in memory, by the names of the schema: columns, or the matrix."""
+    def served_inputs(self, x: Data, ignores_others: bool = False) -> dict[str, Any]:
+        """Return the inputs of a served graph for `x` in memory, by the names of the schema: columns, or the matrix.
+
+        Args:
+            x: as in `predict`.
+            ignores_others: whether columns that the schema does not know are ignored.
+        """
         schema, x = self.schema, column_kinds.only_element(x)
         if schema is None:
             raise ValueError("The schema must be known: prepare some data first.")
         table = as_table(x)
         x = table if table is not None else as_array(x, "`x`") if isinstance(x, list | tuple) else x
+        if isinstance(x, Table) and ignores_others:
+            x = Table(pick(x.columns, schema.names), x.labels)
         if schema.named:
             return read_columns(x, schema, frozenset()).columns or {}
         return {schema.names[0]: self._inputs(x, schema).matrix}

@@ -60,7 +60,8 @@ def _columns(manifest: Manifest, rows: Data) -> dict[str, Array]:
             f"Received: {type(rows).__name__}."
         )
     try:
-        values = _reader(manifest).served_inputs(to_csr(rows).toarray() if is_sparse(rows) else rows)
+        dense = to_csr(rows).toarray() if is_sparse(rows) else rows
+        values = _reader(manifest).served_inputs(dense, manifest.get("ignores_other_columns", False))
     except (IndexError, TypeError, ValueError) as error:
         raise ValueError(f"`warmup` must hold rows that `predict` takes: {error}") from error
     columns = {}

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_linreg.data.graph import LEVELS_RULE
 from keras_linreg.formula.categories import KINDS, Categories, in_order
 from keras_linreg.formula.expressions import Expression, function_of
 
-LEVELS_RULE = "must hold levels that the formula has seen in fit."
-VALUE_RULE = "must have a value in each row."
 SHOWN_LEVELS = 8
 
 

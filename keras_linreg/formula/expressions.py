@@ -156,7 +156,13 @@ class Expression:
 
     def refused(self, reason: str) -> ValueError:
         """Return the error for code that is not in the grammar."""
-        return ValueError(f"The term {self.code!r} of the formula cannot be read: {reason}. {_sentence(GRAMMAR)}.")
+        return ValueError(
+            f"A term of the formula cannot be read: {reason}. {_sentence(GRAMMAR)}. Received: the term {self.code!r}."
+        )
+
+    def wrong(self, reason: str) -> ValueError:
+        """Return the error for code that can be read, and does not suit the data."""
+        return ValueError(f"A term of the formula does not suit the data: {reason}. Received: the term {self.code!r}.")
 
 
 def function_of(node: ast.AST) -> str | None:

@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_linreg.data.columns import check_same_rows
+from keras_linreg.data.graph import FINITE_RULE, LEVELS_RULE, VALUE_RULE
 from keras_linreg.data.integers import cast_exactly
 from keras_linreg.data.schema import Column
 from keras_linreg.data.table_preprocessor import pick
 from keras_linreg.data.tables import Table
-from keras_linreg.formula.categorical import LEVELS_RULE, VALUE_RULE, CategoricalFactor
+from keras_linreg.formula.categorical import CategoricalFactor
 from keras_linreg.formula.categories import KINDS, kind_of, read_categories
 from keras_linreg.formula.design import Plan
 from keras_linreg.formula.expressions import Expression, function_of
@@ -22,7 +23,6 @@ from keras_linreg.formula.numeric import NumericFactor
 from keras_linreg.formula.parsing import ParsedFormula
 from keras_linreg.formula.spread import Spread
 
-FINITE_RULE = "of the formula must be finite."
 SERVED_DTYPES = {"text": "string", "boolean": "bool", "integer": "float32", "float": "float32"}
 
 
@@ -55,18 +55,18 @@ class Structure:
             return CategoricalFactor(expression)
         for column in expression.columns:
             if self.kinds[column] == "text":
-                raise expression.refused(f"column {column!r} holds text, of which C({column}) makes a factor")
+                raise expression.wrong(f"column {column!r} holds text, of which C({column}) makes a factor")
         return NumericFactor(expression)
 
     def _response(self, expression: Expression) -> NumericFactor:
         for column in expression.columns:
             if self.kinds.get(column) == "text":
-                raise expression.refused(f"the left side must be numeric, and column {column!r} holds text")
+                raise expression.wrong(f"the left side must be numeric, and column {column!r} holds text")
         if function_of(expression.tree) == "C":
-            raise expression.refused("the left side must be numeric")
+            raise expression.wrong("the left side must be numeric")
         response = NumericFactor(expression)
         if response.suffixes != ("",):
-            raise expression.refused("the left side must be one column")
+            raise expression.wrong("the left side must be one column")
         return response
 
     # Columns
@@ -245,7 +245,7 @@ def _checked(part: tf.Tensor, factor: NumericFactor, numbers: Mapping[str, tf.Te
     bad = ~tf.math.is_finite(part)
     for column in factor.columns:
         bad &= tf.math.is_finite(numbers[column])
-    rule = f"The term {factor.name!r} {FINITE_RULE} {factor.advice()} Received: it is not, for the values"
+    rule = f"The term {factor.name!r} {FINITE_RULE} Received: it is not, for the values"
     values = [tf.boolean_mask(numbers[column], bad)[:1] for column in factor.columns]
     with tf.control_dependencies([tf.debugging.Assert(~tf.reduce_any(bad), [rule, *values])]):
         return tf.identity(part)

@@ -128,7 +128,7 @@ class Poly(Transform):
         """Compute the coefficients of the recurrence over the distinct numbers."""
         z, counts = self._numbers.values, self._numbers.counts.astype(np.float64)
         if len(z) <= self.degree:
-            raise self._expression.refused(
+            raise self._expression.wrong(
                 f"a polynomial of degree {self.degree} takes more than {self.degree} distinct numbers, and there "
                 f"are {len(z)}"
             )
@@ -200,14 +200,14 @@ class BSplines(Transform):
         """Set the knots."""
         numbers = self._numbers
         if not len(numbers.values):
-            raise self._expression.refused("there is no row to learn its knots from")
+            raise self._expression.wrong("there is no row to learn its knots from")
         low = float(numbers.values[0]) if self._bounds[0] is None else self._bounds[0]
         high = float(numbers.values[-1]) if self._bounds[1] is None else self._bounds[1]
         inner = self._knots
         if inner is None:
             inner = numbers.quantiles(np.linspace(0, 1, self._quantiles + 2)[1:-1]).tolist()
         if not low < high or any(not low <= knot <= high for knot in inner):
-            raise self._expression.refused(
+            raise self._expression.wrong(
                 f"knots must lie between the boundary knots {low:g} and {high:g}, and are {inner}"
             )
         self.state = {"knots": knot_vector(inner, low, high, self.degree), "rank_error": numbers.rank_error}

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_linreg.data import Prepared, Rows, SparseRows
 from keras_linreg.losses import SquaredError
 from keras_linreg.models.call_arguments import check_call, validation_epochs
+from keras_linreg.models.learning_fit import learning_fit
 from keras_linreg.models.linear_model import LinearModel, one_batch
 from keras_linreg.training import divergence, loop
 from keras_linreg.utils import keras_compat
@@ -121,6 +122,7 @@ class TrainedModel(LinearModel):
 
     # Training
 
+    @learning_fit
     def fit(
         self,
         x: Data = None,
