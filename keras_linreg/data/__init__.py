@@ -4,7 +4,8 @@
 and returns them `Prepared` for Keras: `Rows`, `SparseRows` or a `Stream`.
 """
 
-from keras_linreg.data.column_matrix import CellMatrix, ColumnMatrix, LazyMatrix
+from keras_linreg.data.cell_matrix import CellMatrix
+from keras_linreg.data.column_matrix import ColumnMatrix, LazyMatrix
 from keras_linreg.data.dense import dense_batch, dense_matrix, to_dense
 from keras_linreg.data.finite import first_bad, float_numbers, is_finite
 from keras_linreg.data.kinds import is_sparse, is_stream

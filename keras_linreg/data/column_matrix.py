@@ -1,4 +1,4 @@
-"""Matrices that are put together when they are read: the columns of a table, and the cells of factors."""
+"""Matrices that are put together when they are read: the columns of a table."""
 
 from __future__ import annotations
 
@@ -91,57 +91,3 @@ class ColumnMatrix(LazyMatrix):
         """Write the matrix less a number for each column, `shift` `(p,)`, into an array `(n, p)`."""
         for i, column in enumerate(self.columns):
             np.subtract(column, shift[i], out=out[:, i])
-
-
-class CellMatrix(LazyMatrix):
-    """The design of factors and numbers, whose indicator columns are never written.
-
-    A cell is a combination of levels. Within a cell each column is one of the numeric parts times a sign: 1 or -1
-    where the contrasts say so, 0 elsewhere.
-
-    ```python
-    matrix[i, j] == signs[cells[i], j] * parts[part_of_column[j]][i]
-    ```
-
-    Args:
-        parts: q numeric columns `(n,)`, float64. None stands for ones.
-        cells: the number of each row's cell, integers `(n,)`.
-        signs: `(cells, p)`: -1, 0 or 1, or NaN in a cell of missing levels.
-        part_of_column: `(p,)`.
-
-    Example:
-    >>> matrix = CellMatrix([None, np.array([2.0, 3.0])], np.array([1, 0]), np.array([[0.0, 1.0], [1.0, 1.0]]), [0, 1])
-    >>> np.asarray(matrix)
-    array([[1., 2.],
-           [0., 3.]])
-    """
-
-    dtype = np.dtype(np.float64)
-
-    def __init__(
-        self,
-        parts: Sequence[np.ndarray | None],
-        cells: np.ndarray,
-        signs: np.ndarray,
-        part_of_column: Sequence[int] | np.ndarray,
-    ):
-        self.parts = list(parts)
-        self.cells = cells
-        self.signs = signs
-        self.part_of_column = np.asarray(part_of_column)
-        self.shape = (len(cells), signs.shape[1])
-
-    def __getitem__(self, key: Any) -> Any:
-        """Return some rows, by a slice, mask or numbers: a CellMatrix; with `[:, j]` a column; `[i]` a row."""
-        if isinstance(key, tuple):
-            rows, column = key
-            part, signs = self.parts[self.part_of_column[column]], self.signs[self.cells[rows], column]
-            return signs.copy() if part is None else signs * part[rows]
-        if isinstance(key, int | np.integer):
-            return np.asarray(self[key : key + 1 or None])[0]
-        parts = [None if part is None else part[key] for part in self.parts]
-        return CellMatrix(parts, self.cells[key], self.signs, self.part_of_column)
-
-    def _write(self, out: np.ndarray) -> None:
-        for j in range(self.shape[1]):
-            out[:, j] = self[:, j]

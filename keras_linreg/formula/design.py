@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data.column_matrix import CellMatrix, ColumnMatrix
+from keras_linreg.data.cell_matrix import CellMatrix
+from keras_linreg.data.column_matrix import ColumnMatrix
 from keras_linreg.formula import coding
 from keras_linreg.formula.categorical import CategoricalFactor
 from keras_linreg.formula.numeric import NumericFactor
 
 SMALL = 2**16  # numbers of a design that is written at once
-MOST_SIGNS = 2**24  # numbers of the contrasts of all cells
+MOST_SIGNS = 2**21  # numbers of the contrasts of all cells
 ROWS_OF_CELL = 4  # on average; with fewer, rows are written
 
 Part = tuple[tuple[str, int], ...]  # numeric factors, each with the number of its column; () is 1
@@ -127,53 +128,56 @@ class Plan:
 
     def matrix(self, numeric: Mapping[str, list[tf.Tensor]], codes: Mapping[str, np.ndarray], rows: int) -> Any:
         """Return the design of rows in memory: an array if it is small, else one whose columns are not written."""
-        missing = [code < 0 for code in codes.values() if (code < 0).any()]
-        if rows * len(self.names) > SMALL:
-            cells = self._cells(codes, rows, np.any(missing, axis=0) if missing else None)
-            if cells is not None:
-                parts = [None if part is None else np.asarray(part) for part in self.parts(numeric)]
-                if not self._categorical:
-                    return ColumnMatrix([parts[i] for i in self._part_of_column], "float64")
-                return CellMatrix(parts, *cells, self._part_of_column)
-        safe = {code: tf.constant(np.maximum(of_rows, 0)) for code, of_rows in codes.items()}
-        matrix = np.array(self.graph_matrix(numeric, safe, tf.constant(rows)))
-        if missing:
-            matrix[np.any(missing, axis=0)] = np.nan
-        return matrix
-
-    def _cells(
-        self, codes: Mapping[str, np.ndarray], rows: int, missing: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the cell of each row, and the signs of each cell; None if there are too many cells."""
+        missing = [codes[code] < 0 for code in codes if (codes[code] < 0).any()]
+        if rows * len(self.names) <= SMALL:
+            safe = {code: tf.constant(np.maximum(of_rows, 0)) for code, of_rows in codes.items()}
+            matrix = np.array(self.graph_matrix(numeric, safe, tf.constant(rows)))
+            if missing:
+                matrix[np.any(missing, axis=0)] = np.nan
+            return matrix
+        parts = [None if part is None else np.asarray(part) for part in self.parts(numeric)]
         if not self._categorical:
-            return np.empty(0), np.empty(0)
-        combined, sizes = np.zeros(rows, np.int64), []
-        for code in self._categorical:
-            size = len(self._factors[code].levels or ())  # type: ignore[union-attr]
-            combined = combined * size + codes[code] if sizes else codes[code].astype(np.int64)
-            sizes.append(size)
-        if np.prod(sizes, dtype=float) >= 2**62:
-            return None
-        if missing is not None:
-            combined[missing] = int(np.prod(sizes))
-        present, cells = _numbered(combined, int(np.prod(sizes)) + 1)
-        if len(present) * ROWS_OF_CELL > rows or len(present) * len(self.names) > MOST_SIGNS:
-            return None
-        levels = dict(zip(self._categorical, np.unravel_index(np.minimum(present, np.prod(sizes) - 1), sizes), strict=True))
-        signs = np.ones((len(present), len(self.names)))
-        first = 0
+            return ColumnMatrix([parts[i] for i in self._part_of_column], "float64")
+        of_rows = [codes[code] for code in self._categorical]
+        signs = [self._signs(code, len(self._factors[code].levels)) for code in self._categorical]
+        return CellMatrix(parts, *_merged(of_rows, signs), self._part_of_column)
+
+    def _signs(self, code: str, levels: int) -> np.ndarray:
+        """Return the contrasts of a factor for all columns, `(levels + 1, p)`: 1 where it is not part of the column.
+
+        The last row is that of missing levels, whose code is -1.
+        """
+        columns = []
         for block in self._blocks:
-            columns = slice(first, first + len(block.names))
-            for code, matrix in block.signs.items():
-                signs[:, columns] *= matrix[:, [place[code] for place in block.places]][levels[code]]
-            first = columns.stop
-        if missing is not None:
-            signs[present == np.prod(sizes)] = np.nan
-        return cells, signs
+            if code in block.signs:
+                columns.append(block.signs[code][:, [place[code] for place in block.places]])
+            else:
+                columns.append(np.ones((levels, len(block.names))))
+        return np.vstack([np.hstack(columns), np.full(len(self.names), np.nan)])
+
+
+def _merged(codes: list[np.ndarray], signs: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return one number for each combination of levels that rows have, if these are not too many, and its signs."""
+    rows, columns = len(codes[0]), signs[0].shape[1]
+    sizes = [len(part) for part in signs]  # with the row of missing levels
+    codes = [np.where(part < 0, size - 1, part) if (part < 0).any() else part for part, size in zip(codes, sizes, strict=True)]
+    if np.prod(sizes, dtype=float) >= 2**62:
+        return codes, signs
+    combined = codes[0].astype(np.int64)
+    for part, size in zip(codes[1:], sizes[1:], strict=True):
+        combined *= size
+        combined += part
+    present, cells = _numbered(combined, int(np.prod(sizes)))
+    if len(present) * ROWS_OF_CELL > rows or len(present) * columns > MOST_SIGNS:
+        return codes, signs
+    product = np.ones((len(present), columns))
+    for part, levels in zip(signs, np.unravel_index(present, sizes), strict=True):
+        product *= part[levels]
+    return [cells], [product]
 
 
 def _numbered(values: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct integers, sorted, and the number of each value among them, as small integers."""
+    """Return the distinct integers below a limit, sorted, and the number of each value among them."""
     if limit <= 4 * len(values) + 1024:
         counts = np.bincount(values, minlength=limit)
         present = np.flatnonzero(counts)
