@@ -14,6 +14,8 @@ from keras_linreg.callbacks.loss_history import LossHistory
 from keras_linreg.callbacks.notebook import SCREEN_DPI, NotebookOutput, open_notebook
 from keras_linreg.callbacks.output_files import as_path, check_writable, open_event_writer, picture_format, text_or_none
 from keras_linreg.callbacks.sample import Sample
+from keras_linreg.data import is_stream
+from keras_linreg.data.tables import as_table
 from keras_linreg.utils.files import replace_file
 from keras_linreg.utils.types import Array, Data, PathLike
 
@@ -43,11 +45,12 @@ class FitPlot(keras.callbacks.Callback):
     `fit` that ends in an error writes none.
 
     Args:
-        x: the features, in any form that the model's `predict` takes: an array or tensor of shape `(n,)`, `(n, 1)` or
-            `(n, features)`, a table or column of pandas, polars, pyarrow or duckdb, or a dict of columns. The name of
-            the only column labels the axis.
-        y: the observed values: an array, tensor, column or table of shape `(n,)` or `(n, outputs)`. None: the formula
-            of the model takes them from the table x, on the scale of its left side.
+        x: the features, in any form that `fit` takes: an array or tensor of shape `(n,)`, `(n, 1)` or `(n, features)`,
+            a table or column of pandas, polars, pyarrow or duckdb, a dict of columns, a sparse matrix; or features and
+            observed values together, as a tuple `(x, y)` or a dataset or PyDataset of batches of `(x, y)`. The name of
+            the only column labels the axis. Of a dataset the first `20 * max_points` rows are read, once.
+        y: the observed values: an array, tensor, column or table of shape `(n,)` or `(n, outputs)`; the name of a
+            column of `x`; `None` if `x` holds them, as the table of a `klr.Formula` with a left side does.
         path: the file of the picture, written when the training ends. Its extension chooses Matplotlib's format. An
             existing file is replaced in one step or stays. `None` writes none.
         gif: a path ending in `.gif`, for an animation of the fit from before the first epoch to the last; `None`
@@ -58,9 +61,9 @@ class FitPlot(keras.callbacks.Callback):
         max_points: the largest number of rows to draw.
 
     Raises:
-        ValueError: `x` and `y` are empty or differ in length, or an argument has another type. And, before the training
-            starts: `path` has no extension of a picture format, `gif` does not end in `.gif`, or `live` is `True`
-            outside of IPython.
+        ValueError: `x` and `y` are empty or differ in length, `x` can be read only once, or an argument has another
+            type. And, before the training starts: `path` has no extension of a picture format, `gif` does not end in
+            `.gif`, or `live` is `True` outside of IPython.
         OSError: before the training starts: `path`, `gif` or `log_dir` cannot be written.
 
     Example:
@@ -104,9 +107,10 @@ class FitPlot(keras.callbacks.Callback):
         # A Path would lose a slash of "gs://bucket".
         self.log_dir = text_or_none("log_dir", log_dir)
         self.live = live
-        self._table = x if y is None else None  # of a formula, which takes y from it once it has learned
+        # A formula takes y from the table, once it has learned.
+        self._table = x if y is None and not is_stream(x) and as_table(x) is not None else None
         self._max_points = int(max_points)
-        if y is not None:
+        if self._table is None:
             self._sample = Sample.from_data(x, y, self._max_points)
         self._writer: tf.summary.SummaryWriter | None = None
         self._notebook: NotebookOutput | None = None
@@ -211,7 +215,8 @@ class FitPlot(keras.callbacks.Callback):
                 f"each row of `x`. Received: y with {outputs} column(s), and predictions of shape {predicted.shape} "
                 f"for {rows} rows."
             )
-        self._newest = Frame(epoch, predicted.reshape(rows, outputs), self._predict_bands())
+        is_exact = hasattr(self.model, "moments")
+        self._newest = Frame(epoch, predicted.reshape(rows, outputs), self._predict_bands(), is_exact)
         return self._newest
 
     def _predict_bands(self) -> dict[str, Array] | None:

@@ -205,8 +205,7 @@ class CategoricalFactor:
         Raises:
             ValueError: a level was not seen.
         """
-        used = np.unique(categories.codes)
-        used = used[used >= 0]
+        used = np.flatnonzero(np.bincount(categories.codes + 1, minlength=1)[1:])
         of_values = np.full(len(categories.values) + 1, -1, np.int32)
         if len(used):
             values = categories.values[used]

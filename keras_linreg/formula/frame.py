@@ -73,6 +73,8 @@ class Frame(TableInputs):
         Raises:
             ValueError: it makes NaN or infinity of finite values; the error names the term and the row.
         """
+        if factor.expression.is_column():
+            return [self.numbers[factor.columns[0]]]
         parts = [np.asarray(part) for part in factor.evaluate(self.tensors(factor.columns))]
         for part in parts:
             self.check_finite(part, factor)
