@@ -23,6 +23,7 @@ from keras_linreg.formula.numeric import NumericFactor
 from keras_linreg.formula.parsing import ParsedFormula
 from keras_linreg.formula.spread import Spread
 
+SPREAD_ROWS = 2**16  # of a table, that tell a column's standard deviation
 SERVED_DTYPES = {"text": "string", "boolean": "bool", "integer": "float32", "float": "float32"}
 
 
@@ -127,7 +128,7 @@ class Structure:
                 learner.start()
             for frame in batches() if learners or spreads else ():
                 for name, spread in spreads.items():
-                    spread.add(frame.numbers[name])
+                    spread.add(frame.numbers[name][:: frame.rows // SPREAD_ROWS + 1])
                 for factor, key in step:
                     if set(factor.columns) <= set(frame.numbers):
                         values = factor.argument(key, frame.tensors(factor.columns))

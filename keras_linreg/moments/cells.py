@@ -7,20 +7,19 @@ of the few parts and of y are all that a cell needs to tell. They are mapped to 
 import dataclasses
 
 import numpy as np
+from scipy.linalg import lapack
 
 from keras_linreg.data import CellMatrix
 from keras_linreg.data.row_blocks import without_zero_weights
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul, two_sum
 from keras_linreg.moments.reduce import SMALLEST_UNEXPLAINED, residual_norms
-from keras_linreg.sufficient_statistics import (
-    FLOAT64_ROUNDOFF,
-    Statistics,
-    about_plane,
-    provisional_kernel,
-)
+from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF, Statistics, about_plane, provisional_kernel
 
 ROWS_OF_CELL = 4  # on average; with fewer, it is as fast to write the rows
+SAMPLE_ROWS = 2**15
+BLOCK_ROWS = 2**16  # that the cache of a core holds
+BLOCK_OF_CELL = 64  # rows of a cell in a block, on average, at least
 STACKED_NUMBERS = 2**21  # of rows of cells that are reduced at once
 LARGEST, SMALLEST = 1e120, 1e-120  # of numbers; others are left to `moments.reduce`
 ERROR_OF_RESIDUALS = 8 * FLOAT64_ROUNDOFF
@@ -37,49 +36,50 @@ def reduce_cells(
 ) -> Statistics | None:
     """Return the statistics of rows by their cells; None if numbers are not finite, too large or too small.
 
-    With `z` the parts of the rows of cell c, `R_c` the factor of `[z, y]` about their means, and `M_c` the map from the
-    parts to the columns of the design, the cross-products about the mean of all rows are those of the rows
+    With `R_c` the factor of the parts and of y about their means in cell c, and `M_c` the map from the parts to the
+    columns of the design, the cross-products about the mean of all rows are those of the rows
 
     ```python
     R_c @ M_c                                     # for each cell
     sqrt(weight_c) * (mean_c @ M_c - mean)        # for each cell
     ```
 
-    which Householder reflections reduce. As in `moments.reduce`, y enters as residuals of a provisional fit.
+    which Householder reflections reduce. As in `moments.reduce`, y enters as residuals of a provisional fit, which a
+    sample of the rows tells.
 
     Args:
         x, y, weights: `(n, p)`, `(n, k)`, and `(n,)` or None.
         kernel: `(p, k)`, the plane of the rows before these; None if there is none.
     """
     x, y, weights = without_zero_weights(x, y, weights)
-    if not len(x):
-        return None
-    cells = _Cells.of(x, np.asarray(y, np.float64), weights)
-    if cells is None:
+    y = np.asarray(y, np.float64)
+    parts = [part for part in x.parts if part is not None]
+    if not len(x) or not _are_ordinary([*parts, *y.T]) or not np.isfinite(x.signs[0]).all():
         return None
     features, outputs = x.shape[1], y.shape[1]
-    plane = np.zeros((features, outputs)) if kernel is None else kernel
-    for look in range(2):
-        r, mean_of_residuals = cells.reduced(plane)
-        total = np.hypot(np.linalg.norm(r[:features, features:], axis=0), residual_norms(r, features))
-        is_explained = (residual_norms(r, features) ** 2 < SMALLEST_UNEXPLAINED * total**2).any()
-        if look == 1 or not (kernel is None or is_explained):
-            break
-        plane = provisional_kernel(r, plane)
-        plane[:, cells.constant[features:]] = 0.0
+    constant, value = _constants(x, parts, y)
+    step = -(-len(x) // max(SAMPLE_ROWS, 16 * len(x.signs[0]), 8 * features))
+    some = slice(None, None, step)
+    start = _Frame(np.zeros(len(parts)), np.zeros(features), np.zeros(outputs), np.zeros((features, outputs)))
+    sample = _reduced(x[some], y[some], None if weights is None else weights[some], start)
+    shift = np.array([part[some].mean() for part in parts])
+    frame = _Frame(shift, sample.mean.hi, sample.mean_of_residuals.hi, np.zeros((features, outputs)))
+    frame = dataclasses.replace(frame, kernel=provisional_kernel(sample.r, frame.kernel) if kernel is None else kernel)
+    frame.kernel[:, constant[features:]] = 0.0
+    reduced = _reduced(x, y, weights, frame)
+    if reduced.is_explained:
+        kernel = provisional_kernel(reduced.r, frame.kernel)
+        reduced = _reduced(x, y, weights, dataclasses.replace(frame, kernel=kernel))
+    r, plane = reduced.r, reduced.frame.kernel
+    offset = (reduced.mean - DoubleDouble(frame.centre))[None]
     mean = DoubleDouble(np.zeros(features + outputs))
-    mean[:features] = cells.mean
-    offset = (cells.mean - DoubleDouble(cells.centre))[None]
-    mean[features:] = mean_of_residuals + DoubleDouble(cells.shift_of_y) + matmul(offset, plane)[0]
-    constant = cells.constant
-    mean[features:][constant[features:]] = y[0, constant[features:]]
-    mean.hi[constant], mean.lo[constant] = cells.first[constant], 0.0
-    r[:, constant] = 0.0
-    log_weight = 0.0 if weights is None else float(np.log(weights).sum())
+    mean[:features] = reduced.mean
+    mean[features:] = reduced.mean_of_residuals + DoubleDouble(frame.level) + matmul(offset, plane)[0]
+    mean.hi[constant], mean.lo[constant], r[:, constant] = value[constant], 0.0, 0.0
     return Statistics(
         nobs=len(x),
         weight=as_doubledouble(float(len(x))) if weights is None else DoubleDouble(weights).sum(),
-        log_weight=log_weight,
+        log_weight=0.0 if weights is None else float(np.log(weights).sum()),
         mean=mean,
         constant=constant,
         error=ERROR_OF_FACTOR,
@@ -88,169 +88,181 @@ def reduce_cells(
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class _Cells:
-    """Rows in the order of their cells.
+class _Frame:
+    """What is subtracted from rows before they are multiplied.
 
     Attributes:
-        parts: the numeric parts less their shift, `(q, n)`; without the part of ones.
-        y: less its shift, `(k, n)`.
-        root: of the weights, `(n,)`, or None.
-        starts, stops: the first row of each cell, and the one after its last, `(c,)`.
-        weight: of each cell, `(c,)`.
-        signs: `(c, p)`.
-        part_of_column: the number of the part of each column, `(p,)`; q for ones.
-        shift: of each part, and 1 for ones, `(q + 1,)`.
-        means: of the parts in each cell, without the shift, and of ones: double-double `(c, q + 1)`.
-        mean: of the columns, double-double `(p,)`.
-        constant, first: mask `(p + k,)` of constant columns, and their value.
-        shift_of_y: `(k,)`.
+        shift: of each part, `(q,)`.
+        centre: numbers near the means of the columns, `(p,)`, and of y, `level` `(k,)`.
+        kernel: of a plane through them, `(p, k)`.
     """
 
-    parts: np.ndarray
-    y: np.ndarray
-    root: np.ndarray | None
-    starts: np.ndarray
-    stops: np.ndarray
-    weight: np.ndarray
-    signs: np.ndarray
-    part_of_column: np.ndarray
     shift: np.ndarray
-    means: DoubleDouble
-    mean: DoubleDouble
-    constant: np.ndarray
-    first: np.ndarray
-    shift_of_y: np.ndarray
+    centre: np.ndarray
+    level: np.ndarray
+    kernel: np.ndarray
 
-    @classmethod
-    def of(cls, x: CellMatrix, y: np.ndarray, weights: np.ndarray | None) -> "_Cells | None":
-        """Return the rows in the order of their cells, or None if their numbers are none for cross-products."""
-        (codes,), (signs,) = x.codes, x.signs
-        order = np.argsort(codes, kind="stable")
-        counts = np.bincount(codes, minlength=len(signs))
-        present = np.flatnonzero(counts)
-        stops = np.cumsum(counts[present])
-        starts = stops - counts[present]
-        signs = signs[present]
-        numeric = [part for part in x.parts if part is not None]
-        number = np.cumsum([part is not None for part in x.parts]) - 1
-        number = np.where([part is None for part in x.parts], len(numeric), number)
-        of_column = number[x.part_of_column]
-        parts = np.empty((len(numeric), len(x)))
-        for i, part in enumerate(numeric):
-            np.take(part, order, out=parts[i])
-        y_sorted = np.ascontiguousarray(y.T[:, order])
-        if not (_is_ordinary(parts) and _is_ordinary(y_sorted) and np.isfinite(signs).all()):
-            return None
-        heavy = None if weights is None else weights[order]
-        constant, first = _constants(parts, y_sorted, starts, signs, of_column)
-        shift, shift_of_y = parts.mean(axis=1), y_sorted.mean(axis=1)
-        parts -= shift[:, None]
-        y_sorted -= shift_of_y[:, None]
-        weight = counts[present].astype(float) if heavy is None else np.add.reduceat(heavy, starts)
-        centred, means = _centred_in_cells(parts, heavy, starts, stops, weight)
-        with_ones = np.append(shift, 1.0)
-        hi, lo = (np.vstack([part, np.zeros(len(present))]).T for part in (means.hi, means.lo))
-        means = DoubleDouble(hi, lo)
-        total = (means + DoubleDouble(with_ones))[:, of_column].times(signs)
-        mean = total.times(weight[:, None]).sum(0) / DoubleDouble(weight).sum()
-        root = None if heavy is None else np.sqrt(heavy)
-        return cls(
-            *(centred, y_sorted, root, starts, stops, weight, signs, of_column, with_ones, means, mean),
-            *(constant, first, shift_of_y),
-        )
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Reduced:
+    """Rows, reduced.
+
+    Attributes:
+        frame: of the rows.
+        r: the factor `(p + k, p + k)` of columns and residuals about their means.
+        mean: of the columns, double-double `(p,)`.
+        mean_of_residuals: double-double `(k,)`.
+    """
+
+    frame: _Frame
+    r: np.ndarray
+    mean: DoubleDouble
+    mean_of_residuals: DoubleDouble
 
     @property
-    def centre(self) -> np.ndarray:
-        """The numbers near the means of the columns that the plane is about, `(p,)`."""
-        return self.mean.hi
-
-    def reduced(self, kernel: np.ndarray) -> tuple[np.ndarray, DoubleDouble]:
-        """Return the factor `(p + k, p + k)` of the columns and of residuals about their means, and these' means."""
-        residuals, means_of_cells = self._residuals(kernel)
-        total = DoubleDouble(self.weight).sum()
-        mean = means_of_cells.T.times(self.weight[:, None]).sum(0) / total
-        features, outputs = kernel.shape
-        count, width = len(self.parts) + outputs, features + outputs
-        rows = np.vstack([self.parts, residuals])
-        if self.root is not None:
-            rows *= self.root
-        chunk = max(1, STACKED_NUMBERS // (width * (count + 1)))
-        r = np.zeros((0, width))
-        for begin in range(0, len(self.weight), chunk):
-            some = slice(begin, begin + chunk)
-            r = triangular.householder(np.asfortranarray(np.vstack([r, self._mapped(rows, some, count, features)])))
-            between = self._between(some, means_of_cells, mean)
-            r = triangular.householder(np.asfortranarray(np.vstack([r, between])))
-        return r, mean
-
-    def _residuals(self, kernel: np.ndarray) -> tuple[np.ndarray, DoubleDouble]:
-        """Return what a plane leaves of y, centred in each cell, `(k, n)`, and the means in the cells, `(k, c)`."""
-        counts, slots = self.stops - self.starts, len(self.shift)
-        residuals = self.y.copy()
-        for output in range(len(residuals)):
-            terms = self.signs * kernel[:, output]
-            slopes = np.zeros((len(terms), slots))
-            for i in range(slots - 1):
-                slopes[:, i] = terms[:, self.part_of_column == i].sum(axis=1)
-            offsets = self.signs * (self.shift + self.means.hi)[:, self.part_of_column] - self.centre
-            level = offsets @ kernel[:, output]
-            residuals[output] -= np.repeat(level, counts)
-            for i in range(slots - 1):  # the parts are centred in their cells, and so the level is that of their means
-                residuals[output] -= self.parts[i] * np.repeat(slopes[:, i], counts)
-        heavy = None if self.root is None else np.square(self.root)
-        return _centred_in_cells(residuals, heavy, self.starts, self.stops, self.weight)
-
-    def _mapped(self, rows: np.ndarray, some: slice, count: int, features: int) -> np.ndarray:
-        """Return the factors of some cells, mapped to the columns of the design."""
-        starts, stops, signs = self.starts[some], self.stops[some], self.signs[some]
-        factors = np.zeros((len(starts), count, count + 1))  # the last column is that of ones: they have no spread
-        for number, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
-            if stop - start > 1:
-                factors[number, :, :count] = triangular.householder(np.array(rows[:, start:stop].T, order="F"))
-        parts = len(self.parts)
-        column = np.where(self.part_of_column == parts, count, self.part_of_column)
-        mapped = np.concatenate([factors[:, :, column] * signs[:, None], factors[:, :, parts:count]], axis=2)
-        return mapped.reshape(-1, features + count - parts)
-
-    def _between(self, some: slice, means_of_cells: DoubleDouble, mean: DoubleDouble) -> np.ndarray:
-        """Return the differences of the means of some cells from those of all rows, times the root of the weight."""
-        means = (self.means[some] + DoubleDouble(self.shift))[:, self.part_of_column].times(self.signs[some])
-        of_columns = (means - self.mean).hi
-        of_residuals = (means_of_cells.T[some] - mean).hi
-        return np.hstack([of_columns, of_residuals]) * np.sqrt(self.weight[some])[:, None]
+    def is_explained(self) -> bool:
+        """Whether residuals of another kernel would keep more digits."""
+        features, left = len(self.frame.kernel), residual_norms(self.r, len(self.frame.kernel))
+        total = np.hypot(np.linalg.norm(self.r[:features, features:], axis=0), left)
+        return bool((left**2 < SMALLEST_UNEXPLAINED * total**2).any())
 
 
-def _centred_in_cells(
-    rows: np.ndarray, heavy: np.ndarray | None, starts: np.ndarray, stops: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, DoubleDouble]:
-    """Return rows `(q, n)` less their means in the cells, in place, and these means, double-double `(q, c)`."""
+def _reduced(x: CellMatrix, y: np.ndarray, weights: np.ndarray | None, frame: _Frame) -> _Reduced:
+    """Return rows reduced by their cells, in a frame."""
+    parts = [part for part in x.parts if part is not None]
+    slots = np.cumsum([part is not None for part in x.parts]) - 1
+    of_column = np.where([part is None for part in x.parts], len(parts), slots)[x.part_of_column]
+    cells = _merged_blocks(_blocks(x, y, weights, frame, of_column))
+    signs, count = x.signs[0], len(parts)
+    # The part of ones stands last: its mean is 1, and it has no spread.
+    means = _joined(cells.mean[:, :count] + DoubleDouble(frame.shift), np.ones((len(signs), 1)))[:, of_column]
+    means = means.times(signs)
+    total = DoubleDouble(cells.weight).sum()
+    mean = means.times(cells.weight[:, None]).sum(0) / total
+    mean_of_residuals = cells.mean[:, count:].times(cells.weight[:, None]).sum(0) / total
+    between = np.hstack([(means - mean).hi, (cells.mean[:, count:] - mean_of_residuals).hi])
+    between *= np.sqrt(cells.weight)[:, None]
+    width, height = len(of_column) + y.shape[1], cells.factor.shape[1]
+    r = np.zeros((0, width))
+    step = max(1, STACKED_NUMBERS // (width * (height + 1)))
+    padded = np.concatenate([cells.factor, np.zeros((len(signs), height, 1))], axis=2)
+    column = np.where(of_column == count, height, of_column)
+    for start in range(0, len(signs), step):
+        some = slice(start, start + step)
+        within = np.concatenate([padded[some][:, :, column] * signs[some, None], cells.factor[some][:, :, count:]], 2)
+        rows = np.vstack([r, within.reshape(-1, width), between[some]])
+        r = triangular.householder(np.asfortranarray(rows[rows.any(axis=1)]))
+    return _Reduced(frame, r if len(r) else np.zeros((width, width)), mean, mean_of_residuals)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _CellStatistics:
+    """Weights, means and factors of the parts and the residuals in cells.
+
+    Attributes:
+        weight: `(c,)`, 0 for cells without rows.
+        mean: double-double `(c, q + k)`, without the shift.
+        factor: `(c, q + k, q + k)`, about the mean.
+    """
+
+    weight: np.ndarray
+    mean: DoubleDouble
+    factor: np.ndarray
+
+
+def _blocks(
+    x: CellMatrix, y: np.ndarray, weights: np.ndarray | None, frame: _Frame, of_column: np.ndarray
+) -> list[_CellStatistics]:
+    """Return the statistics of the cells of each block of rows."""
+    parts, codes, signs = [part for part in x.parts if part is not None], x.codes[0], x.signs[0]
+    terms = signs[:, :, None] * frame.kernel
+    slopes = np.stack([terms[:, of_column == i].sum(axis=1) for i in range(len(parts))] or [np.zeros((0, 0))], 0)
+    shifts = np.append(frame.shift, 1.0)[of_column]
+    levels = frame.level + (signs * shifts - frame.centre) @ frame.kernel
+    height = max(BLOCK_ROWS, BLOCK_OF_CELL * len(signs))
+    blocks = []
+    for start in range(0, len(x), height):
+        some = slice(start, start + height)
+        of_rows = codes[some]
+        rows = np.empty((len(parts) + y.shape[1], len(of_rows)))
+        for i, part in enumerate(parts):
+            np.subtract(part[some], frame.shift[i], out=rows[i])
+        for output in range(y.shape[1]):
+            residual = np.subtract(y[some, output], levels[:, output].take(of_rows), out=rows[len(parts) + output])
+            for i in range(len(parts)):
+                if slopes[i, :, output].any():
+                    residual -= slopes[i, :, output].take(of_rows) * rows[i]
+        heavy = None if weights is None else weights[some]
+        blocks.append(_statistics_of_block(rows, of_rows, heavy, len(signs)))
+    return blocks
+
+
+def _statistics_of_block(rows: np.ndarray, codes: np.ndarray, heavy: np.ndarray | None, cells: int) -> _CellStatistics:
+    """Return the statistics of the cells of rows `(q + k, n)`."""
+    order = np.argsort(codes, kind="stable")
+    counts = np.bincount(codes, minlength=cells)
+    present = np.flatnonzero(counts)
+    stops = np.cumsum(counts[present])
+    starts = stops - counts[present]
+    rows = rows.take(order, axis=1)
+    heavy = None if heavy is None else heavy[order]
+    weight = np.zeros(cells)
+    weight[present] = counts[present] if heavy is None else np.add.reduceat(heavy, starts)
 
     def means() -> np.ndarray:
-        return np.add.reduceat(rows if heavy is None else rows * heavy, starts, axis=1) / weight
+        return np.add.reduceat(rows if heavy is None else rows * heavy, starts, axis=1) / weight[present]
 
-    if not len(rows):
-        return rows, DoubleDouble(np.zeros((0, len(weight))))
     first = means()
-    rows -= np.repeat(first, stops - starts, axis=1)
-    return rows, DoubleDouble(*two_sum(first, means()))
+    rows -= first.repeat(counts[present], axis=1)
+    mean = DoubleDouble(np.zeros((cells, len(rows))))
+    mean[present] = DoubleDouble(*two_sum(first, means())).T
+    if heavy is not None:
+        rows *= np.sqrt(heavy)
+    factor = np.zeros((cells, len(rows), len(rows)))
+    for cell, start, stop in zip(present.tolist(), starts.tolist(), stops.tolist(), strict=True):
+        if stop - start > 1:
+            reduced = lapack.dgeqrf(np.array(rows[:, start:stop].T, order="F"), overwrite_a=1)[0]
+            factor[cell, : stop - start] = reduced[: len(rows)]
+    return _CellStatistics(weight, mean, np.triu(factor))
 
 
-def _constants(
-    parts: np.ndarray, y: np.ndarray, starts: np.ndarray, signs: np.ndarray, part_of_column: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mask of the columns of x and y whose minimum equals their maximum, and their minima."""
-    ones = np.ones((1, len(starts)))
-    least = np.vstack([np.minimum.reduceat(parts, starts, axis=1), ones])[part_of_column].T * signs
-    most = np.vstack([np.maximum.reduceat(parts, starts, axis=1), ones])[part_of_column].T * signs
-    low = np.concatenate([np.minimum(least, most).min(axis=0), y.min(axis=1)])
-    high = np.concatenate([np.maximum(least, most).max(axis=0), y.max(axis=1)])
-    return low == high, low
+def _merged_blocks(blocks: list[_CellStatistics]) -> _CellStatistics:
+    """Return the statistics of the cells of all blocks, as `sufficient_statistics.merge` does for two."""
+    if len(blocks) == 1:
+        return blocks[0]
+    weights = np.stack([block.weight for block in blocks])  # (blocks, c)
+    means = DoubleDouble(np.stack([block.mean.hi for block in blocks]), np.stack([block.mean.lo for block in blocks]))
+    total = weights.sum(axis=0)
+    divisor = DoubleDouble(np.where(total > 0, total, 1.0)[:, None])
+    mean = means.times(weights[:, :, None]).sum(0) / divisor
+    between = (means - mean).hi * np.sqrt(weights)[:, :, None]
+    rows = np.concatenate([block.factor for block in blocks] + [between.transpose(1, 0, 2)], axis=1)
+    return _CellStatistics(total, mean, np.linalg.qr(rows, mode="r"))
 
 
-def _is_ordinary(rows: np.ndarray) -> bool:
-    """Return whether the numbers of each row are finite, and neither so large nor so small that squares are not."""
-    for row in rows:
-        largest = max(-row.min(), row.max())
+def _joined(first: DoubleDouble, second: np.ndarray) -> DoubleDouble:
+    return DoubleDouble(np.hstack([first.hi, second]), np.hstack([first.lo, np.zeros_like(second)]))
+
+
+def _constants(x: CellMatrix, parts: list[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mask of the columns of x and y whose minimum equals their maximum, and the values of the first row.
+
+    A column is constant if its part is, and its sign in all cells that have rows; or if it is zero.
+    """
+    signs = x.signs[0][np.flatnonzero(np.bincount(x.codes[0], minlength=len(x.signs[0])))]
+    is_constant = iter([part.min() == part.max() for part in parts])
+    of_part = np.array([True if part is None else next(is_constant) for part in x.parts])
+    zeros = np.array([False if part is None else not part.any() for part in x.parts])
+    same_sign = (signs == signs[0]).all(axis=0)
+    of_x = (same_sign & of_part[x.part_of_column]) | ~signs.any(axis=0) | zeros[x.part_of_column]
+    of_y = y.min(axis=0) == y.max(axis=0)
+    return np.concatenate([of_x, of_y]), np.concatenate([np.asarray(x[:1])[0], y[0]])
+
+
+def _are_ordinary(columns: list[np.ndarray]) -> bool:
+    """Return whether the numbers of each column are finite, and neither so large nor so small that squares are not."""
+    for column in columns:
+        largest = max(-column.min(), column.max())
         if not (largest == 0 or SMALLEST < largest < LARGEST):
             return False
     return True
