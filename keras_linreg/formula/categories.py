@@ -131,7 +131,7 @@ def _factorized(series: Any) -> tuple[np.ndarray, Any, list[Any] | None]:
     distinct = series.drop_nulls().unique()
     if not len(distinct):
         return np.full(len(series), -1), np.empty(0), declared
-    codes = series.replace_strict(distinct, range(len(distinct)), default=-1, return_dtype=nw.Int64)
+    codes = series.replace_strict(distinct.to_list(), range(len(distinct)), default=-1, return_dtype=nw.Int64)
     return codes.fill_null(-1).to_numpy(), distinct.to_numpy(), declared
 
 
