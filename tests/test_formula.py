@@ -84,8 +84,9 @@ def check_served(formula, folder):
     expected = ours.predict_interval(new)
     for key in ("mean", "mean_ci_lower", "obs_ci_upper"):
         np.testing.assert_allclose(served[key], expected[key], rtol=2e-4)
-    np.testing.assert_allclose(serve(str(folder / "served"), "serving_default", request)["predictions"].ravel(),
-                               expected["mean"], rtol=2e-4)
+    np.testing.assert_allclose(
+        serve(str(folder / "served"), "serving_default", request)["predictions"].ravel(), expected["mean"], rtol=2e-4
+    )
 
 
 @pytest.mark.parametrize("formula", COVERING)

@@ -94,7 +94,8 @@ class Sample:
         preprocessor, table = getattr(model, "preprocessor", None), as_table(x)
         if table is None or not isinstance(preprocessor, TablePreprocessor) or preprocessor.response_name is None:
             raise ValueError(
-                "`y` must be given, unless the model has a formula with a left side and `x` is a table. Received: y=None."
+                "`y` must be given, unless the model has a formula with a left side and `x` is a table. "
+                "Received: y=None."
             )
         names = [column.name for column in preprocessor.inputs]
         columns = {name: _native(column) for name, column in pick(table.columns, names).items()}

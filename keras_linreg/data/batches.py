@@ -61,7 +61,9 @@ def prepare_stream(reader: Reader, x: Data, targets: bool, groups: Data = None, 
         return Stream(
             x,
             output_names=_output_names(reader, targets),
-            groups=groups, read_again=lambda: streams.numbered(x), drop_names=names if drops_later else None
+            groups=groups,
+            read_again=lambda: streams.numbered(x),
+            drop_names=names if drops_later else None,
         )
     if is_py_dataset(x) or hasattr(x, "__next__"):
         return _prepare_python_batches(reader, x, targets, groups, steps)
@@ -140,7 +142,15 @@ def _prepare_python_batches(reader: Reader, x: Any, targets: bool, groups: Data,
         kept = streams.KeptBatches(x, convert, errors)
         batches, read_again = kept.generator(), kept.again
     dropped.clear()  # the first batch is read once more
-    return Stream(batches, output_names=_output_names(reader, targets), groups=groups, errors=errors, read_again=read_again, first=first, dropped=dropped)
+    return Stream(
+        batches,
+        output_names=_output_names(reader, targets),
+        groups=groups,
+        errors=errors,
+        read_again=read_again,
+        first=first,
+        dropped=dropped,
+    )
 
 
 def _prepare_counted_dataset(reader: Reader, dataset: tf.data.Dataset, targets: bool, groups: Data) -> Stream:
@@ -167,7 +177,14 @@ def _prepare_counted_dataset(reader: Reader, dataset: tf.data.Dataset, targets: 
     if int(dataset.cardinality()) >= 0:
         prepared = prepared.apply(tf.data.experimental.assert_cardinality(int(dataset.cardinality())))
     read_again = functools.partial(streams.numbered, prepared)
-    return Stream(prepared, output_names=_output_names(reader, targets), groups=groups, errors=errors, read_again=read_again, dropped=dropped)
+    return Stream(
+        prepared,
+        output_names=_output_names(reader, targets),
+        groups=groups,
+        errors=errors,
+        read_again=read_again,
+        dropped=dropped,
+    )
 
 
 def _convert(

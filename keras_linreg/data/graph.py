@@ -33,7 +33,8 @@ def broken_rule(error: Exception) -> str | None:
         if at >= 0:
             rest = message[at + len(rule) :].partition("\n")[0]
             received = re.sub(r"[\[\]]+", " ", rest.partition("{{")[0]).replace("Received:", "").split()
-            return f"{message[:at][-40:].rpartition('[')[2]}{rule} Received: {' '.join(received)}."
+            subject = message[:at].rpartition("assertion failed: [")[2].replace("\\'", "'")
+            return f"{subject}{rule} Received: {' '.join(received)}."
     return None
 
 

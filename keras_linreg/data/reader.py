@@ -139,7 +139,7 @@ class Reader:
         groups: Data = None,
         targets: bool = True,
     ) -> Rows:
-        """Return data in memory, checked; a batch of a stream may be `empty`. A formula takes y of `x` for `targets`."""
+        """Return data in memory, checked: a batch may be `empty`. A formula makes y of `x`, for `targets`."""
         x = x.tocsr() if is_scipy_sparse(x) else x  # SciPy's dok_array is a dict
         table = as_table(x)
         if table is not None:

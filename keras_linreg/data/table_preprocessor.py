@@ -114,7 +114,6 @@ class TablePreprocessor(abc.ABC):
         """Return y of a batch, float64 `[batch, 1]`."""
 
 
-
 def pick(columns: Mapping[str, Any], names: Iterable[str], argument: str = "x") -> dict[str, Any]:
     """Return some of the columns; others are ignored.
 

@@ -65,17 +65,18 @@ class CategoricalFactor:
         for contrast in contrasts:
             self._read_contrast(contrast)
 
-    def _read_contrast(self, node: ast.AST) -> None:
+    def _read_contrast(self, node: ast.expr) -> None:
         name = node.id if isinstance(node, ast.Name) else function_of(node)
         if name not in ("Treatment", "Sum"):
             raise self.expression.refused(
                 f"contrasts are Treatment, Treatment('level') and Sum, and this is {self.expression.spelled(node)}"
             )
         self.contrast = name
-        arguments = [*node.args, *node.keywords] if isinstance(node, ast.Call) else []
+        arguments: list[Any] = [*node.args, *node.keywords] if isinstance(node, ast.Call) else []
         if not arguments:
             return
-        value = arguments[0].value if isinstance(arguments[0], ast.keyword) else arguments[0]
+        first = arguments[0]
+        value = first.value if isinstance(first, ast.keyword) else first
         is_known = not isinstance(arguments[0], ast.keyword) or arguments[0].arg == "reference"
         if name == "Sum" or len(arguments) > 1 or not is_known:
             raise self.expression.refused("Sum takes no argument, and Treatment one, the reference level")
@@ -193,8 +194,10 @@ class CategoricalFactor:
         """The look-up table from levels to codes; None for floats."""
         if self._table is None and self.levels is not None and self.kind != "float":
             with tf.init_scope():
-                keys = tf.constant(self.levels if self.kind == "text" else [int(level) for level in self.levels],
-                                   tf.string if self.kind == "text" else tf.int64)
+                keys = tf.constant(
+                    self.levels if self.kind == "text" else [int(level) for level in self.levels],
+                    tf.string if self.kind == "text" else tf.int64,
+                )
                 initializer = tf.lookup.KeyValueTensorInitializer(keys, tf.range(len(self.levels)))
                 self._table = tf.lookup.StaticHashTable(initializer, -1)
         return self._table

@@ -31,11 +31,6 @@ class Categories:
     values: np.ndarray
     declared: list[Any] | None = None
 
-    @property
-    def rows(self) -> int:
-        """The number of rows."""
-        return len(self.codes)
-
     def missing(self) -> np.ndarray | None:
         """Return the mask of rows without a value, or None if each has one."""
         mask = self.codes < 0

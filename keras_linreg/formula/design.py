@@ -70,7 +70,9 @@ class Plan:
                 self._blocks += [self._block(term, subterm) for subterm in subterms if term]
         self.names = tuple(name for block in self._blocks for name in block.names)
         self._parts: list[Part] = list(dict.fromkeys(part for block in self._blocks for part in block.parts))
-        self._part_of_column = np.array([self._parts.index(part) for block in self._blocks for part in block.parts], int)
+        self._part_of_column = np.array(
+            [self._parts.index(part) for block in self._blocks for part in block.parts], int
+        )
         used = [code for block in self._blocks for code in block.signs]
         self._categorical = list(dict.fromkeys(used))
 
@@ -139,20 +141,21 @@ class Plan:
         if not self._categorical:
             return ColumnMatrix([parts[i] for i in self._part_of_column], "float64")
         of_rows = [codes[code] for code in self._categorical]
-        signs = [self._signs(code, len(self._factors[code].levels)) for code in self._categorical]
+        signs = [self._signs(code) for code in self._categorical]
         return CellMatrix(parts, *_merged(of_rows, signs), self._part_of_column)
 
-    def _signs(self, code: str, levels: int) -> np.ndarray:
+    def _signs(self, code: str) -> np.ndarray:
         """Return the contrasts of a factor for all columns, `(levels + 1, p)`: 1 where it is not part of the column.
 
         The last row is that of missing levels, whose code is -1.
         """
-        columns = []
+        factor, columns = self._factors[code], []
+        assert isinstance(factor, CategoricalFactor) and factor.levels is not None
         for block in self._blocks:
             if code in block.signs:
                 columns.append(block.signs[code][:, [place[code] for place in block.places]])
             else:
-                columns.append(np.ones((levels, len(block.names))))
+                columns.append(np.ones((len(factor.levels), len(block.names))))
         return np.vstack([np.hstack(columns), np.full(len(self.names), np.nan)])
 
 
@@ -160,7 +163,10 @@ def _merged(codes: list[np.ndarray], signs: list[np.ndarray]) -> tuple[list[np.n
     """Return one number for each combination of levels that rows have, if these are not too many, and its signs."""
     rows, columns = len(codes[0]), signs[0].shape[1]
     sizes = [len(part) for part in signs]  # with the row of missing levels
-    codes = [np.where(part < 0, size - 1, part) if (part < 0).any() else part for part, size in zip(codes, sizes, strict=True)]
+    codes = [
+        np.where(part < 0, size - 1, part) if (part < 0).any() else part
+        for part, size in zip(codes, sizes, strict=True)
+    ]
     if np.prod(sizes, dtype=float) >= 2**62:
         return codes, signs
     combined = codes[0].astype(np.int64)

@@ -95,10 +95,10 @@ class Expression:
         if isinstance(node, ast.Call) and function_of(node) in TRANSFORMS:
             yield node
 
-    def literal(self, node: ast.AST) -> Any:
+    def literal(self, node: ast.expr) -> Any:
         """Return a number, text, boolean, None, or a list of these."""
         try:
-            return ast.literal_eval(node)  # type: ignore[arg-type]
+            return ast.literal_eval(node)
         except (ValueError, TypeError, SyntaxError):
             raise self.refused(f"{self.spelled(node)} must be a number or text, written out") from None
 

@@ -41,13 +41,14 @@ class Frame(TableInputs):
     @property
     def rows(self) -> int:
         """The number of rows."""
-        part = next(iter([*self.numbers.values(), *self.categories.values()]))
-        return part.rows if isinstance(part, Categories) else len(part)
+        return len(next(iter([*self.numbers.values(), *(column.codes for column in self.categories.values())])))
 
     def all_masks(self) -> dict[str, np.ndarray | None]:
         """Return the masks of rows without a value, by column."""
         masks = {name: column.missing() for name, column in self.categories.items()}
-        return masks | {name: nan_mask(column) for name, column in self.numbers.items()}
+        for name, column in self.numbers.items():
+            masks.setdefault(name, nan_mask(column))
+        return masks
 
     def keep(self, kept: np.ndarray) -> Frame:
         """Return the rows under a mask."""

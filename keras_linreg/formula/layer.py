@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_linreg.data.kinds import is_dataset, is_py_dataset, is_stream
@@ -17,7 +18,7 @@ from keras_linreg.data.table_preprocessor import TableInputs, TablePreprocessor,
 from keras_linreg.data.tables import Table, as_table
 from keras_linreg.formula.expressions import Expression
 from keras_linreg.formula.parsing import DOT, ParsedFormula, parse
-from keras_linreg.formula.structure import Structure, kinds_of
+from keras_linreg.formula.structure import Structure, factor_of, kinds_of
 from keras_linreg.utils.types import Data
 
 
@@ -66,7 +67,7 @@ class Formula(keras.Layer, TablePreprocessor):
         if state is None:
             self._parsed = parse(formula)
             for code in _codes(self._parsed):
-                Expression(code)
+                factor_of(Expression(code))  # refuses code that is not in the grammar
         else:
             self._restore(state)
         self.built = True
@@ -135,7 +136,9 @@ class Formula(keras.Layer, TablePreprocessor):
             if parsed.has_dot:
                 others = [name for name in table.columns if name not in self._response_columns]
                 parsed = parse(self.formula, others)
-            known = [column for code in _codes(parsed) for column in Expression(code).columns if column in table.columns]
+            known = [
+                column for code in _codes(parsed) for column in Expression(code).columns if column in table.columns
+            ]
             needed = [column for term in parsed.terms for code in term for column in Expression(code).columns]
             kinds, declared = kinds_of(table, dict.fromkeys([*needed, *known]))
             self._structure = Structure(parsed, kinds, declared)
@@ -172,7 +175,8 @@ class Formula(keras.Layer, TablePreprocessor):
     def spoiled_columns(self) -> tuple[str, ...]:
         """The columns of numbers that float32 would spoil: neighbouring numbers lie too far apart."""
         spread = self._adapted().spread
-        return tuple(name for name, (mean, deviation) in spread.items() if float32_spoils(mean, deviation))
+        means, deviations = np.array(list(spread.values())).reshape(-1, 2).T
+        return tuple(np.array(list(spread), object)[float32_spoils(means, deviations)])
 
     @property
     def inputs(self) -> tuple[Column, ...]:

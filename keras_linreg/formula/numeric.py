@@ -66,7 +66,7 @@ class NumericFactor:
 
     def _value(self, node: ast.AST, columns: Mapping[str, Any]) -> list[tf.Tensor]:
         if isinstance(node, ast.Constant):
-            return [tf.constant(float(node.value), tf.float64)]
+            return [tf.constant(node.value, tf.float64)]
         if isinstance(node, ast.Name) or function_of(node) == "Q":
             return [columns[self.expression.column_of(node)]]
         if isinstance(node, ast.UnaryOp):

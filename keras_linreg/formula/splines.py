@@ -36,13 +36,12 @@ def b_splines(x: tf.Tensor, knots: Sequence[float], degree: int, extrapolate: bo
     """
     t = [float(knot) for knot in knots]
     intervals = [i for i in range(len(t) - 1) if t[i] < t[i + 1]]
+    everywhere = tf.fill(tf.shape(x), True)
     basis: list[tf.Tensor | None] = [None] * (len(t) - 1)  # None: zero everywhere
     for i in intervals:
-        above = tf.fill(tf.shape(x), True) if extrapolate and i == intervals[0] else x >= t[i]
-        if i == intervals[-1]:
-            below = tf.fill(tf.shape(x), True) if extrapolate else x <= t[i + 1]
-        else:
-            below = x < t[i + 1]
+        is_first, is_last = i == intervals[0], i == intervals[-1]
+        above = everywhere if extrapolate and is_first else x >= t[i]
+        below = everywhere if extrapolate and is_last else x <= t[i + 1] if is_last else x < t[i + 1]
         basis[i] = tf.cast(above & below, x.dtype)
     for d in range(1, degree + 1):
         basis = [_next(x, t, basis, i, d) for i in range(len(t) - d - 1)]

@@ -52,12 +52,13 @@ class Structure:
     def _factor(self, expression: Expression) -> CategoricalFactor | NumericFactor:
         column = expression.columns[0]
         is_level = self.kinds[column] in ("text", "boolean") or column in self.declared
-        if function_of(expression.tree) == "C" or (expression.is_column() and is_level):
+        if expression.is_column() and is_level:
             return CategoricalFactor(expression)
-        for column in expression.columns:
+        factor = factor_of(expression)
+        for column in expression.columns if isinstance(factor, NumericFactor) else ():
             if self.kinds[column] == "text":
                 raise expression.wrong(f"column {column!r} holds text, of which C({column}) makes a factor")
-        return NumericFactor(expression)
+        return factor
 
     def _response(self, expression: Expression) -> NumericFactor:
         for column in expression.columns:
@@ -101,7 +102,10 @@ class Structure:
             for name in dict.fromkeys([*self._used(is_categorical=False), *response])
         }
         check_same_rows(
-            {name: part if isinstance(part, np.ndarray) else part.codes for name, part in (numbers | categories).items()}
+            {
+                name: part if isinstance(part, np.ndarray) else part.codes
+                for name, part in (numbers | categories).items()
+            }
         )
         return Frame(self, numbers, categories, table.labels)
 
@@ -213,6 +217,12 @@ class Structure:
         if column.dtype == tf.string:
             raise ValueError(f"Column {name!r} of `x` must be numeric. Received: strings.")
         return cast_exactly(column, "float64", f"Column {name!r} of `x`")
+
+
+def factor_of(expression: Expression) -> CategoricalFactor | NumericFactor:
+    """Return the factor that code makes of columns of numbers: C() makes levels of them."""
+    is_call_of_c = function_of(expression.tree) == "C"
+    return CategoricalFactor(expression) if is_call_of_c else NumericFactor(expression)
 
 
 def kinds_of(table: Table, names: Iterable[str]) -> tuple[dict[str, str], list[str]]:

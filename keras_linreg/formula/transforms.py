@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from keras_linreg.formula.expressions import Expression, function_of
 from keras_linreg.formula.quantiles import DistinctNumbers
-from keras_linreg.formula.spread import Spread
 from keras_linreg.formula.splines import b_splines, knot_vector
+from keras_linreg.formula.spread import Spread
 
 LARGEST_DEGREE = 30
 
@@ -172,7 +172,9 @@ class BSplines(Transform):
         self.degree = _integer(arguments.get("degree", 3), "degree", 0, expression)
         self._has_first = _flag(arguments.get("include_intercept", False), "include_intercept", expression)
         self._extrapolates = _flag(arguments.get("extrapolate", False), "extrapolate", expression)
-        self._bounds = tuple(_number(arguments.get(f"{end}_bound"), f"{end}_bound", expression) for end in ("lower", "upper"))
+        self._bounds = tuple(
+            _number(arguments.get(f"{end}_bound"), f"{end}_bound", expression) for end in ("lower", "upper")
+        )
         df, knots = arguments.get("df"), arguments.get("knots")
         if df is None and knots is None:
             raise expression.refused("bs() takes df= or knots=")
@@ -228,7 +230,13 @@ class BSplines(Transform):
         return f"degree {self.degree}, boundary knots {knots[0]:.6g} and {knots[-1]:.6g}, inner knots [{inner}]{about}"
 
 
-KINDS: dict[str, type[Transform]] = {"center": Center, "scale": Scale, "standardize": Scale, "poly": Poly, "bs": BSplines}
+KINDS: dict[str, type[Transform]] = {
+    "center": Center,
+    "scale": Scale,
+    "standardize": Scale,
+    "poly": Poly,
+    "bs": BSplines,
+}
 
 
 def transform_of(call: ast.Call, expression: Expression) -> Transform:

@@ -237,7 +237,7 @@ def _merged_blocks(blocks: list[_CellStatistics]) -> _CellStatistics:
     mean = means.times(weights[:, :, None]).sum(0) / divisor
     between = (means - mean).hi * np.sqrt(weights)[:, :, None]
     rows = np.concatenate([block.factor for block in blocks] + [between.transpose(1, 0, 2)], axis=1)
-    return _CellStatistics(total, mean, np.linalg.qr(rows, mode="r"))
+    return _CellStatistics(total, mean, np.asarray(np.linalg.qr(rows, mode="r")))
 
 
 def _joined(first: DoubleDouble, second: np.ndarray) -> DoubleDouble:
