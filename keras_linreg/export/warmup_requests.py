@@ -113,7 +113,7 @@ def to_example(row: Mapping[str, Any]) -> tf.train.Example:
             texts = [v if isinstance(v, bytes) else str(v).encode() for v in values.tolist()]
             features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=texts))
         elif values.dtype.kind in "iub":
-            features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+            features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=map(int, values)))
         else:
             features[name] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
     return tf.train.Example(features=tf.train.Features(feature=features))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+ROUNDING = 2.0**-22  # of float32, and of a function of it
+
 
 def knot_vector(inner: Sequence[float], low: float, high: float, degree: int) -> list[float]:
     """Return all knots: the inner ones, and each boundary `degree + 1` times."""
@@ -35,6 +37,8 @@ def b_splines(x: tf.Tensor, knots: Sequence[float], degree: int, extrapolate: bo
         de Boor, A Practical Guide to Splines (2001), chapter IX, equation 14.
     """
     t = [float(knot) for knot in knots]
+    if not extrapolate:
+        x = _within(x, t[0], t[-1])
     intervals = [i for i in range(len(t) - 1) if t[i] < t[i + 1]]
     everywhere = tf.fill(tf.shape(x), True)
     basis: list[tf.Tensor | None] = [None] * (len(t) - 1)  # None: zero everywhere
@@ -48,6 +52,16 @@ def b_splines(x: tf.Tensor, knots: Sequence[float], degree: int, extrapolate: bo
     is_bad = tf.math.is_nan(x) if extrapolate else ~((x >= t[0]) & (x <= t[-1]))
     nan = tf.constant(float("nan"), x.dtype)
     return [tf.where(is_bad, nan, tf.zeros_like(x) if part is None else part) for part in basis]
+
+
+def _within(x: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    """Return numbers, those beyond a boundary by a rounding error of float32 on it.
+
+    A server takes float32, in which the largest number of the data may lie beyond itself.
+    """
+    reach = ROUNDING * max(abs(low), abs(high))
+    x = tf.where((x < low) & (x >= low - reach), tf.constant(low, x.dtype), x)
+    return tf.where((x > high) & (x <= high + reach), tf.constant(high, x.dtype), x)
 
 
 def _next(x: tf.Tensor, t: list[float], basis: list[tf.Tensor | None], i: int, d: int) -> tf.Tensor | None:

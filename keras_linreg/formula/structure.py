@@ -44,6 +44,7 @@ class Structure:
     def __init__(self, parsed: ParsedFormula, kinds: Mapping[str, str], declared: Iterable[str] = ()):
         self.parsed, self.kinds, self.declared = parsed, dict(kinds), frozenset(declared)
         self.plan: Plan | None = None
+        self._traced: Any = None  # a function of TensorFlow
         self.spread: dict[str, tuple[float, float]] = {}  # mean and deviation, by column of numbers
         codes = dict.fromkeys(code for term in parsed.terms for code in term)
         self.factors = {code: self._factor(Expression(code)) for code in codes}
@@ -147,6 +148,7 @@ class Structure:
 
     def make_plan(self) -> None:
         """Plan the design, of factors that have learned."""
+        self._traced = None
         self.plan = Plan(self.parsed.terms, self.factors, self.parsed.has_intercept)
         if not self.plan.names:
             raise ValueError(
@@ -177,15 +179,20 @@ class Structure:
         return self.plan.matrix(numeric, codes, frame.rows)
 
     def graph_design(self, columns: Mapping[str, tf.Tensor], checks: bool, refuses_missing: bool) -> tf.Tensor:
-        """Return the design of a batch inside a graph, NaN in rows without a value.
+        """Return the design of a batch inside a graph, NaN in rows without a value; traced once for all graphs.
 
         Args:
             columns: by name.
             checks: whether a number that is not finite, made of finite ones, ends the graph with an error.
             refuses_missing: whether a missing category does.
         """
-        assert self.plan is not None
         columns = {name: _flat(column) for name, column in pick(columns, self.columns).items()}
+        if self._traced is None:
+            self._traced = tf.function(self._traced_design, autograph=False, reduce_retracing=True)
+        return self._traced(columns, checks=checks, refuses_missing=refuses_missing)
+
+    def _traced_design(self, columns: Mapping[str, tf.Tensor], checks: bool, refuses_missing: bool) -> tf.Tensor:
+        assert self.plan is not None
         rows = tf.shape(next(iter(columns.values())))[0]
         numbers = {name: self._number(columns[name], name) for name in self._used(is_categorical=False)}
         numeric: dict[str, list[tf.Tensor]] = {}
@@ -258,7 +265,7 @@ def _checked(part: tf.Tensor, factor: NumericFactor, numbers: Mapping[str, tf.Te
         bad &= tf.math.is_finite(numbers[column])
     rule = f"The term {factor.name!r} {FINITE_RULE} Received: it is not, for the values"
     values = [tf.boolean_mask(numbers[column], bad)[:1] for column in factor.columns]
-    with tf.control_dependencies([tf.debugging.Assert(~tf.reduce_any(bad), [rule, *values])]):
+    with tf.control_dependencies([_assert(~tf.reduce_any(bad), rule, *values)]):
         return tf.identity(part)
 
 
@@ -268,9 +275,14 @@ def _refusing_unseen(
     """Return codes; a level that was not seen ends the graph with an error, and so may a missing one."""
     unseen = (codes < 0) & ~missing
     rule = f"Column {column!r} of `x` {LEVELS_RULE} Received:"
-    checks = [tf.debugging.Assert(~tf.reduce_any(unseen), [rule, tf.boolean_mask(values, unseen)[:3]])]
+    checks = [_assert(~tf.reduce_any(unseen), rule, tf.boolean_mask(values, unseen)[:3])]
     if refuses_missing:
         rule = f"Column {column!r} of `x` {VALUE_RULE} Received: rows without one:"
-        checks.append(tf.debugging.Assert(~tf.reduce_any(missing), [rule, tf.where(missing)[:3, 0]]))
+        checks.append(_assert(~tf.reduce_any(missing), rule, tf.where(missing)[:3, 0]))
     with tf.control_dependencies(checks):
         return tf.identity(codes)
+
+
+def _assert(condition: tf.Tensor, rule: str, *received: tf.Tensor) -> tf.Operation:
+    """Return an operation that fails with a message; `tf.debugging.Assert` adds a branch, which is slower."""
+    return tf.raw_ops.Assert(condition=condition, data=[tf.constant(rule), *received], summarize=3)
