@@ -48,7 +48,7 @@ def request(table=TABLE):
 
 
 def test_a_request_carries_raw_columns_in_their_own_kinds(house):
-    model, path = house
+    _, path = house
     inputs = describe(path)["serving_default"]["inputs"]
     dtypes = {name: spec["dtype"] for name, spec in inputs.items()}
     assert dtypes == {
