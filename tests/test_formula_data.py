@@ -166,6 +166,17 @@ def test_levels_are_matched_in_the_dtype_that_comes_in():
         model.predict(SHOPS.assign(year=2001.5), verbose=0)
 
 
+def test_levels_of_awkward_kinds_are_read_as_what_they_are():
+    flags = SHOPS.assign(flag=np.array([True, False, None, True, True, False, True, False], object))
+    assert fitted("y ~ flag", flags, missing="drop").feature_names == ["flag[T.True]"]
+    large = SHOPS.assign(shop=np.resize([2**60, 2**60 + 1], 8))
+    assert fitted("y ~ C(shop)", large).feature_names == [f"C(shop)[T.{2**60 + 1}]"]
+    with pytest.raises(ValueError, match="below 2\\*\\*63"):
+        fitted("y ~ C(shop)", SHOPS.assign(shop=np.resize([1, 2**63 + 5], 8).astype("uint64")))
+    micro = SHOPS.rename(columns={"a": "\N{MICRO SIGN}g"})  # which Python spells with a Greek mu
+    assert fitted("y ~ log(\N{MICRO SIGN}g)", micro).feature_names == ["log(`\N{MICRO SIGN}g`)"]
+
+
 def test_categories_named_by_numbers_are_factors():
     table = SHOPS.assign(year=pd.Categorical(SHOPS["year"], [2003, 2001, 2002]))
     assert fitted("y ~ year", table).feature_names == ["year[T.2001]", "year[T.2002]"]

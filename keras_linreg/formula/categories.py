@@ -69,7 +69,7 @@ def kind_of(column: Data) -> str:
         if series.dtype == nw.Boolean:
             return "boolean"
         if series.dtype == nw.Object:
-            return KINDS.get(read(series, "A column", text=True).array.dtype.kind, "float")
+            return _kind_of_objects(_factorized(series)[1])
         return "integer" if series.dtype.is_integer() else "float"
     dtype: Any = getattr(column, "dtype", None)
     if dtype is not None and hasattr(dtype, "as_numpy_dtype"):  # a tensor, or its spec
@@ -78,7 +78,7 @@ def kind_of(column: Data) -> str:
         return "boolean" if dtype.is_bool else "integer" if dtype.is_integer else "float"
     array = as_array(column, "A column")
     if array.dtype.kind == "O":
-        array = read(array, "A column", text=True).array
+        return _kind_of_objects(_factorized_array(array)[1])
     return "text" if array.dtype.kind in "UST" else KINDS.get(array.dtype.kind, "float")
 
 
@@ -90,6 +90,7 @@ def read_categories(column: Data, description: str) -> Categories:
     """
     series = as_series(column)
     codes, values, declared = _factorized(series) if is_column(series) else _factorized_array(column)
+    values = _as_booleans(values)
     try:
         read_values = read(values, description, text=True)
     except ValueError:
@@ -103,8 +104,25 @@ def read_categories(column: Data, description: str) -> Categories:
     if missing is not None and missing.any():
         codes = np.where((codes >= 0) & ~missing[codes], codes, -1)
     if array.dtype.kind == "u":
+        if array.size and array.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"{description} must hold integers below 2**63 as levels. Received: {array.max()}.")
         array = array.astype(np.int64)
     return Categories(np.asarray(codes, np.int32), array, declared)
+
+
+def _kind_of_objects(values: np.ndarray) -> str:
+    """Return the kind of distinct objects."""
+    values = _as_booleans(values)
+    if values.dtype.kind == "O":
+        values = read(values, "A column", text=True).array
+    return "text" if values.dtype.kind == "O" else KINDS.get(values.dtype.kind, "float")
+
+
+def _as_booleans(values: np.ndarray) -> np.ndarray:
+    """Return distinct objects as booleans if they are: pandas holds booleans beside None as objects."""
+    if values.dtype.kind == "O" and len(values) and all(isinstance(value, bool | np.bool_) for value in values):
+        return values.astype(bool)
+    return values
 
 
 def _factorized(series: Any) -> tuple[np.ndarray, Any, list[Any] | None]:

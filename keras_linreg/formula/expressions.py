@@ -42,7 +42,7 @@ class Expression:
 
     def __init__(self, code: str):
         self.code = code
-        self._quoted: dict[str, str] = {}
+        self._quoted: dict[str, str] = {}  # the columns, by the words that stand for them
         try:
             self.tree = ast.parse(LITERALS_AND_QUOTES.sub(self._placeholder, code).strip(), mode="eval").body
         except SyntaxError as error:

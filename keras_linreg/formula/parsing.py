@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import keyword
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 DOT = "_every_other_column_"  # stands for the columns of `.` while nobody knows them
 COLOURS = re.compile(r"\x1b\[[0-9;]*m|[⧛⧚]")  # of a terminal, in formulaic's messages
 STRINGS = re.compile(r"\"[^\"]*\"|'[^']*'|`[^`]*`")
+STRINGS_AND_WORDS = re.compile(STRINGS.pattern + r"|([^\W\d]\w*)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,9 +52,23 @@ def parse(formula: str, columns: Sequence[str] | None = None) -> ParsedFormula:
         raise _refused(formula, "%in% is not known: write b + b:a, or b / a")
     from formulaic.errors import FormulaicError  # slow to import, and a saved formula does not need it
 
+    words: dict[str, str] = {}  # that Python would spell in another way, as it does the micro sign
+
+    def placeholder(found: re.Match[str]) -> str:
+        if found[1] is None or unicodedata.normalize("NFKC", found[1]) == found[1]:
+            return found[0]
+        return words.setdefault(found[1], f"_word_{len(words)}_")
+
+    def code_of(factor: Any) -> str:
+        code = _code(factor)
+        for word, stand_in in words.items():
+            code = code.replace(stand_in, f"`{word}`")
+        return code
+
+    text = STRINGS_AND_WORDS.sub(placeholder, formula)
     context = {"__formulaic_variables_available__": [DOT] if columns is None else list(columns)}
     try:
-        parsed = _parser().get_terms(formula, context=context)
+        parsed = _parser().get_terms(text, context=context)
     except (FormulaicError, SyntaxError, RecursionError) as error:
         reason = COLOURS.sub("", str(error)).partition("\n")[0].rstrip(".") or type(error).__name__
         raise _refused(formula, reason) from None
@@ -66,9 +82,10 @@ def parse(formula: str, columns: Sequence[str] | None = None) -> ParsedFormula:
         if literals:
             has_intercept = True
         else:
-            terms.append(tuple(_code(factor) for factor in term.factors))
+            terms.append(tuple(code_of(factor) for factor in term.factors))
     has_dot = any(DOT in term for term in terms)
-    return ParsedFormula(_response(formula, left), tuple(terms), has_intercept, has_dot)
+    response = code_of(_response(formula, left)) if left else None
+    return ParsedFormula(response, tuple(terms), has_intercept, has_dot)
 
 
 def _parser() -> Any:
@@ -107,16 +124,16 @@ def _code(factor: Any) -> str:
 def quoted(column: str) -> str:
     """Return the code of a column: its name, in backquotes where the name is no word of Python."""
     is_word = column.isidentifier() and not keyword.iskeyword(column)
+    is_word = is_word and unicodedata.normalize("NFKC", column) == column
     return column if is_word else f"`{column}`" if "`" not in column else f"Q({column!r})"
 
 
-def _response(formula: str, left: list[Any]) -> str | None:
-    if not left:
-        return None
+def _response(formula: str, left: list[Any]) -> Any:
+    """Return the one factor of the left side."""
     if len(left) != 1 or len(left[0].factors) != 1 or _is_literal(left[0].factors[0]):
         terms = " + ".join(map(str, left))
         raise _refused(formula, f"the left side must be one column, or one function of it, and is {terms}")
-    return _code(left[0].factors[0])
+    return left[0].factors[0]
 
 
 def _refused(formula: str, reason: str) -> ValueError:
