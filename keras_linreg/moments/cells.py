@@ -15,6 +15,7 @@ from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul, two_sum
 from keras_linreg.moments.reduce import SMALLEST_UNEXPLAINED, residual_norms
 from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF, Statistics, about_plane, provisional_kernel
+from keras_linreg.utils.threads import in_order
 
 ROWS_OF_CELL = 4  # on average; with fewer, it is as fast to write the rows
 SAMPLE_ROWS = 2**15
@@ -54,10 +55,16 @@ def reduce_cells(
     x, y, weights = without_zero_weights(x, y, weights)
     y = np.asarray(y, np.float64)
     parts = [part for part in x.parts if part is not None]
-    if not len(x) or not _are_ordinary([*parts, *y.T]) or not np.isfinite(x.signs[0]).all():
+    if not len(x):
+        return None
+    extremes = np.array([(column.min(), column.max()) for column in (*parts, *y.T)])
+    if not _are_ordinary(extremes) or not np.isfinite(x.signs[0]).all():
         return None
     features, outputs = x.shape[1], y.shape[1]
-    constant, value = _constants(x, parts, y)
+    constant, value = (
+        _constants(x, extremes[:, 0] == extremes[:, 1], (extremes == 0).all(axis=1)),
+        np.append(x[0], y[0]),
+    )
     step = -(-len(x) // max(SAMPLE_ROWS, 16 * len(x.signs[0]), 8 * features))
     some = slice(None, None, step)
     start = _Frame(np.zeros(len(parts)), np.zeros(features), np.zeros(outputs), np.zeros((features, outputs)))
@@ -180,8 +187,8 @@ def _blocks(
     shifts = np.append(frame.shift, 1.0)[of_column]
     levels = frame.level + (signs * shifts - frame.centre) @ frame.kernel
     height = max(BLOCK_ROWS, BLOCK_OF_CELL * len(signs))
-    blocks = []
-    for start in range(0, len(x), height):
+
+    def block(start: int) -> _CellStatistics:
         some = slice(start, start + height)
         of_rows = codes[some]
         rows = np.empty((len(parts) + y.shape[1], len(of_rows)))
@@ -193,8 +200,9 @@ def _blocks(
                 if slopes[i, :, output].any():
                     residual -= slopes[i, :, output].take(of_rows) * rows[i]
         heavy = None if weights is None else weights[some]
-        blocks.append(_statistics_of_block(rows, of_rows, heavy, len(signs)))
-    return blocks
+        return _statistics_of_block(rows, of_rows, heavy, len(signs))
+
+    return list(in_order(block, range(0, len(x), height)))
 
 
 def _statistics_of_block(rows: np.ndarray, codes: np.ndarray, heavy: np.ndarray | None, cells: int) -> _CellStatistics:
@@ -244,25 +252,25 @@ def _joined(first: DoubleDouble, second: np.ndarray) -> DoubleDouble:
     return DoubleDouble(np.hstack([first.hi, second]), np.hstack([first.lo, np.zeros_like(second)]))
 
 
-def _constants(x: CellMatrix, parts: list[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mask of the columns of x and y whose minimum equals their maximum, and the values of the first row.
+def _constants(x: CellMatrix, is_constant: np.ndarray, is_zero: np.ndarray) -> np.ndarray:
+    """Return the mask of the columns of x and y whose minimum equals their maximum.
 
     A column is constant if its part is, and its sign in all cells that have rows; or if it is zero.
+
+    Args:
+        x: the rows.
+        is_constant, is_zero: masks of the numeric parts, and of y.
     """
     signs = x.signs[0][np.flatnonzero(np.bincount(x.codes[0], minlength=len(x.signs[0])))]
-    is_constant = iter([part.min() == part.max() for part in parts])
-    of_part = np.array([True if part is None else next(is_constant) for part in x.parts])
-    zeros = np.array([False if part is None else not part.any() for part in x.parts])
+    numeric = np.array([part is not None for part in x.parts])
+    of_part, zeros = np.ones(len(numeric), bool), np.zeros(len(numeric), bool)
+    of_part[numeric], zeros[numeric] = is_constant[: numeric.sum()], is_zero[: numeric.sum()]
     same_sign = (signs == signs[0]).all(axis=0)
     of_x = (same_sign & of_part[x.part_of_column]) | ~signs.any(axis=0) | zeros[x.part_of_column]
-    of_y = y.min(axis=0) == y.max(axis=0)
-    return np.concatenate([of_x, of_y]), np.concatenate([np.asarray(x[:1])[0], y[0]])
+    return np.concatenate([of_x, is_constant[numeric.sum() :]])
 
 
-def _are_ordinary(columns: list[np.ndarray]) -> bool:
-    """Return whether the numbers of each column are finite, and neither so large nor so small that squares are not."""
-    for column in columns:
-        largest = max(-column.min(), column.max())
-        if not (largest == 0 or SMALLEST < largest < LARGEST):
-            return False
-    return True
+def _are_ordinary(extremes: np.ndarray) -> bool:
+    """Return whether columns of these minima and maxima `(q, 2)` have numbers whose squares float64 holds well."""
+    largest = np.abs(extremes).max(axis=1)
+    return bool(((largest == 0) | ((largest > SMALLEST) & (largest < LARGEST))).all())
