@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
+from cases import quick_and_heavy
 
 import keras_linreg as klr
 
@@ -299,7 +300,7 @@ TEXT = {
 }
 
 
-@pytest.mark.parametrize("kind", TEXT)
+@pytest.mark.parametrize("kind", quick_and_heavy(TEXT, "frame"))
 def test_a_layer_of_strings_takes_a_column_of_them(kind, tmp_path):
     model = compiled(keras.layers.StringLookup(vocabulary=["u", "v"], output_mode="one_hot"))
     y = np.where(STRINGS == "u", 1.0, 3.0)

@@ -189,7 +189,7 @@ def unknown_columns(preprocessor: Any) -> dict[int, str]:
     return unknown
 
 
-def _lookups() -> tuple[type, ...]:
+def _lookups() -> tuple[Any, ...]:
     return keras.layers.StringLookup, keras.layers.IntegerLookup
 
 
