@@ -13,6 +13,7 @@ from keras_linreg.data import CellMatrix
 from keras_linreg.data.row_blocks import without_zero_weights
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul, two_sum
+from keras_linreg.moments.frame import MOST_PATTERNS, PATTERN_ERRORS
 from keras_linreg.moments.reduce import SMALLEST_UNEXPLAINED, residual_norms
 from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF, Statistics, about_plane, provisional_kernel
 from keras_linreg.utils.threads import in_order
@@ -23,7 +24,6 @@ BLOCK_ROWS = 2**16  # that the cache of a core holds
 BLOCK_OF_CELL = 64  # rows of a cell in a block, on average, at least
 STACKED_NUMBERS = 2**21  # of rows of cells that are reduced at once
 LARGEST, SMALLEST = 1e120, 1e-120  # of numbers; others are left to `moments.reduce`
-ERROR_OF_RESIDUALS = 8 * FLOAT64_ROUNDOFF
 ERROR_OF_FACTOR = 4 * FLOAT64_ROUNDOFF
 
 
@@ -61,10 +61,8 @@ def reduce_cells(
     if not _are_ordinary(extremes) or not np.isfinite(x.signs[0]).all():
         return None
     features, outputs = x.shape[1], y.shape[1]
-    constant, value = (
-        _constants(x, extremes[:, 0] == extremes[:, 1], (extremes == 0).all(axis=1)),
-        np.append(x[0], y[0]),
-    )
+    constant = _constants(x, extremes[:, 0] == extremes[:, 1], (extremes == 0).all(axis=1))
+    value = np.append(x[0], y[0])
     step = -(-len(x) // max(SAMPLE_ROWS, 16 * len(x.signs[0]), 8 * features))
     some = slice(None, None, step)
     start = _Frame(np.zeros(len(parts)), np.zeros(features), np.zeros(outputs), np.zeros((features, outputs)))
@@ -90,8 +88,18 @@ def reduce_cells(
         mean=mean,
         constant=constant,
         error=ERROR_OF_FACTOR,
-        **about_plane(r, plane, ERROR_OF_RESIDUALS),
+        **about_plane(r, plane, _error_of_residuals([part[some] for part in parts], len(x.signs[0]))),
     )
+
+
+def _error_of_residuals(parts: list[np.ndarray], cells: int) -> float:
+    """Return the rounding error of residuals, as a part of the norm of y and of all terms, as in `moments.frame`.
+
+    Each part adds a rounding error to a row. Those of different rows are as good as random, of few patterns they are
+    not. The numbers that all rows of a cell share are exact to double-double.
+    """
+    patterns = max((len(np.unique(part)) for part in parts), default=cells)
+    return FLOAT64_ROUNDOFF * (2 + len(parts) ** 0.5) * PATTERN_ERRORS / min(patterns, MOST_PATTERNS) ** 0.5
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -139,8 +147,13 @@ def _reduced(x: CellMatrix, y: np.ndarray, weights: np.ndarray | None, frame: _F
     parts = [part for part in x.parts if part is not None]
     slots = np.cumsum([part is not None for part in x.parts]) - 1
     of_column = np.where([part is None for part in x.parts], len(parts), slots)[x.part_of_column]
-    cells = _merged_blocks(_blocks(x, y, weights, frame, of_column))
     signs, count = x.signs[0], len(parts)
+    slopes, levels = _planes_of_cells(signs, frame, of_column)
+    cells = _merged_blocks(_blocks(x, y, weights, frame, slopes.hi, levels.hi))
+    # What float64 lacks of the plane is a plane, too, which the statistics of the cells can still be moved by.
+    cells.factor[:, :, count:] -= cells.factor[:, :, :count] @ slopes.lo
+    terms = (cells.mean.hi[:, :count, None] * slopes.lo).sum(axis=1)
+    cells.mean[:, count:] = cells.mean[:, count:] - DoubleDouble(levels.lo + terms)
     # The part of ones stands last: its mean is 1, and it has no spread.
     means = _joined(cells.mean[:, :count] + DoubleDouble(frame.shift), np.ones((len(signs), 1)))[:, of_column]
     means = means.times(signs)
@@ -177,16 +190,36 @@ class _CellStatistics:
     factor: np.ndarray
 
 
+def _planes_of_cells(signs: np.ndarray, frame: _Frame, of_column: np.ndarray) -> tuple[DoubleDouble, DoubleDouble]:
+    """Return the plane of each cell in the parts less their shift: slopes `(c, q, k)`, levels `(c, k)`, without y's.
+
+    ```python
+    (x - centre) @ kernel == levels[c] + (z - shift) @ slopes[c]
+    ```
+    """
+    cells, parts, outputs = len(signs), len(frame.shift), frame.kernel.shape[1]
+    slopes = DoubleDouble(np.zeros((cells, parts, outputs)))
+    levels = DoubleDouble(np.zeros((cells, outputs)))
+    offsets = DoubleDouble(signs * np.append(frame.shift, 1.0)[of_column]) - DoubleDouble(frame.centre)
+    for output in range(outputs):
+        kernel = frame.kernel[:, output]
+        levels[:, output] = offsets.times(kernel).sum(1)
+        for i in range(parts):
+            slopes[:, i, output] = DoubleDouble(signs[:, of_column == i] * kernel[of_column == i]).sum(1)
+    return slopes, levels
+
+
 def _blocks(
-    x: CellMatrix, y: np.ndarray, weights: np.ndarray | None, frame: _Frame, of_column: np.ndarray
+    x: CellMatrix,
+    y: np.ndarray,
+    weights: np.ndarray | None,
+    frame: _Frame,
+    slopes: np.ndarray,
+    levels: np.ndarray,
 ) -> list[_CellStatistics]:
     """Return the statistics of the cells of each block of rows."""
-    parts, codes, signs = [part for part in x.parts if part is not None], x.codes[0], x.signs[0]
-    terms = signs[:, :, None] * frame.kernel
-    slopes = np.stack([terms[:, of_column == i].sum(axis=1) for i in range(len(parts))] or [np.zeros((0, 0))], 0)
-    shifts = np.append(frame.shift, 1.0)[of_column]
-    levels = frame.level + (signs * shifts - frame.centre) @ frame.kernel
-    height = max(BLOCK_ROWS, BLOCK_OF_CELL * len(signs))
+    parts, codes, cells = [part for part in x.parts if part is not None], x.codes[0], len(x.signs[0])
+    height = max(BLOCK_ROWS, BLOCK_OF_CELL * cells)
 
     def block(start: int) -> _CellStatistics:
         some = slice(start, start + height)
@@ -195,12 +228,13 @@ def _blocks(
         for i, part in enumerate(parts):
             np.subtract(part[some], frame.shift[i], out=rows[i])
         for output in range(y.shape[1]):
-            residual = np.subtract(y[some, output], levels[:, output].take(of_rows), out=rows[len(parts) + output])
-            for i in range(len(parts)):
-                if slopes[i, :, output].any():
-                    residual -= slopes[i, :, output].take(of_rows) * rows[i]
+            residual = np.subtract(y[some, output], frame.level[output], out=rows[len(parts) + output])
+            if frame.kernel[:, output].any():
+                residual -= levels[:, output].take(of_rows)
+                for i in range(len(parts)):
+                    residual -= slopes[:, i, output].take(of_rows) * rows[i]
         heavy = None if weights is None else weights[some]
-        return _statistics_of_block(rows, of_rows, heavy, len(signs))
+        return _statistics_of_block(rows, of_rows, heavy, cells)
 
     return list(in_order(block, range(0, len(x), height)))
 
