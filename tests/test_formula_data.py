@@ -154,6 +154,16 @@ def test_levels_are_those_of_the_rows_that_are_kept_in_their_declared_order():
     assert fitted("y ~ g + a", table, missing="drop").feature_names == ["g[T.u]", "a"]
 
 
+def test_a_row_of_weight_zero_is_one_left_out_whatever_it_holds():
+    table = pd.concat([SHOPS, SHOPS[:3].assign(g="never", a=[-1.0, np.nan, 99.0], y=-1.0)], ignore_index=True)
+    weights = np.array([1.0] * 8 + [0.0] * 3)
+    model = exact("log(y) ~ log(a) + g + bs(share, df=2, degree=2)")
+    model.fit(table, sample_weight=weights, verbose=0)
+    expected = fitted("log(y) ~ log(a) + g + bs(share, df=2, degree=2)")
+    assert model.feature_names == expected.feature_names
+    np.testing.assert_allclose(model.kernel, expected.kernel, rtol=1e-12)
+
+
 def test_levels_are_matched_in_the_dtype_that_comes_in():
     model = fitted("y ~ C(year) + C(share) + a")
     expected = model.predict(SHOPS, verbose=0)
@@ -274,6 +284,9 @@ def test_the_summary_tells_terms_levels_and_knots():
     assert "3 levels ['u', 'v', 'w'], Treatment, reference 'u'; unseen levels count as 'u'" in text
     assert "mean 4.5625" in text
     assert "7 columns and an intercept" in text
+    printed: list[str] = []
+    klr.LinearRegression(preprocessor=formula).summary(print_fn=printed.append)
+    assert printed[-len(lines) :] == lines
 
 
 def test_a_later_fit_keeps_what_was_learned_and_copies_are_alike():

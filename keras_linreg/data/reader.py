@@ -152,6 +152,8 @@ class Reader:
         target, outputs = (None, ()) if y is None else read_targets(y, self.units, self.dtype, known)
         weight = read_weights(sample_weight)
         inputs, schema = self._read(x, targets)
+        if isinstance(inputs, TableInputs) and weight is not None and len(weight) == inputs.rows:
+            inputs = inputs.ignoring(np.ravel(weight) == 0)
         if isinstance(inputs, TableInputs) and targets and has_response(self.preprocessor):
             target, outputs = inputs.target(), (self.preprocessor.response_name,)
             check_units(target.shape, self.units)
@@ -174,7 +176,10 @@ class Reader:
         if self.preprocessor is not None and target is not None:
             inputs.check_no_infinity()
         if fitting and self.learns:
-            self.preprocessor.learn(lambda: [inputs])
+            counting = (
+                inputs if weight is None else inputs.keep(np.ravel(weight) != 0)
+            )  # a row of weight zero is one left out
+            self.preprocessor.learn(lambda: [counting])
         design = inputs.design(self.preprocessor)
         self._learn(schema or self._schema_of_inputs(), int(design.shape[-1]), outputs)
         return prepared_rows(
@@ -285,10 +290,12 @@ class Reader:
         masks = inputs.all_masks()
         if y is not None:
             masks |= nan_masks(read_targets(y, self.units, self.dtype)[0], ["y"])
-        found = find(masks | nan_masks(sample_weight, ["sample_weight"]), read_weights(sample_weight))
+        weight = read_weights(sample_weight)
+        found = find(masks | nan_masks(weight, ["sample_weight"]), weight)
         if found is not None and self.missing == "error":
             raise found.error(table.labels)
-        return inputs if found is None else inputs.keep(~found.rows)
+        counts = np.ones(inputs.rows, bool) if weight is None else np.ravel(weight) != 0
+        return inputs.keep(counts if found is None else counts & ~found.rows)
 
     def _read(self, x: Table | Data, targets: bool) -> tuple[Inputs | TableInputs, Schema | None]:
         """Return rows in memory before the preprocessor, and their schema; a formula tells it once it has learned."""

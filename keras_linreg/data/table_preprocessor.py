@@ -34,6 +34,10 @@ class TableInputs(abc.ABC):
         """Return the rows under a mask."""
 
     @abc.abstractmethod
+    def ignoring(self, rows: np.ndarray) -> TableInputs:
+        """Return the rows, those under a mask (of weight zero) without an error for what they hold."""
+
+    @abc.abstractmethod
     def check_no_infinity(self) -> None:
         """Refuse infinity in a column."""
 
@@ -99,6 +103,10 @@ class TablePreprocessor(abc.ABC):
     @abc.abstractmethod
     def forget(self) -> None:
         """Be as before anything was learned."""
+
+    @abc.abstractmethod
+    def summary(self, print_fn: Callable[[str], object] = print) -> None:
+        """Print what was learned."""
 
     @abc.abstractmethod
     def graph_design(self, columns: Mapping[str, tf.Tensor], checks: bool) -> tf.Tensor:

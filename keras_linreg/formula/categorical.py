@@ -202,8 +202,12 @@ class CategoricalFactor:
                 self._table = tf.lookup.StaticHashTable(initializer, -1)
         return self._table
 
-    def codes(self, categories: Categories) -> np.ndarray:
+    def codes(self, categories: Categories, ignored: np.ndarray | None = None) -> np.ndarray:
         """Return the codes of rows in memory, -1 for missing values.
+
+        Args:
+            categories: of the column.
+            ignored: mask of rows that may have any level, or None.
 
         Raises:
             ValueError: a level was not seen.
@@ -211,19 +215,19 @@ class CategoricalFactor:
         used = np.flatnonzero(np.bincount(categories.codes + 1, minlength=1)[1:])
         of_values = np.full(len(categories.values) + 1, -1, np.int32)
         if len(used):
-            values = categories.values[used]
-            found = self.graph_codes(tf.constant(values))[0].numpy()
-            if (found < 0).any():
-                raise self._unseen_error([values[i] for i in np.flatnonzero(found < 0)])
-            of_values[used] = found
+            of_values[used] = self.graph_codes(tf.constant(categories.values[used]))[0].numpy()
+            unseen = used[of_values[used] < 0]
+            if ignored is not None:
+                unseen = np.intersect1d(unseen, categories.codes[~ignored])
+            if len(unseen):
+                raise self._unseen_error(categories.values[unseen].tolist())
         return of_values[categories.codes]
 
     def _unseen_error(self, values: list[Any]) -> ValueError:
         assert self.levels is not None
-        plain = [value.item() if isinstance(value, np.generic) else value for value in values]
         return ValueError(
             f"Column {self.column!r} of `x` {LEVELS_RULE} These are {shown(self.levels)}; "
-            f"C({self.column}, unseen={self.levels[0]!r}) sends others to a level. Received: {shown(plain)}."
+            f"C({self.column}, unseen={self.levels[0]!r}) sends others to a level. Received: {shown(values)}."
         )
 
     def describe(self) -> str:

@@ -31,12 +31,14 @@ class Frame(TableInputs):
         numbers: float64 `(n,)`, NaN for missing ones, by column.
         categories: by column.
         labels: of the rows, or None: 0, 1, ...
+        ignored: mask `(n,)` of rows that may hold anything, because they do not count; or None.
     """
 
     structure: Structure
     numbers: dict[str, np.ndarray]
     categories: dict[str, Categories]
     labels: Any = None
+    ignored: np.ndarray | None = None
 
     @property
     def rows(self) -> int:
@@ -57,12 +59,18 @@ class Frame(TableInputs):
             numbers={name: column[kept] for name, column in self.numbers.items()},
             categories={name: column.keep(kept) for name, column in self.categories.items()},
             labels=np.flatnonzero(kept) if self.labels is None else self.labels[kept],
+            ignored=None if self.ignored is None else self.ignored[kept],
         )
+
+    def ignoring(self, rows: np.ndarray) -> Frame:
+        """Return the rows, those under a mask (of weight zero) without an error for what they hold."""
+        return dataclasses.replace(self, ignored=rows) if rows.any() else self
 
     def check_no_infinity(self) -> None:
         """Refuse infinity in a column."""
         for name, column in self.numbers.items():
-            check_no_infinity(column, [name])
+            if np.isinf(column).any():
+                check_no_infinity(np.where(np.isnan(column), 0.0, column), [name])
 
     def tensors(self, columns: Sequence[str]) -> dict[str, tf.Tensor]:
         """Return columns of numbers as tensors."""
@@ -86,7 +94,7 @@ class Frame(TableInputs):
         with np.errstate(all="ignore"):
             if np.isfinite(part.sum()):
                 return
-        bad = ~np.isfinite(part)
+        bad = ~np.isfinite(part) if self.ignored is None else ~np.isfinite(part) & ~self.ignored
         for column in factor.columns:
             bad &= np.isfinite(self.numbers[column])
         if not bad.any():

@@ -175,7 +175,7 @@ class Structure:
             if isinstance(factor, NumericFactor):
                 numeric[code] = frame.evaluate(factor)
             else:
-                codes[code] = factor.codes(frame.categories[factor.column])
+                codes[code] = factor.codes(frame.categories[factor.column], frame.ignored)
         return self.plan.matrix(numeric, codes, frame.rows)
 
     def graph_design(self, columns: Mapping[str, tf.Tensor], checks: bool, refuses_missing: bool) -> tf.Tensor:
