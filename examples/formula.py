@@ -6,6 +6,9 @@ Prints a report under statsmodels' names, the price of a house with its interval
 a row of raw columns. Writes formula_output/prices.png, model.keras and served/.
 """
 
+import keras_linreg.utils.quiet  # first: TensorFlow then writes no log lines
+
+# isort: split
 from pathlib import Path
 
 import keras

@@ -17,6 +17,7 @@ from keras_linreg.data.missing import MissingRows
 from keras_linreg.data.packing import pack_batch, unpack_batch
 from keras_linreg.data.prepared import Prepared, Stream
 from keras_linreg.data.table_preprocessor import TablePreprocessor, check_no_target, has_response
+from keras_linreg.data.table_rows import complete_rows
 from keras_linreg.utils.lazy import LazyModule
 from keras_linreg.utils.types import Data
 
@@ -103,7 +104,8 @@ def learn_from_stream(reader: Reader, x: Data, steps: int | None) -> None:
         batches = (x[i] for i in range(steps or x.num_batches)) if is_py_dataset(x) else iter(x)
         for number, raw in enumerate(itertools.islice(batches, steps)):
             with streams.noting_errors([], number):
-                yield reader.complete_rows(*unpack_batch(_as_arrays(raw) if is_dataset(x) else raw))
+                batch = unpack_batch(_as_arrays(raw) if is_dataset(x) else raw)
+                yield complete_rows(reader.preprocessor, batch, reader.units, reader.missing)
 
     reader.preprocessor.learn(frames)
 

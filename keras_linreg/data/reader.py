@@ -25,6 +25,7 @@ from keras_linreg.data.table_preprocessor import (
     has_response,
     pick,
 )
+from keras_linreg.data.table_rows import counting_rows, not_a_table, read_table
 from keras_linreg.data.tables import Table, as_table, match
 from keras_linreg.data.targets import check_some_weight, check_units, read_targets, read_weights
 from keras_linreg.data.values import as_array, read
@@ -151,9 +152,7 @@ class Reader:
         known = () if self.schema is None else self.schema.output_names
         target, outputs = (None, ()) if y is None else read_targets(y, self.units, self.dtype, known)
         weight = read_weights(sample_weight)
-        inputs, schema = self._read(x, targets)
-        if isinstance(inputs, TableInputs) and weight is not None and len(weight) == inputs.rows:
-            inputs = inputs.ignoring(np.ravel(weight) == 0)
+        inputs, schema = self._read(x, weight, targets)
         if isinstance(inputs, TableInputs) and targets and has_response(self.preprocessor):
             target, outputs = inputs.target(), (self.preprocessor.response_name,)
             check_units(target.shape, self.units)
@@ -175,10 +174,8 @@ class Reader:
             check_some_weight(weight)
         if self.preprocessor is not None and target is not None:
             inputs.check_no_infinity()
-        if fitting and self.learns:
-            counting = (
-                inputs if weight is None else inputs.keep(np.ravel(weight) != 0)
-            )  # a row of weight zero is one left out
+        if isinstance(inputs, TableInputs) and fitting and self.learns:
+            counting = counting_rows(inputs, weight)
             self.preprocessor.learn(lambda: [counting])
         design = inputs.design(self.preprocessor)
         self._learn(schema or self._schema_of_inputs(), int(design.shape[-1]), outputs)
@@ -219,7 +216,7 @@ class Reader:
         """
         if isinstance(self.preprocessor, TablePreprocessor):
             if not isinstance(x, Mapping):
-                raise self._not_table(x)
+                raise not_a_table(x)
             return self.preprocessor(x) if checks is None else self.preprocessor.graph_design(x, checks)  # type: ignore
         schema = self.schema or learn_inputs(x, self.preprocessor, self.feature_names)
         names = None
@@ -277,44 +274,18 @@ class Reader:
         """Whether the preprocessor waits for the data of a fit, to learn from them."""
         return isinstance(self.preprocessor, TablePreprocessor) and not self.preprocessor.is_adapted
 
-    def complete_rows(self, x: Data, y: Data, sample_weight: Data) -> TableInputs:
-        """Return the rows of a batch that have all values, for a formula to learn from.
-
-        Raises:
-            ValueError: a row lacks a value, and this reader refuses such rows.
-        """
-        table = as_table(x)
-        if table is None:
-            raise self._not_table(x)
-        inputs = self.preprocessor.read(table, has_response(self.preprocessor))
-        masks = inputs.all_masks()
-        if y is not None:
-            masks |= nan_masks(read_targets(y, self.units, self.dtype)[0], ["y"])
-        weight = read_weights(sample_weight)
-        found = find(masks | nan_masks(weight, ["sample_weight"]), weight)
-        if found is not None and self.missing == "error":
-            raise found.error(table.labels)
-        counts = np.ones(inputs.rows, bool) if weight is None else np.ravel(weight) != 0
-        return inputs.keep(counts if found is None else counts & ~found.rows)
-
-    def _read(self, x: Table | Data, targets: bool) -> tuple[Inputs | TableInputs, Schema | None]:
+    def _read(
+        self, x: Table | Data, weight: np.ndarray | None, targets: bool
+    ) -> tuple[Inputs | TableInputs, Schema | None]:
         """Return rows in memory before the preprocessor, and their schema; a formula tells it once it has learned."""
         if isinstance(self.preprocessor, TablePreprocessor):
-            if not isinstance(x, Table):
-                raise self._not_table(x)
-            return self.preprocessor.read(x, targets and has_response(self.preprocessor)), None
+            return read_table(self.preprocessor, x, weight, targets), None
         schema = self.schema or learn_inputs(x, self.preprocessor, self.feature_names)
         return self._inputs(x, schema), schema
 
     def _schema_of_inputs(self) -> Schema:
         """Return the inputs of a formula that has learned."""
         return Schema(self.preprocessor.inputs, True, ())
-
-    def _not_table(self, x: Any) -> ValueError:
-        return ValueError(
-            "`x` must be a table or a dict of columns, for the formula to find its columns by name. "
-            f"Received: {type(x).__name__}."
-        )
 
     def _inputs(self, x: Table | Data, schema: Schema) -> Inputs:
         """Return what the preprocessor, or the model, takes of rows in memory."""
