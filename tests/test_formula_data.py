@@ -257,6 +257,21 @@ def test_a_generator_is_fitted_after_adapt():
     np.testing.assert_allclose(model.kernel, fitted("y ~ a + g").kernel, rtol=1e-12)
 
 
+@pytest.mark.parametrize("formula", ["log(y) ~ a + g + C(year)", "log(y) ~ . - share", "~ a + g"])
+def test_files_are_fitted_by_their_names_of_columns(formula, tmp_path):
+    SHOPS.assign(w=1.0, other="x").drop(columns="other").to_parquet(tmp_path / "shops.parquet", index=False)
+    path, target = str(tmp_path / "shops.parquet"), "y" if formula.startswith("~") else None
+    model = exact(formula)
+    model.fit(path, target, sample_weight="w", verbose=0)
+    expected = exact(formula)
+    expected.fit(SHOPS, target, verbose=0)
+    assert model.feature_names == expected.feature_names
+    np.testing.assert_allclose(model.kernel, expected.kernel, rtol=1e-12)
+    predicted = np.concatenate([np.asarray(batch["prediction"]) for batch in model.predict(path)])
+    np.testing.assert_allclose(predicted, expected.predict(SHOPS, verbose=0).ravel(), rtol=1e-12)
+    assert model.moments.output_names == (("log(y)",) if target is None else ("y",))
+
+
 @pytest.mark.parametrize("formula", ["y ~ I(center(a) ** 2) + g", "y ~ scale(center(a)) + C(year)", "y ~ bs(a, df=4)"])
 def test_adapt_learns_the_same_from_a_table_and_from_a_stream(formula):
     one, other = klr.Formula(formula), klr.Formula(formula)

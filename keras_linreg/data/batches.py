@@ -16,7 +16,7 @@ from keras_linreg.data.learning import learn_inputs
 from keras_linreg.data.missing import MissingRows
 from keras_linreg.data.packing import pack_batch, unpack_batch
 from keras_linreg.data.prepared import Prepared, Stream
-from keras_linreg.data.table_preprocessor import TablePreprocessor, check_no_target, has_response
+from keras_linreg.data.table_preprocessor import TablePreprocessor, check_no_target, has_response, response_names
 from keras_linreg.data.table_rows import complete_rows
 from keras_linreg.utils.lazy import LazyModule
 from keras_linreg.utils.types import Data
@@ -61,7 +61,7 @@ def prepare_stream(reader: Reader, x: Data, targets: bool, groups: Data = None, 
         drops_later = reader.missing == "drop" and not reader.drops_in_graph
         return Stream(
             x,
-            output_names=_output_names(reader, targets),
+            output_names=response_names(reader.preprocessor, targets),
             groups=groups,
             read_again=lambda: streams.numbered(x),
             drop_names=names if drops_later else None,
@@ -78,11 +78,6 @@ def prepare_stream(reader: Reader, x: Data, targets: bool, groups: Data = None, 
             f"Received: {'named columns' if by_name else 'a model with a preprocessor'}."
         )
     return Stream(x, groups=groups, drop_names=names if reader.missing == "drop" else None)
-
-
-def _output_names(reader: Reader, targets: bool) -> tuple[str, ...]:
-    """Return the name of y that a formula takes from the columns, () otherwise."""
-    return (reader.preprocessor.response_name,) if targets and has_response(reader.preprocessor) else ()
 
 
 def learn_from_stream(reader: Reader, x: Data, steps: int | None) -> None:
@@ -146,7 +141,7 @@ def _prepare_python_batches(reader: Reader, x: Any, targets: bool, groups: Data,
     dropped.clear()  # the first batch is read once more
     return Stream(
         batches,
-        output_names=_output_names(reader, targets),
+        output_names=response_names(reader.preprocessor, targets),
         groups=groups,
         errors=errors,
         read_again=read_again,
@@ -181,7 +176,7 @@ def _prepare_counted_dataset(reader: Reader, dataset: tf.data.Dataset, targets: 
     read_again = functools.partial(streams.numbered, prepared)
     return Stream(
         prepared,
-        output_names=_output_names(reader, targets),
+        output_names=response_names(reader.preprocessor, targets),
         groups=groups,
         errors=errors,
         read_again=read_again,

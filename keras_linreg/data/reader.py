@@ -10,6 +10,8 @@ import numpy as np
 
 from keras_linreg.data import batches, graph, preprocessing
 from keras_linreg.data import columns as column_kinds
+from keras_linreg.data.arrow_source import ArrowSource, is_arrow_source, open_source
+from keras_linreg.data.arrow_stream import arrow_stream, learn_from_source, raw_batches
 from keras_linreg.data.inputs import Inputs, read_columns, read_matrix
 from keras_linreg.data.kinds import is_scipy_sparse, is_stream
 from keras_linreg.data.learning import learn_inputs, names_of_design, takes_columns
@@ -94,6 +96,11 @@ class Reader:
         if self.preprocessor is not None and not learns:
             preprocessing.check_adapted(self.preprocessor)
         check_no_target(self.preprocessor, y)
+        if is_arrow_source(x):
+            source = open_source(x)
+            if learns:
+                learn_from_source(self, source, y, sample_weight)
+            return self._prepare_source(source, y, sample_weight, targets, groups, steps)
         if is_stream(x):
             for name, part in (("y", y), ("sample_weight", sample_weight)):
                 if part is not None:
@@ -108,6 +115,22 @@ class Reader:
             raise ValueError("`y` is missing: a linear regression needs targets. Received: y=None.")
         with forgetting_on_error(self.preprocessor):
             return self.rows(x, y, sample_weight, fitting, groups=groups, targets=targets)
+
+    def _prepare_source(
+        self, source: ArrowSource, y: Data, sample_weight: Data, targets: bool, groups: Data, steps: int | None
+    ) -> Prepared:
+        """Return the rows of files, or of a reader of record batches, as a stream."""
+        if groups is not None:
+            raise ValueError(f"`groups` must be left out where `x` are files. Received: {type(groups).__name__}.")
+        if source.reads_again:
+            return arrow_stream(self, source, y, sample_weight, targets)
+        return batches.prepare_stream(self, raw_batches(self, source, y, sample_weight, targets), targets, None, steps)
+
+    def columns_of_model(self) -> tuple[str, ...] | None:
+        """Return the names of the columns that the model takes, or None if it takes all that it is first given."""
+        if self.schema is not None and self.schema.named:
+            return self.schema.names
+        return preprocessing.input_names(self.preprocessor) or self.feature_names
 
     def prepare_packed(
         self, data: Data, argument: str = "validation_data", groups: Data = None, steps: int | None = None

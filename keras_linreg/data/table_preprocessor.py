@@ -75,7 +75,7 @@ class TablePreprocessor(abc.ABC):
     @property
     @abc.abstractmethod
     def named_columns(self) -> tuple[str, ...]:
-        """The columns that it names, whether it has learned or not; without those that `.` stands for before."""
+        """The columns that it names, y's too; () while only the data can tell them."""
 
     @property
     @abc.abstractmethod
@@ -170,6 +170,11 @@ def forgetting_on_error(*preprocessors: Any) -> Iterator[None]:
 def has_response(preprocessor: Any) -> bool:
     """Return whether y comes out of the table that a preprocessor reads."""
     return isinstance(preprocessor, TablePreprocessor) and preprocessor.response_name is not None
+
+
+def response_names(preprocessor: Any, targets: bool) -> tuple[str, ...]:
+    """Return the name of y that comes out of the table, () if none does, or none is needed."""
+    return (preprocessor.response_name,) if targets and has_response(preprocessor) else ()
 
 
 def check_no_target(preprocessor: Any, y: Data) -> None:

@@ -167,8 +167,10 @@ class Formula(keras.Layer, TablePreprocessor):
 
     @property
     def named_columns(self) -> tuple[str, ...]:
-        """The columns that the formula names; before it has learned, without those that `.` stands for."""
+        """The columns that the formula names, those of the left side too; () while `.` stands for unknown ones."""
         parsed = self._parsed if self._structure is None else self._structure.parsed
+        if parsed.has_dot:
+            return ()
         return tuple(dict.fromkeys(column for code in _codes(parsed) for column in Expression(code).columns))
 
     @property

@@ -1,0 +1,155 @@
+"""From an ArrowSource to a Stream of batches of the design, as Keras takes them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_linreg.data.arrow import column_names
+from keras_linreg.data.arrow_source import ArrowSource
+from keras_linreg.data.column_matrix import LazyMatrix
+from keras_linreg.data.missing import MissingRows
+from keras_linreg.data.packing import pack_batch
+from keras_linreg.data.prepared import Stream
+from keras_linreg.data.streams import noting_errors, numbered
+from keras_linreg.data.table_preprocessor import has_response, response_names
+from keras_linreg.data.table_rows import complete_rows
+from keras_linreg.utils.lazy import LazyModule
+from keras_linreg.utils.types import Data
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from keras_linreg.data.reader import Reader
+else:
+    tf = LazyModule("tensorflow")
+
+LARGE_BATCH = 2**17  # rows
+BUFFER = 2**20  # rows that are shuffled at a time
+
+
+def arrow_stream(reader: Reader, source: ArrowSource, y: Data, sample_weight: Data, targets: bool) -> Stream:
+    """Return a source that can be read again as a stream of batches of the design.
+
+    Args:
+        reader: of the model; the first batch tells it the schema.
+        source: the rows.
+        y, sample_weight: names of columns of the source; `sample_weight` may be None.
+        targets: whether y is needed.
+
+    Raises:
+        ValueError: a name is no column of the source; or rows do not suit the model.
+    """
+    errors: list[str] = []
+    dropped: dict[int, MissingRows] = {}
+
+    def converted() -> Iterator[Any]:
+        for number, (x, own_y, weight) in enumerate(raw_batches(reader, source, y, sample_weight, targets)):
+            with noting_errors(errors, number):
+                rows = reader.rows(x, own_y, weight, empty=True)
+            if rows.missing is not None:
+                dropped[number] = rows.missing
+            design = np.asarray(rows.x) if isinstance(rows.x, LazyMatrix) else rows.x
+            yield (design,) if rows.y is None else pack_batch(design, rows.y, rows.sample_weight)
+
+    first = next(converted(), None)
+    if first is None:
+        raise ValueError(f"`x` must hold at least one row. Received: {source.text!r}, which has none.")
+    dropped.clear()  # the first batch is read once more
+    specs = tf.nest.map_structure(lambda part: tf.TensorSpec((None, *part.shape[1:]), part.dtype), first)
+    dataset = tf.data.Dataset.from_generator(converted, output_signature=specs)
+    if source.rows is not None:
+        batches = -(-source.rows // (source.batch_size or LARGE_BATCH))
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+    dataset = dataset.prefetch(2)
+    read_again = functools.partial(numbered, dataset)
+    names = response_names(reader.preprocessor, targets)
+    return Stream(dataset, output_names=names, errors=errors, read_again=read_again, dropped=dropped)
+
+
+def learn_from_source(reader: Reader, source: ArrowSource, y: Data, sample_weight: Data) -> None:
+    """Let a formula learn from files, which are read once more for it.
+
+    Raises:
+        ValueError: the source can be read once.
+    """
+    if not source.reads_again:
+        raise ValueError(
+            "`preprocessor` must be adapted before it is fitted on record batches that can be read once: call "
+            f"`.adapt(table)` on the formula first. Received: {source.text}."
+        )
+
+    def frames() -> Iterator[Any]:
+        for batch in raw_batches(reader, source, y, sample_weight, targets=True):
+            yield complete_rows(reader.preprocessor, batch, reader.units, reader.missing)
+
+    reader.preprocessor.learn(frames)
+
+
+def raw_batches(
+    reader: Reader, source: ArrowSource, y: Data, sample_weight: Data, targets: bool
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield batches `(x, y, sample_weight)` of a source as a user would give them: tables and columns."""
+    _check_name("sample_weight", sample_weight)
+    makes_y = targets and has_response(reader.preprocessor)
+    if targets and y is None and not makes_y:
+        raise ValueError(f"`target` must name a column of {source.text!r}, {source.schema.names}. Received: none.")
+    wanted = reader.columns_of_model()
+    names: list[str]
+    outputs: list[str]
+    if makes_y:
+        names, outputs = list(reader.preprocessor.named_columns or source.schema.names), []
+    elif targets:
+        names, outputs = column_names(source.schema, y, wanted, sample_weight)
+    else:
+        names, outputs = list(wanted or source.schema.names), []
+    weights = [] if sample_weight is None or not targets else [sample_weight]
+    if makes_y and not reader.preprocessor.named_columns:
+        names = [name for name in names if name not in weights]
+    for table in tables(source, list(dict.fromkeys([*names, *outputs, *weights]))):
+        own_y = None if not outputs else table.column(outputs[0]) if len(outputs) == 1 else table.select(outputs)
+        yield table.select(names), own_y, table.column(weights[0]) if weights else None
+
+
+def _check_name(argument: str, name: Data) -> None:
+    if name is not None and not isinstance(name, str):
+        raise ValueError(
+            f"`{argument}` must be the name of a column where `x` are files. Received: {type(name).__name__}."
+        )
+
+
+def tables(source: ArrowSource, columns: list[str]) -> Iterator[Any]:
+    """Yield tables of exactly so many rows as a batch has, the last one of the rest.
+
+    Args:
+        source: with `shuffle`, its rows come in a random order.
+        columns: their names.
+    """
+    import pyarrow
+
+    size = source.batch_size or LARGE_BATCH
+    # NumPy's global generator is the one that keras.utils.set_random_seed sets.
+    order = np.random.default_rng(np.random.randint(2**31)) if source.shuffle else None
+    waiting: list[Any] = []
+    count = 0
+    enough = size if order is None else max(size, BUFFER // size * size)
+    for batch in source.read(columns, order):
+        waiting.append(batch)
+        count += batch.num_rows
+        while count >= enough:
+            table = pyarrow.Table.from_batches(waiting)
+            yield from _cut(table.slice(0, enough), size, order)
+            rest = table.slice(enough)
+            waiting, count = rest.to_batches(), rest.num_rows
+    if count:
+        yield from _cut(pyarrow.Table.from_batches(waiting), size, order)
+
+
+def _cut(table: Any, size: int, order: np.random.Generator | None) -> Iterator[Any]:
+    if order is not None:
+        table = table.take(order.permutation(table.num_rows))
+    for start in range(0, table.num_rows, size):
+        yield table.slice(start, size)
