@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
-import pandas as pd
 
-from keras_linreg.data.kinds import is_tensor
+from keras_linreg.data.kinds import is_series, is_tensor
 from keras_linreg.data.tables import as_series, is_column
 from keras_linreg.data.values import as_array, is_text_column, read
+from keras_linreg.utils.lazy import LazyModule
 from keras_linreg.utils.types import Data
+
+if TYPE_CHECKING:
+    import narwhals.stable.v2 as nw
+    import pandas as pd
+else:
+    nw, pd = LazyModule("narwhals.stable.v2"), LazyModule("pandas")
 
 KINDS = {"O": "text", "b": "boolean", "i": "integer", "u": "integer", "f": "float"}
 
@@ -128,7 +133,7 @@ def _as_booleans(values: np.ndarray) -> np.ndarray:
 def _factorized(series: Any) -> tuple[np.ndarray, Any, list[Any] | None]:
     """Return codes, distinct values and declared categories of a library's column."""
     native = series.to_native()
-    if isinstance(native, pd.Series):
+    if is_series(native):
         if isinstance(native.dtype, pd.CategoricalDtype):
             categories = native.cat.categories
             return native.cat.codes.to_numpy(), np.asarray(categories), categories.tolist()
