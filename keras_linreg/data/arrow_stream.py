@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from keras_linreg.data.arrow import column_names
 from keras_linreg.data.arrow_source import ArrowSource
 from keras_linreg.data.column_matrix import LazyMatrix
+from keras_linreg.data.dense import dense_matrix, dense_vector
 from keras_linreg.data.missing import MissingRows
 from keras_linreg.data.packing import pack_batch
 from keras_linreg.data.prepared import Stream
@@ -18,7 +19,7 @@ from keras_linreg.data.streams import noting_errors, numbered
 from keras_linreg.data.table_preprocessor import has_response, response_names
 from keras_linreg.data.table_rows import complete_rows
 from keras_linreg.utils.lazy import LazyModule
-from keras_linreg.utils.types import Data
+from keras_linreg.utils.types import Batch, Data
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -49,11 +50,21 @@ def arrow_stream(reader: Reader, source: ArrowSource, y: Data, sample_weight: Da
     def converted() -> Iterator[Any]:
         for number, (x, own_y, weight) in enumerate(raw_batches(reader, source, y, sample_weight, targets)):
             with noting_errors(errors, number):
-                rows = reader.rows(x, own_y, weight, empty=True)
+                rows = reader.rows(x, own_y, weight, empty=True, targets=targets)
             if rows.missing is not None:
                 dropped[number] = rows.missing
             design = np.asarray(rows.x) if isinstance(rows.x, LazyMatrix) else rows.x
             yield (design,) if rows.y is None else pack_batch(design, rows.y, rows.sample_weight)
+
+    def in_parts() -> Iterator[list[Batch]]:
+        columns = _columns(reader, source, y, sample_weight, targets)
+        for number, parts in enumerate(pieces(source, columns.all)):
+            with noting_errors(errors, number):
+                rows = [reader.rows(*columns.of(part), empty=True, is_reduced=True) for part in parts]
+            counts = [part.missing for part in rows if part.missing is not None]
+            if counts:
+                dropped[number] = sum(counts[1:], counts[0])
+            yield [(dense_matrix(part.x), dense_matrix(part.y), dense_vector(part.sample_weight)) for part in rows]
 
     first = next(converted(), None)
     if first is None:
@@ -67,7 +78,7 @@ def arrow_stream(reader: Reader, source: ArrowSource, y: Data, sample_weight: Da
     dataset = dataset.prefetch(2)
     read_again = functools.partial(numbered, dataset)
     names = response_names(reader.preprocessor, targets)
-    return Stream(dataset, output_names=names, errors=errors, read_again=read_again, dropped=dropped)
+    return Stream(dataset, output_names=names, errors=errors, read_again=read_again, dropped=dropped, in_parts=in_parts)
 
 
 def learn_from_source(reader: Reader, source: ArrowSource, y: Data, sample_weight: Data) -> None:
@@ -93,25 +104,42 @@ def raw_batches(
     reader: Reader, source: ArrowSource, y: Data, sample_weight: Data, targets: bool
 ) -> Iterator[tuple[Any, Any, Any]]:
     """Yield batches `(x, y, sample_weight)` of a source as a user would give them: tables and columns."""
+    columns = _columns(reader, source, y, sample_weight, targets)
+    for table in tables(source, columns.all):
+        yield columns.of(table)
+
+
+class _Columns(NamedTuple):
+    """The names of the columns of a source that are x, y and weights."""
+
+    x: list[str]
+    y: list[str]
+    weights: list[str]
+
+    @property
+    def all(self) -> list[str]:
+        return list(dict.fromkeys([*self.x, *self.y, *self.weights]))
+
+    def of(self, table: Any) -> tuple[Any, Any, Any]:
+        """Return x, y and weights of a table or record batch."""
+        y = None if not self.y else table.column(self.y[0]) if len(self.y) == 1 else table.select(self.y)
+        return table.select(self.x), y, table.column(self.weights[0]) if self.weights else None
+
+
+def _columns(reader: Reader, source: ArrowSource, y: Data, sample_weight: Data, targets: bool) -> _Columns:
     _check_name("sample_weight", sample_weight)
     makes_y = targets and has_response(reader.preprocessor)
     if targets and y is None and not makes_y:
         raise ValueError(f"`target` must name a column of {source.text!r}, {source.schema.names}. Received: none.")
     wanted = reader.columns_of_model()
-    names: list[str]
-    outputs: list[str]
-    if makes_y:
-        names, outputs = list(reader.preprocessor.named_columns or source.schema.names), []
-    elif targets:
-        names, outputs = column_names(source.schema, y, wanted, sample_weight)
-    else:
-        names, outputs = list(wanted or source.schema.names), []
     weights = [] if sample_weight is None or not targets else [sample_weight]
-    if makes_y and not reader.preprocessor.named_columns:
-        names = [name for name in names if name not in weights]
-    for table in tables(source, list(dict.fromkeys([*names, *outputs, *weights]))):
-        own_y = None if not outputs else table.column(outputs[0]) if len(outputs) == 1 else table.select(outputs)
-        yield table.select(names), own_y, table.column(weights[0]) if weights else None
+    if makes_y:
+        named = reader.preprocessor.named_columns
+        return _Columns(list(named or [name for name in source.schema.names if name not in weights]), [], weights)
+    if not targets:
+        return _Columns(list(wanted or source.schema.names), [], [])
+    names, outputs = column_names(source.schema, y, wanted, sample_weight)
+    return _Columns(names, outputs, weights)
 
 
 def _check_name(argument: str, name: Data) -> None:
@@ -130,26 +158,41 @@ def tables(source: ArrowSource, columns: list[str]) -> Iterator[Any]:
     """
     import pyarrow
 
-    size = source.batch_size or LARGE_BATCH
     # NumPy's global generator is the one that keras.utils.set_random_seed sets.
     order = np.random.default_rng(np.random.randint(2**31)) if source.shuffle else None
-    waiting: list[Any] = []
-    count = 0
-    enough = size if order is None else max(size, BUFFER // size * size)
-    for batch in source.read(columns, order):
-        waiting.append(batch)
-        count += batch.num_rows
-        while count >= enough:
-            table = pyarrow.Table.from_batches(waiting)
-            yield from _cut(table.slice(0, enough), size, order)
-            rest = table.slice(enough)
-            waiting, count = rest.to_batches(), rest.num_rows
-    if count:
-        yield from _cut(pyarrow.Table.from_batches(waiting), size, order)
-
-
-def _cut(table: Any, size: int, order: np.random.Generator | None) -> Iterator[Any]:
-    if order is not None:
+    if order is None:
+        for parts in pieces(source, columns):
+            yield pyarrow.Table.from_batches(parts)
+        return
+    size = source.batch_size or LARGE_BATCH
+    for parts in pieces(source, columns, max(size, BUFFER // size * size), order):
+        table = pyarrow.Table.from_batches(parts)
         table = table.take(order.permutation(table.num_rows))
-    for start in range(0, table.num_rows, size):
-        yield table.slice(start, size)
+        for start in range(0, table.num_rows, size):
+            yield table.slice(start, size)
+
+
+def pieces(
+    source: ArrowSource, columns: list[str], size: int | None = None, order: np.random.Generator | None = None
+) -> Iterator[list[Any]]:
+    """Yield lists of record batches that have so many rows together, without a copy; the last list has the rest.
+
+    Args:
+        source: the rows.
+        columns: their names.
+        size: the rows of a list; None for the rows of a batch of the source.
+        order: brings row groups and files into a random order.
+    """
+    size = size or source.batch_size or LARGE_BATCH
+    waiting: list[Any] = []
+    lacking = size
+    for batch in source.read(columns, order):
+        start = 0
+        while batch.num_rows - start >= lacking:
+            yield [*waiting, batch.slice(start, lacking)]
+            start, waiting, lacking = start + lacking, [], size
+        if start < batch.num_rows:
+            waiting.append(batch.slice(start))
+            lacking -= batch.num_rows - start
+    if waiting:
+        yield waiting

@@ -162,8 +162,13 @@ class Reader:
         empty: bool = False,
         groups: Data = None,
         targets: bool = True,
+        is_reduced: bool = False,
     ) -> Rows:
-        """Return data in memory, checked: a batch may be `empty`. A formula makes y of `x`, for `targets`."""
+        """Return data in memory, checked; a batch of a stream may be `empty`.
+
+        A formula makes y of `x`, for `targets`. Rows that are to be `is_reduced` are not read for NaN, which the
+        reduction finds.
+        """
         x = x.tocsr() if is_scipy_sparse(x) else x  # SciPy's dok_array is a dict
         table = as_table(x)
         if table is not None:
@@ -183,7 +188,7 @@ class Reader:
         lengths |= {"y": int(target.shape[0])} if target is not None else {}
         lengths |= {"sample_weight": len(weight)} if weight is not None else {}
         check_lengths(lengths, empty)
-        found = None if target is None else self._missing(inputs, target, weight, outputs, fitting)
+        found = None if target is None else self._missing(inputs, target, weight, outputs, fitting or is_reduced)
         if found is not None and self.missing == "error":
             raise found.error(labels)
         kept = None if found is None else ~found.rows

@@ -26,7 +26,7 @@ from keras_linreg.models.learning_fit import learning_fit
 from keras_linreg.models.moments_model import MomentsModel
 from keras_linreg.models.no_optimizer import NoOptimizer
 from keras_linreg.models.one_at_a_time import one_at_a_time
-from keras_linreg.models.one_pass import OnePass, batch_rows
+from keras_linreg.models.one_pass import EndOfFiles, OnePass, batch_rows
 from keras_linreg.moments.checks import check_memory
 from keras_linreg.solvers import Penalty
 from keras_linreg.training import divergence
@@ -252,13 +252,12 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
             if count and self._pass.has_open_data and self._pass.data_have_ended:
                 break  # Keras fills the last execution up beyond `steps_per_epoch`
             try:
-                batch = next(iterator)
-            except (StopIteration, tf.errors.OutOfRangeError):
+                self._pass.take(next(iterator))
+            except (StopIteration, tf.errors.OutOfRangeError, EndOfFiles):
                 self._pass.end_data()
                 if count == 0:
-                    raise
+                    raise StopIteration from None
                 break
-            self._pass.take(batch)
         return self._pass.logs()
 
     def get_metrics_result(self) -> dict[str, Any]:
