@@ -48,10 +48,11 @@ class ServedInputs:
         return [{**self.spec, LEVEL: level}] if self.named else [self.spec, level]
 
     def parse_examples(self, examples: tf.Tensor) -> Any:
-        """Return the columns of serialized `tf.Example`s `(n,)`; an Example holds no float64."""
-        dtypes = {"float64": "float32"}
+        """Return the columns of serialized `tf.Example`s `(n,)`; an Example holds neither float64 nor booleans."""
+        dtypes = {"float64": "float32", "bool": "int64"}
         features = {c.name: tf.io.FixedLenFeature(c.shape, dtypes.get(c.dtype, c.dtype)) for c in self.columns}
         columns = tf.io.parse_example(tf.ensure_shape(examples, [None]), features)
+        columns |= {c.name: tf.cast(columns[c.name], tf.bool) for c in self.columns if c.dtype == "bool"}
         return columns if self.named else columns["features"]
 
     def check_columns(self, inputs: Any) -> Any:
