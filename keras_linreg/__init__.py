@@ -27,7 +27,7 @@ from keras_linreg.utils import import_hook
 
 if TYPE_CHECKING:
     from keras_linreg import callbacks, plots
-    from keras_linreg.export import publish
+    from keras_linreg.export import publish, verify
     from keras_linreg.inference.report import RegressionReport
     from keras_linreg.losses import SquaredError
     from keras_linreg.models.exact import ExactLinearRegression
@@ -47,6 +47,7 @@ __all__ = [
     "callbacks",
     "plots",
     "publish",
+    "verify",
 ]
 
 _MODULES = {
@@ -57,6 +58,7 @@ _MODULES = {
     "RegressionReport": "inference.report",
     "SquaredError": "losses",
     "publish": "export",
+    "verify": "export",
 }
 _NEED_NO_KERAS = ("Moments", "RegressionReport", "plots")
 _SERIALIZABLE = ("losses", "models.gradient", "models.scaled", "models.exact")

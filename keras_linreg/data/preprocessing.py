@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -278,6 +278,19 @@ def _readers(preprocessor: Any) -> Iterator[tuple[str, keras.Layer]]:
         with contextlib.suppress(AttributeError, ValueError):  # it is called more than once, or not in this model
             if id(layer.input) in columns and not isinstance(layer, keras.layers.InputLayer):
                 yield columns[id(layer.input)], layer
+
+
+def first_layers(preprocessor: Any, columns: Sequence[str]) -> Iterator[tuple[Sequence[str], keras.Layer]]:
+    """Yield the layers that read columns as they come, each with the names of its columns."""
+    if preprocessor is None:
+        return
+    if input_names(preprocessor) is not None:
+        for name, layer in _readers(preprocessor):
+            yield [name], layer
+        return
+    while isinstance(preprocessor, keras.Sequential) and preprocessor.layers:
+        preprocessor = preprocessor.layers[0]
+    yield columns, preprocessor
 
 
 def scope_of(column: str) -> str:

@@ -7,9 +7,11 @@ import re
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_linreg.data import Reader, Schema, preprocessing
+from keras_linreg.export.categories import KnownCategories
 
 INPUT_DTYPES = ("float32", "float64")
 LEVEL = "level"  # the name of the input of `predict_interval_at` beside the columns
@@ -28,6 +30,7 @@ class ServedInputs:
         columns: the columns, each with the dtype in which a request holds it.
         argument_names: for each column the name of its argument inside TensorFlow.
         spec: a dict of `tf.TensorSpec` by column, or the one of the matrix.
+        categories: those that the preprocessor knows.
     """
 
     def __init__(self, reader: Reader, schema: Schema, input_dtype: str):
@@ -41,18 +44,12 @@ class ServedInputs:
             c.name: tf.TensorSpec((None, *c.shape), c.dtype, name=self.argument_names[c.name]) for c in self.columns
         }
         self.spec: Any = specs if self.named else specs["features"]
+        self.categories = KnownCategories(reader.preprocessor, self.columns)
 
     def specs_with_level(self) -> list[Any]:
         """Return the specs of the columns and of the input `level`."""
         level = tf.TensorSpec((None,), tf.float64, name=LEVEL)
         return [{**self.spec, LEVEL: level}] if self.named else [self.spec, level]
-
-    def parse_examples(self, examples: tf.Tensor) -> Any:
-        """Return the columns of serialized `tf.Example`s `(n,)`; an Example holds no float64."""
-        dtypes = {"float64": "float32"}
-        features = {c.name: tf.io.FixedLenFeature(c.shape, dtypes.get(c.dtype, c.dtype)) for c in self.columns}
-        columns = tf.io.parse_example(tf.ensure_shape(examples, [None]), features)
-        return columns if self.named else columns["features"]
 
     def check_columns(self, inputs: Any) -> Any:
         """Return the columns, and refuse a request with columns of different lengths.
@@ -81,19 +78,21 @@ class ServedInputs:
         return checked
 
     def check_level(self, level: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Return the levels, one for each of `rows` rows; refuse a number outside of [0, 1]. NaN is allowed."""
+        """Return the levels, one for each of `rows` rows: NaN in place of a number outside of [0, 1].
+
+        An error would fail the requests of other clients that a server has put into the same batch.
+        """
         rule = "The input 'level' must hold as many numbers as there are rows. Received, and rows:"
         unknown = _with_static_shape(level)
         has_rows = tf.reduce_all(tf.equal(tf.shape(unknown), rows)) & tf.equal(tf.rank(unknown), 1)
-        size_check = _assert(has_rows, [rule, tf.shape(unknown), rows])
-        rule = "The input 'level' must be a coverage between 0 and 1, such as 0.95. Received:"
-        range_check = _assert(~tf.reduce_any((level < 0) | (level > 1)), [rule, level])
-        with tf.control_dependencies([size_check, range_check]):
-            return tf.identity(level)
+        with tf.control_dependencies([_assert(has_rows, [rule, tf.shape(unknown), rows])]):
+            return tf.where((level >= 0) & (level <= 1), level, tf.constant(np.nan, level.dtype))
 
     def design(self, columns: Any) -> tf.Tensor:
-        """Return the design matrix `(n, p)` of checked columns."""
-        return self._reader.graph_design(columns)
+        """Return the design matrix `(n, p)` of checked columns: NaN in rows that the preprocessor would refuse."""
+        inputs, is_refused = self.categories.replace_others(columns if self.named else {"features": columns})
+        design = self._reader.graph_design(inputs if self.named else inputs["features"])
+        return design if is_refused is None else tf.where(is_refused[:, None], np.nan, design)
 
     def _operation_name(self, column: str) -> str:
         """Return a name for the operations that check a column."""

@@ -55,5 +55,5 @@ class ExportableModel(Protocol):
     def schema(self) -> Schema | None:
         """The columns of the training data, or None before there are any."""
 
-    def export(self, filepath: PathLike, *, verbose: bool) -> None:
+    def export(self, filepath: PathLike, *, verbose: bool, **options: Any) -> None:
         """Write the model to a folder."""
