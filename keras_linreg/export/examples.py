@@ -49,12 +49,12 @@ class ExampleParser:
 
 def _pattern(names: Iterable[str]) -> str:
     """Return a regular expression of serialized Examples in which one of the features may hold integers."""
-    quoted = "|".join(re.sub(r"([\x01-\x7f])", _quote, name.replace("\0", r"\x00")) for name in names)
+    quoted = "|".join(re.sub(r"[^A-Za-z0-9\x80-\U0010ffff]", _quote, name) for name in names)
     return rf"\C*(?:{quoted}){INTEGERS_FOLLOW}\C*"
 
 
 def _quote(match: re.Match[str]) -> str:
-    return match[1] if match[1].isalnum() else f"\\x{ord(match[1]):02x}"
+    return f"\\x{ord(match[0]):02x}"
 
 
 def _integers_as_floats(examples: tf.Tensor, names: Sequence[str]) -> tf.Tensor:

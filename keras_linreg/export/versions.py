@@ -41,7 +41,7 @@ def outdated(folder: Path, newest: int, keep: int, keep_seconds: float) -> list[
         keep_seconds: how long a version stays after it was the newest.
     """
     present = published(folder)
-    appeared = {version: _changed(folder / str(version)) for version in present}
+    appeared = {version: changed(folder / str(version)) for version in present}
     now = appeared.get(newest, math.inf)
     if math.isinf(now):  # a later publisher has removed it, and removes the others
         return []
@@ -52,7 +52,7 @@ def outdated(folder: Path, newest: int, keep: int, keep_seconds: float) -> list[
     ]
 
 
-def _changed(path: Path) -> float:
+def changed(path: Path) -> float:
     """Return the time of the last change of a folder's name or content; infinity if it is gone."""
     try:
         return path.lstat().st_ctime

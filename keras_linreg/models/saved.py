@@ -209,11 +209,15 @@ class SavedLinear(Linear):
             check_choice("verbose", verbose, (True, False))
         level = check_level(level)
         if format != "tf_saved_model":
-            if (input_dtype, level, signatures, defaults) != ("float32", 0.95, "keras", None):
+            if (input_dtype, level) != ("float32", 0.95):
                 raise ValueError(
-                    "`input_dtype`, `level`, `signatures` and `defaults` apply to format='tf_saved_model' alone. "
-                    f"Received: input_dtype={input_dtype!r}, level={level}, signatures={signatures!r}, "
-                    f"defaults={defaults!r}, format={format!r}."
+                    "`input_dtype` and `level` apply to format='tf_saved_model' alone. "
+                    f"Received: input_dtype={input_dtype!r}, level={level}, format={format!r}."
+                )
+            if signatures != "keras" or defaults is not None:
+                raise ValueError(
+                    "`signatures` and `defaults` apply to format='tf_saved_model' alone. "
+                    f"Received: signatures={signatures!r}, defaults={defaults!r}, format={format!r}."
                 )
             self(ops.zeros((1, self._width), self.compute_dtype))  # Keras wants to have seen a call
             with replace_export(filepath, format) as path:
