@@ -276,6 +276,31 @@ def test_columns_may_come_with_a_number_in_each_row(exported, kind):
             close(answer[key], values, 1e-6, 1e-6, f"{signature}: {key}")
 
 
+def of_shape(*shape):
+    return lambda values: np.resize(values, N).reshape(shape)
+
+
+@pytest.mark.parametrize("shape", [(2, N // 2), (N // 2, 2), (1, N), (1, N, 1), (2, N // 4, 2), (1, 1, N)])
+@pytest.mark.parametrize("kind", ["frame", "exact, frame", "exact, awkward names", "FeatureSpace"])
+def test_a_column_whose_count_fits_and_whose_shape_does_not_is_refused(exported, kind, shape):
+    folder, request, *_ = exported[kind]
+    cut = {name: np.resize(values, N) for name, values in request.items()}
+    for name in list(cut)[:4]:
+        for signature in set(exported[kind].signatures) & set(BY_COLUMN):
+            bad = {**inputs_of(cut, signature), name: of_shape(*shape)(cut[name])}
+            (answer,) = ask([(folder, signature, bad)])
+            assert isinstance(answer, ServingError) and answer.code == Code.INVALID_ARGUMENT, (signature, name)
+            assert ".must." in answer.message
+
+
+@pytest.mark.parametrize("kind", ["frame", "exact, frame", "FeatureSpace"])
+def test_each_column_may_come_with_a_number_in_each_row_whatever_the_others_do(exported, kind):
+    folder, request, *_ = exported[kind]
+    for name, values in request.items():
+        answer = serve(folder, "serving_default", {**request, name: values[:, None]})
+        close(answer["predictions"], exported.answer(kind, "serving_default")["predictions"], 1e-6, 1e-6)
+
+
 @pytest.mark.parametrize("kind", ["matrix", "frame", "exact, matrix", "exact, frame", FLOAT64_INPUT])
 def test_nan_and_infinity_stay_in_their_own_row(exported, kind):
     folder, request, _, x = exported[kind]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.export.float32 import MAX_ERROR_GROWTH, is_within_float32
+from keras_linreg.export.float32 import MAX_ERROR_GROWTH, is_within_float32, stored
 from keras_linreg.export.t_quantile import t_quantile
 from keras_linreg.inference.distributions import two_sided_quantile
 from keras_linreg.inference.estimate import Coordinates, Estimate
@@ -15,7 +15,6 @@ from keras_linreg.solvers import TOLERANCES
 from keras_linreg.utils.types import Array
 
 FAINT = 2.0**-30  # its square is less than a rounding error of 1
-LARGEST_CONSTANT = 2**14  # numbers
 LARGEST_EXPONENT = 900
 
 Tensors = dict[str, tf.Tensor]
@@ -88,10 +87,8 @@ class Intervals(tf.Module):
         # Rows are centred about the means in float64, and what these lack of the means is a part of the predictions.
         mean_of_zeros = bias.sum(0) if in_float32 else estimate.mean_of_outputs[0] - coordinates.centre[1] @ kernel
         self._mean_of_zeros = mean_of_zeros.astype(self.dtype)
-        # Reading a constant takes no operation, but the graph of each signature has a copy of it.
-        store = tf.constant if weights.size <= LARGEST_CONSTANT else tf.Variable
-        self._weights, self._centre = store(weights.astype(self.dtype)), tf.Variable(centre)
-        self._shares, self._sizes = tf.Variable(coordinates.shares), tf.Variable(coordinates.size)
+        self._weights, self._centre = stored(weights.astype(self.dtype)), stored(centre)
+        self._shares, self._sizes = stored(coordinates.shares), stored(coordinates.size)
         deviation = np.sqrt(estimate.scale).astype(np.float32)
         self._deviation = deviation[0] if self._units == 1 else deviation
 
