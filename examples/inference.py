@@ -3,10 +3,10 @@
 python examples/inference.py
 """
 
-import os
-from pathlib import Path
+import keras_linreg.utils.quiet  # first: TensorFlow then writes no log lines
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's word on its CPU is not for here
+# isort: split
+from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_diabetes

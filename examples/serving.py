@@ -7,17 +7,17 @@ as they are typed: REST by row and by column, gRPC by named tensors, and `tf.Exa
 started and asked; else its commands are printed, and the same requests go to the graph itself.
 """
 
+import keras_linreg.utils.quiet  # first: TensorFlow then writes no log lines
+
+# isort: split
 import argparse
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import time
 import urllib.request
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf

@@ -3,11 +3,11 @@
 python examples/tuning.py
 """
 
-import os
+import keras_linreg.utils.quiet  # first: TensorFlow then writes no log lines
+
+# isort: split
 import tempfile
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras_tuner as kt
 import numpy as np

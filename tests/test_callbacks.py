@@ -10,7 +10,9 @@ import keras
 import matplotlib.figure
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
+import scipy.sparse
 import tensorflow as tf
 from fit_plot_runs import X1, X3, Y1, Y3, Echo, N, dense, fit, run
 
@@ -252,8 +254,15 @@ def test_epochs_are_counted_from_initial_epoch(saved_frames, tmp_path):
         ({"x": X1[:0], "y": Y1[:0]}, "at least one.*0 rows, y with 0"),
         ({"x": {}}, "at least one.*no rows"),
         ({"x": 3.0}, "`x` must be an array.*3"),
-        ({"x": tf.data.Dataset.range(3)}, "`x` must be an array.*RangeDataset"),
-        ({"x": tf.sparse.from_dense([[1.0]])}, "`x` must be an array.*SparseTensor"),
+        ({"x": tf.data.Dataset.range(3)}, "`y` must be None where `x` is a dataset"),
+        ({"x": tf.data.Dataset.range(3), "y": None}, "`x` must be a dataset of .x, y.*EagerTensor"),
+        ({"x": iter([(X1, Y1)]), "y": None}, "can be read again.*iterator"),
+        ({"x": tf.data.Dataset.from_tensor_slices((X1, Y1)).take(0).batch(2), "y": None}, "with rows.*an empty one"),
+        ({"x": X1, "y": None}, "`y` must be given.*y=None"),
+        ({"x": (X1,), "y": None}, r"must be \(x, y\).*1 elements"),
+        ({"x": {"a": X1}, "y": "b"}, r"`y` must be a column of `x`, \['a'\].*'b'"),
+        ({"x": X1, "y": "b"}, "`y` must be a column of `x`.*'b'"),
+        ({"x": tf.sparse.from_dense([[1.0]])}, "same number of rows.*1 rows, y with 40"),
         ({"x": {"a": None}}, r"`x\['a'\]` must be.*None"),
         ({"y": ["a"] * N}, "`y` must hold numbers.*<U1"),
         ({"y": {"a": Y1}}, "`y` must be.*dict"),
@@ -271,6 +280,59 @@ def test_epochs_are_counted_from_initial_epoch(saved_frames, tmp_path):
 def test_bad_arguments_fail_at_once_and_say_what_was_received(arguments, words):
     with pytest.raises(ValueError, match=words):
         FitPlot(**{"x": X1, "y": Y1, **arguments})
+
+
+class Rows(keras.utils.PyDataset):
+    """The data in four batches."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return {"hours": X1[index::4, None]}, Y1[index::4]
+
+
+DATA_THAT_FIT_TAKES = {
+    "a tuple": ((X1, Y1), None),
+    "a tuple with weights": ((X1, Y1, np.ones(N)), None),
+    "a column's name": (pd.DataFrame({"hours": X1, "marks": Y1}), "marks"),
+    "a polars column's name": (pl.DataFrame({"hours": X1, "marks": Y1}), "marks"),
+    "a key of a dict": ({"hours": X1, "marks": Y1}, "marks"),
+    "a dataset": (tf.data.Dataset.from_tensor_slices((X1[:, None], Y1)).batch(7), None),
+    "an endless dataset of a dict": (tf.data.Dataset.from_tensor_slices(({"hours": X1}, Y1)).batch(N).repeat(), None),
+    "a PyDataset": (Rows(), None),
+    "SciPy's sparse rows": (scipy.sparse.csr_array(X1[:, None]), Y1),
+}
+
+
+@pytest.mark.parametrize("kind", DATA_THAT_FIT_TAKES)
+def test_the_picture_takes_the_data_that_fit_takes(kind):
+    x, y = DATA_THAT_FIT_TAKES[kind]
+    watch = FitPlot(x, y, path=None, max_points=N)
+    run(watch, model=Echo())
+    points = watch.figure().axes[0].collections[0].get_offsets()
+    assert len(points) == N
+    if "endless" not in kind:  # its sample is of the first epochs, and a row may come twice
+        np.testing.assert_allclose(np.sort(points[:, 1]), np.sort(Y1), rtol=1e-6)
+
+
+def test_wide_sparse_rows_are_drawn_as_they_are_predicted():
+    x = scipy.sparse.random_array((50, 30), density=0.2, rng=np.random.default_rng(0))
+    y = x @ np.ones(30)
+    for rows in (x, tf.sparse.from_dense(x.toarray())):
+        model = klr.ExactLinearRegression()
+        watch = FitPlot(rows, y, path=None, max_points=20)
+        model.fit(rows, y, verbose=0, callbacks=[watch])
+        observed, predicted = watch.figure().axes[0].collections[0].get_offsets().T
+        assert len(observed) == 20
+        np.testing.assert_allclose(observed, predicted, atol=1e-6)
+
+
+def test_the_picture_of_an_exact_fit_names_no_epoch():
+    model = klr.ExactLinearRegression()
+    watch = FitPlot(X1, Y1, path=None)
+    model.fit(X1, Y1, verbose=0, callbacks=[watch])
+    assert watch.figure().axes[0].get_title(loc="left") == "Exact fit"
 
 
 def test_a_tilde_is_the_home_folder_in_each_path(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
+from cases import quick_and_heavy
 from fits import TWO_TARGETS, WEIGHTS, X, Y, assert_same_fit, fitted, without_loop
 
 import keras_linreg as klr
@@ -35,7 +36,10 @@ CASES = {
 
 @pytest.mark.parametrize(
     ("case", "numbers"),
-    [*((case, 2**19) for case in CASES), *((case, 30) for case in ("weights", "float64", "sparse"))],
+    quick_and_heavy(
+        [*((case, 2**19) for case in CASES), *((case, 30) for case in ("weights", "float64", "sparse"))],
+        *(("a split with weights", 2**19), ("a frame", 2**19), ("every other epoch", 2**19), ("weights", 30)),
+    ),
 )
 def test_every_kind_of_validation_gives_the_logs_of_keras(always_loop, evaluated_blocks, loop_settings, case, numbers):
     loop_settings(chunk_numbers=numbers)
@@ -49,7 +53,7 @@ def test_every_kind_of_validation_gives_the_logs_of_keras(always_loop, evaluated
     assert evaluated_blocks and any(key.startswith("val_") for key in ours[1])
 
 
-@pytest.mark.parametrize("kind", ["two outputs", "L2", "float64"])
+@pytest.mark.parametrize("kind", quick_and_heavy(["two outputs", "L2", "float64"], "L2"))
 def test_every_kind_of_model_is_evaluated_as_with_keras(always_loop, evaluated_blocks, kind):
     model = {
         "two outputs": {"units": 2},
@@ -200,7 +204,7 @@ DATA = {
 }
 
 
-@pytest.mark.parametrize("case", DATA)
+@pytest.mark.parametrize("case", quick_and_heavy(DATA, "weights", "sparse"))
 def test_every_kind_of_data_is_evaluated_as_with_keras(always_loop, evaluated_blocks, case):
     compiled = {"metrics": ["mae", keras.metrics.R2Score()], "weighted_metrics": ["mse"]}
     arguments = {"batch_size": 10, "verbose": 0, **DATA[case]}

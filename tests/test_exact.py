@@ -7,6 +7,7 @@ import scipy.sparse
 import sklearn.linear_model
 import statsmodels.api as sm
 import tensorflow as tf
+from cases import quick_and_heavy
 from keras.callbacks import LambdaCallback
 from streams import Batches, cut
 
@@ -338,7 +339,9 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("fitted_before", [False, True], ids=["first fit", "second fit"])
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize(
+    "failure", quick_and_heavy(FAILURES, "NaN in a dataset", "the end of all", "Ctrl-C", "too many columns")
+)
 def test_a_fit_that_fails_leaves_the_last_finished_one_or_nothing(failure, fitted_before, table, monkeypatch):
     x, y, _ = table
     model = fitted(2 * x, y) if fitted_before else klr.ExactLinearRegression()
@@ -492,7 +495,7 @@ def test_a_callback_that_stops_in_the_first_epoch_is_warned_of(table):
     np.testing.assert_allclose(coefficients(model), ols(x[:50], y[:50]), rtol=1e-11)
 
 
-@pytest.mark.parametrize("how", ["arrays", "dataset", "sparse"])
+@pytest.mark.parametrize("how", quick_and_heavy(["arrays", "dataset", "sparse"], "dataset"))
 def test_two_replicas_give_the_answer_of_one(how, table, mirrored):
     x, y, w = table
     one = fitted(x, y, sample_weight=w)
@@ -642,7 +645,7 @@ def test_dependent_must_be_a_rule_that_there_is():
         klr.ExactLinearRegression(dependent="remove")
 
 
-@pytest.mark.parametrize("scope", [False, True], ids=["plain", "two replicas"])
+@pytest.mark.parametrize("scope", quick_and_heavy([False, True], False), ids=["plain", "two replicas"])
 def test_evaluate_takes_arrays_and_datasets_in_turn(scope, table, mirrored):
     x, y, _ = table
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(9)
@@ -812,7 +815,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-@pytest.mark.parametrize("kind", ASKED)
+@pytest.mark.parametrize("kind", quick_and_heavy(ASKED, "PyDataset", "endless dataset"))
 def test_a_callback_that_asks_for_the_metrics_does_not_end_the_pass(kind, steps, table):
     x, y, _ = table
     model, asks = klr.ExactLinearRegression(), Asks()

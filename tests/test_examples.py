@@ -50,16 +50,18 @@ def quickstart(tmp_path_factory):
     return folder / "quickstart_output", result.stdout
 
 
+@pytest.mark.heavy
 def test_the_quickstart_leaves_what_it_names(quickstart):
     folder, said = quickstart
     assert f"Pictures and models are in {folder.resolve()}" in said
     named = {line.strip().rstrip("/") for line in said.split("Pictures and models are in")[1].splitlines()[1:]}
     assert named == {path.name for path in folder.iterdir()}
-    assert named == {"history.csv", "line.gif", "line.png", "model.keras", "served", "table.png"}
-    assert drawn(folder / "line.png")
-    assert drawn(folder / "table.png")
+    pictures = {"coefficients.png", "line.gif", "line.png", "table.png"}
+    assert named == {"history.csv", "model.keras", "served"} | pictures
+    assert all(drawn(folder / picture) for picture in pictures)
 
 
+@pytest.mark.heavy
 def test_the_quickstart_prints_losses_and_weights_beside_the_optimum(quickstart):
     _, said = quickstart
     losses = [float(x) for line in re.findall(r"epochs .*? to .*?:(.*)", said)[:10] for x in line.split()]
@@ -73,12 +75,16 @@ def test_the_quickstart_prints_losses_and_weights_beside_the_optimum(quickstart)
     assert found[2] > best[2]
 
 
-def test_the_quickstart_reaches_least_squares_on_the_real_table(quickstart):
+@pytest.mark.heavy
+def test_the_quickstart_comes_to_least_squares_by_descent_and_writes_no_log_lines(quickstart):
     _, said = quickstart
-    reached, optimum = map(float, re.search(r"R2 (\S+) \(least squares (\S+)\)", said).groups())
-    assert optimum - 0.002 < reached <= optimum
+    assert "Linear regression of progression" in said
+    reached, exact = map(float, re.search(r"R2 (\S+), on the rows held out .* has (\S+)", said).groups())
+    assert abs(reached - exact) < 0.03  # the fifth that is held out makes a difference
+    assert not re.search(r"absl::|WARNING|cuda", said)
 
 
+@pytest.mark.heavy
 def test_fresh_processes_predict_the_same(quickstart):
     _, said = quickstart
     apart = [float(x) for x in re.findall(r"a fresh process loads .* predicts the same to (\S+)", said)]
@@ -86,54 +92,96 @@ def test_fresh_processes_predict_the_same(quickstart):
     assert max(apart) < 1e-6
 
 
-@pytest.mark.heavy
-def test_the_quickstart_takes_a_csv_of_ones_own(tmp_path, monkeypatch, capsys):
+def wild(rows=90):
+    """A table as people have them: a decimal comma, an umlaut, dates, names, gaps."""
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"fixed acidity": rng.normal(8, 2, 90), "Größe": rng.integers(1, 5, 90), "constant": 3})
-    frame["price"] = 1e5 * frame["fixed acidity"] - 2e4 * frame["Größe"] + rng.normal(0, 1e3, 90)
-    frame.to_csv(tmp_path / "data.csv", index=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["quickstart.py", "data.csv", "--target", "price", "--output", "out"])
-    module = loaded(ROOT / "examples" / "quickstart.py")
-    monkeypatch.setattr(module, "tutorial", lambda folder: None)  # the same as without a CSV
-    module.main()
-    assert float(re.search(r"R2 (\S+) \(least", capsys.readouterr().out).group(1)) > 0.999
+    frame = pd.DataFrame({"Größe": rng.normal(170, 10, rows), "Stadt": rng.choice(["Köln", "Bonn"], rows), "leer": ""})
+    frame["Datum"] = pd.date_range("2023-01-25", periods=rows).strftime("%d.%m.%Y")
+    frame["Name"] = [f"P{i}" for i in range(rows)]
+    frame["fest"] = 3
+    frame["Gewicht kg"] = 0.8 * frame["Größe"] - 70 + 5 * (frame["Stadt"] == "Bonn") + rng.normal(0, 0.1, rows)
+    frame.loc[[3, 9], "Größe"] = np.nan
+    return frame
+
+
+@pytest.mark.heavy
+def test_the_quickstart_takes_a_csv_of_ones_own(tmp_path):
+    wild().to_csv(tmp_path / "data.csv", sep=";", decimal=",", index=False, encoding="cp1252")
+    result = run("quickstart.py", "data.csv", "--target", "Gewicht kg", "--output", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    r2 = float(re.search(r"the exact fit of all rows has (\S+)", result.stdout).group(1))
+    assert r2 > 0.99
+    assert "Stadt[T.Köln]" in result.stdout
     assert (tmp_path / "out" / "model.keras").exists()
+
+
+CSV = {
+    "semicolons, another encoding": {"sep": ";", "decimal": ",", "encoding": "cp1252"},
+    "tabs": {"sep": "\t", "encoding": "utf-8"},
+    "commas, a byte order mark": {"encoding": "utf-8-sig"},
+    "UTF-16": {"encoding": "utf-16"},
+}
+
+
+@pytest.fixture(scope="module")
+def quickstart_module():
+    return loaded(ROOT / "examples" / "quickstart.py")
+
+
+@pytest.mark.parametrize("kind", CSV)
+def test_the_quickstart_reads_a_csv_from_the_wild_and_says_what_it_did(kind, tmp_path, quickstart_module, capsys):
+    expected = wild()
+    expected.to_csv(tmp_path / "data.csv", index=False, **CSV[kind])
+    frame, target = quickstart_module.read_csv(tmp_path / "data.csv", "Gewicht kg")
+    assert (list(frame), target) == (["Größe", "Stadt", "Datum", "Gewicht kg"], "Gewicht kg")
+    np.testing.assert_allclose(frame["Größe"], expected["Größe"])
+    np.testing.assert_array_equal(frame["Datum"], np.arange(len(frame)))
+    said = capsys.readouterr().out
+    for words in (
+        "'Datum' holds dates",
+        "since 2023-01-25",
+        "'Stadt' is a category of 2 levels",
+        "2 of 90 rows are drop",
+    ):
+        assert words in said
+    for words in (
+        "'leer' is left out, for it is empty",
+        "'Name' is left out",
+        "'fest' is left out, for it is constant",
+    ):
+        assert words in said
+    assert ("is not UTF-8" in said) == (kind == "semicolons, another encoding")
 
 
 GOOD = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20.0) ** 2, "y": np.arange(20.0)})
 BAD_CSV = {
-    "no such file": (None, "y", "there is no file"),
+    "no such file": (None, "y", "cannot be read: No such file"),
     "empty": ("", "y", "cannot be read as a CSV"),
-    "binary": (b"\xff\xfe\x00\x81", "y", "cannot be read as a CSV"),
+    "binary": (b"PK\x03\x04\x00\x00", "y", "cannot be read as a CSV"),
     "no target named": (GOOD, None, "name the column to predict: --target COLUMN, one of 'a', 'b', 'y'"),
     "unknown target": (GOOD, "z", "has no column 'z'; its columns are 'a', 'b', 'y'"),
     "only the target": (GOOD[["y"]], "y", "has no column beside the target 'y'"),
-    "text": (GOOD.assign(a="red"), "y", "'a' (like ['red'])"),
-    "missing": (GOOD.assign(b=[np.nan, np.nan, *range(18)]), "y", "values are missing in 'b' (2)"),
-    "infinite": (GOOD.assign(b=[np.inf, *range(19)]), "y", "beyond float32, in 'b'"),
-    "beyond float32": (GOOD.assign(b=[1e300, *range(19)]), "y", "beyond float32, in 'b'"),
-    "semicolons": ("a;b;y\n" + "1;2;3\n" * 20, "y", "must be separated by commas"),
-    "an offset": (GOOD.assign(a=1e9 + GOOD["a"]), "y", "float32 cannot tell the values of 'a' apart"),
-    "a tiny unit": (GOOD.assign(a=1e-9 * GOOD["a"]), "y", "give 'a' in another unit"),
-    "nothing varies": (GOOD.assign(a=1.0, b=2.0), "y", "no column is left that varies"),
+    "text to predict": (GOOD.assign(y="red"), "y", "'y' must hold numbers; it holds values like ['red', 'red']"),
+    "nothing to predict": (GOOD.assign(y=np.nan), "y", "'y' must hold numbers"),
+    "infinite": (GOOD.assign(b=[np.inf, *range(19)]), "y", "infinite values in 'b'"),
+    "nothing varies": (GOOD.assign(a=1.0, b=2.0), "y", "has no column beside the target"),
     "header only": ("a,b,y\n", "y", "has 0 rows"),
     "few rows": (GOOD[:5], "y", "has 5 rows"),
+    "gaps everywhere": (GOOD.assign(a=[1.0, *[np.nan] * 19]), "y", "only 1 rows have a value in each column"),
     "constant target": (GOOD.assign(y=1.0), "y", "the target 'y' has one value only"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD_CSV)
-def test_the_quickstart_says_what_is_wrong_with_a_csv(kind, tmp_path):
+def test_the_quickstart_says_what_is_wrong_with_a_csv(kind, tmp_path, quickstart_module):
     content, target, why = BAD_CSV[kind]
     path = tmp_path / "data.csv"
     if isinstance(content, pd.DataFrame):
         content.to_csv(path, index=False)
     elif content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    module = loaded(ROOT / "examples" / "quickstart.py")
     with pytest.raises(SystemExit) as stopped:
-        module.read_csv(path, target)
+        quickstart_module.read_csv(path, target)
     assert str(stopped.value).startswith("quickstart: ")
     assert why in str(stopped.value)
 
@@ -143,8 +191,11 @@ def test_the_pipelines_example_runs(tmp_path):
     result = run("pipelines.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     scores = [float(x) for x in re.findall(r"R2 (\S+) on 89 rows held out", result.stdout)]
-    assert len(scores) == 5
-    assert min(scores) > 0.3
+    assert len(scores) == 6
+    least_squares, *linear = [score for number, score in enumerate(scores) if number != 2]  # the third is a network
+    np.testing.assert_allclose(linear, least_squares, atol=0.002)
+    assert scores[2] > 0.3
+    assert "WARNING" not in result.stderr
     assert drawn(tmp_path / "pipelines_output" / "pipelines.png")
 
 
@@ -171,6 +222,7 @@ def test_the_benchmark_of_exact_fits_prints_its_tables_and_draws_its_chart(tmp_p
     assert '"peak"' in capsys.readouterr().out
 
 
+@pytest.mark.heavy
 def test_the_inference_example_prints_its_reports_and_draws_its_pictures(tmp_path):
     result = run("inference.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -191,6 +243,7 @@ def test_the_benchmark_of_inference_prints_its_ratios(monkeypatch, capsys):
     assert len(differences) == 3 and max(differences) < 1e-9
 
 
+@pytest.mark.heavy
 def test_the_serving_example_shows_requests_that_the_published_graph_answers(tmp_path):
     result = run("serving.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -257,25 +310,18 @@ def test_the_readmes_lines_run_in_order_and_print_what_they_say(tmp_path, monkey
         if kind == "text":
             assert printed.endswith(block)
             continue
-        exec(compile(block.replace("max_trials=10", "max_trials=2"), "README.md", "exec"), names)
+        exec(compile(block, "README.md", "exec"), names)
         printed = capsys.readouterr().out
-        stated = re.search(r"print\(.*# (\S+), ([\d.]+)", block)
-        if stated:
-            found = [float(number) for number in re.findall(r"\[([\d.]+)\]", printed)[:2]]
-            np.testing.assert_allclose(found, [float(number) for number in stated.groups()], atol=5e-5)
-    assert names["weekly"].moments.rows == 100
     assert names["version"] == tmp_path / "models" / "progression" / "1"
-    for picture in ("fit", "coefficients", "diagnostics"):
+    for picture in ("fit", "coefficients"):
         assert drawn(tmp_path / f"{picture}.png")
-    assert {"model.keras", "served", "exported"} <= {path.name for path in tmp_path.iterdir()}
+    assert (tmp_path / "model.keras").exists()
+
+
+def test_the_readme_has_at_most_1000_words_beside_its_code():
+    assert len(re.sub(r"```.*?```", "", readme(), flags=re.DOTALL).split()) <= 1000
 
 
 def test_every_file_that_the_readme_names_is_there():
     for path in re.findall(r"\]\(([^)#]+)\)|`(examples/[\w./]+)`", readme()):
         assert (ROOT / (path[0] or path[1])).exists(), path
-
-
-def test_every_section_that_the_readme_leads_to_is_there():
-    titles = re.findall(r"^## (.*)$", readme(), flags=re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
-    assert set(re.findall(r"\]\(#([^)]+)\)", readme())) <= anchors

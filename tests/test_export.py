@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from cases import quick_and_heavy
 from exported_models import AWKWARD_NAMES, FLOAT64_INPUT, KINDS, LEVELS, WITH_INTERVALS, N, close, solve
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,20 @@ from keras_linreg.utils.keras_compat import is_internal_signature
 RNG = np.random.default_rng(8)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    quick_and_heavy(
+        KINDS,
+        "matrix",
+        "frame",
+        "FeatureSpace",
+        "exact, off centre",
+        "exact, awkward names",
+        "exact, FeatureSpace",
+        "two outputs",
+        "exact, min_norm",
+    ),
+)
 def test_the_servers_loader_predicts_what_predict_gives(exported, kind):
     _, _, model, x = exported[kind]
     tolerance = 1e-2 if kind == "bfloat16" else 2e-6

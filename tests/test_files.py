@@ -110,6 +110,7 @@ print(failures)
 """
 
 
+@pytest.mark.heavy
 def test_a_full_disk_leaves_every_kind_of_file_as_it_was(tmp_path):
     done = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -119,6 +120,7 @@ def test_a_full_disk_leaves_every_kind_of_file_as_it_was(tmp_path):
 QUICK = [kind for kind in killed_writers.KINDS if kind is not killed_writers.Publish]  # it has tests of its own
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", QUICK, ids=lambda kind: kind.__name__)
 def test_a_killed_writer_leaves_a_whole_file_and_the_next_write_tidies_up(tmp_path, kind):
     assert killed_writers.check_kills(killed_writers.forkserver(), kind, 1, tmp_path)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
+from cases import quick_and_heavy
 from fits import (
     TWO_TARGETS,
     WEIGHTS,
@@ -41,7 +42,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", quick_and_heavy(OPTIMIZERS, "SGD", "Adam", "a schedule"))
 def test_every_optimizer_takes_the_steps_of_keras(always_loop, trained_blocks, optimizer):
 
     def compiled():
@@ -120,7 +121,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", quick_and_heavy(CASES, "weights", "validation split", "sparse", "a frame", "float64 data")
+)
 def test_all_kinds_of_data_in_memory_give_the_fit_of_keras(always_loop, trained_blocks, case):
     x, y, model, options = CASES[case]
     assert_same_fit(
@@ -160,7 +163,7 @@ def test_a_fit_equals_that_of_a_stock_dense_layer(always_loop, trained_blocks):
     assert trained_blocks
 
 
-@pytest.mark.parametrize("numbers", [1, 60, 90, 300])
+@pytest.mark.parametrize("numbers", quick_and_heavy([1, 60, 90, 300], 60))
 @pytest.mark.parametrize("kind", [np.asarray, tf.constant], ids=["arrays", "tensors"])
 def test_a_fit_does_not_depend_on_the_size_of_chunks(always_loop, trained_blocks, loop_settings, numbers, kind):
     loop_settings(chunk_numbers=numbers)
@@ -198,11 +201,15 @@ KINDS = {
 
 @pytest.mark.parametrize(
     "case, compiled, shuffle",
-    [
-        *((case, True, True) for case in KINDS),
-        *((case, False, True) for case in ("as NumPy allocates", "weights", "tensors")),
-        *((case, True, False) for case in ("as NumPy allocates", "weights", "never aligned", "integers")),
-    ],
+    quick_and_heavy(
+        [
+            *((case, True, True) for case in KINDS),
+            *((case, False, True) for case in ("as NumPy allocates", "weights", "tensors")),
+            *((case, True, False) for case in ("as NumPy allocates", "weights", "never aligned", "integers")),
+        ],
+        *(("weights", True, True), ("never aligned", True, True), ("tensors", False, True)),
+        *(("float64", True, True), ("integers", True, False)),
+    ),
 )
 def test_gathered_rows_are_the_rows_of_chunks(always_loop, trained_blocks, loop_settings, case, compiled, shuffle):
     x, y, options = KINDS[case]
@@ -367,7 +374,10 @@ class Asks(keras.callbacks.Callback):
         self.seen.extend(model.train_on_batch(*rows))
 
 
-@pytest.mark.parametrize(("hook", "steps"), [("on_epoch_end", 1), ("on_train_batch_end", 1), ("on_train_batch_end", 4)])
+HOOKS = [("on_epoch_end", 1), ("on_train_batch_end", 1), ("on_train_batch_end", 4)]
+
+
+@pytest.mark.parametrize(("hook", "steps"), quick_and_heavy(HOOKS, ("on_epoch_end", 1)))
 def test_a_callback_may_evaluate_predict_and_train(always_loop, trained_blocks, hook, steps):
     asks = Asks(hook), Asks(hook)
     compiled = {"metrics": ["mae"], "steps_per_execution": steps}
@@ -400,7 +410,7 @@ def test_a_new_compile_takes_effect(always_loop):
 # When something is wrong
 
 
-@pytest.mark.parametrize("batch_size", [4, 10, N])
+@pytest.mark.parametrize("batch_size", quick_and_heavy([4, 10, N], 10))
 @pytest.mark.parametrize("optimizer", ["SGD", "momentum"])
 def test_a_divergence_has_the_weights_and_the_message_of_keras_own_loop(always_loop, batch_size, optimizer):
     outcomes = []
@@ -487,6 +497,7 @@ def test_keras_runs_the_fits_that_blocks_cannot(always_loop, trained_blocks, cas
     assert not trained_blocks
 
 
+@pytest.mark.heavy
 def test_keras_runs_fits_under_a_strategy(always_loop, trained_blocks):
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
         model = klr.LinearRegression()

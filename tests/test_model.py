@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import tensorflow as tf
+from cases import quick_and_heavy
 
 import keras_linreg as klr
 
@@ -122,7 +123,21 @@ def assert_same(case, data=(X, Y), scope=contextlib.nullcontext, rtol=2e-5):
         np.testing.assert_allclose(history[name], values, rtol=rtol, atol=rtol, err_msg=name)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    quick_and_heavy(
+        CASES,
+        "sgd",
+        "adam",
+        "schedule",
+        "sample weights",
+        "metrics",
+        "l1l2",
+        "mixed_float16",
+        "gradient accumulation",
+        "steps_per_execution",
+    ),
+)
 def test_weights_and_history_equal_those_of_stock_keras(name):
     assert_same(CASES[name])
 

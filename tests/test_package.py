@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from cases import quick_and_heavy
 
 import keras_linreg as klr
 
@@ -61,11 +62,14 @@ def test_moments_and_their_report_need_neither_tensorflow_nor_keras_nor_pandas()
 
 @pytest.mark.parametrize(
     "imports",
-    [
+    quick_and_heavy(
+        [
+            "import keras_linreg, keras",
+            "import keras, keras_linreg",
+            "import keras_linreg; keras_linreg.SquaredError; import keras",
+        ],
         "import keras_linreg, keras",
-        "import keras, keras_linreg",
-        "import keras_linreg; keras_linreg.SquaredError; import keras",
-    ],
+    ),
 )
 def test_keras_loads_a_model_after_import_of_the_package_alone_in_either_order_and_nothing_else_is_imported(imports):
     path = Path(__file__).parent / "reference" / "files_of_0_1_0" / "exact.keras"

@@ -172,6 +172,29 @@ def test_a_report_draws_its_coefficients(stackloss):
     assert "80 %" in ax.get_xlabel()
 
 
+def test_standardized_coefficients_are_those_of_standardized_data():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 2)) * [1e-3, 50] + [5, -2]
+    y = np.stack([x @ [1e3, 0.1], x @ [-2e3, 0.03]], axis=1) + rng.normal(size=(60, 2))
+    weight = rng.uniform(0.5, 2, 60)
+    moments = klr.Moments.from_data(x, y, weight)
+    axes = klr.RegressionReport.from_moments(moments).plot(standardized=True).axes
+
+    def scaled(values):
+        mean = np.average(values, axis=0, weights=weight)
+        return (values - mean) / np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
+
+    expected = klr.RegressionReport.from_moments(klr.Moments.from_data(scaled(x), scaled(y), weight))
+    for output, ax in enumerate(axes):
+        assert ax.get_xlabel().startswith("standardized coefficient")
+        assert [label.get_text() for label in ax.get_yticklabels()] == ["x0", "x1"]
+        drawn = ax.collections[1].get_offsets()[:, 0]
+        np.testing.assert_allclose(drawn, expected.params.iloc[1:, output], rtol=1e-9)
+        ends = np.array([segment[:, 0] for segment in ax.collections[0].get_segments()])
+        limits = expected.output(output).conf_int().iloc[1:].to_numpy()
+        np.testing.assert_allclose(ends, limits, rtol=1e-9)
+
+
 def test_a_notebook_shows_a_picture_and_there_is_no_window(stackloss):
     picture = stackloss[0].report().plot()
     assert picture._repr_png_().startswith(b"\x89PNG")

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
+from cases import quick_and_heavy
 
 import keras_linreg as klr
 
@@ -299,7 +300,7 @@ TEXT = {
 }
 
 
-@pytest.mark.parametrize("kind", TEXT)
+@pytest.mark.parametrize("kind", quick_and_heavy(TEXT, "frame"))
 def test_a_layer_of_strings_takes_a_column_of_them(kind, tmp_path):
     model = compiled(keras.layers.StringLookup(vocabulary=["u", "v"], output_mode="one_hot"))
     y = np.where(STRINGS == "u", 1.0, 3.0)
@@ -314,3 +315,22 @@ def test_a_layer_of_strings_takes_a_column_of_them(kind, tmp_path):
     name = "city" if kind == "frame" else None
     request = {name: tf.constant(STRINGS)} if name else tf.constant(STRINGS.reshape(-1, 1))
     np.testing.assert_allclose(served.serve(request)["predictions"][:, 0], y, atol=0.1)
+
+
+def test_an_exact_fit_warns_of_a_category_that_it_has_not_seen(penguins, penguin_space):
+    frame, target = penguins
+    model = klr.ExactLinearRegression(preprocessor=penguin_space)
+    with pytest.warns(UserWarning, match="depend"):
+        model.fit(frame, target, verbose=0)
+    new = frame.iloc[:4].assign(species=["Adelie", "Emperor", "Emperor", "Gentoo"], site=[1, 1, 1, 9])
+    for data in (new, raw(new)):
+        with pytest.warns(UserWarning) as caught:
+            assert np.isfinite(model.predict(data, verbose=0)).all()
+        species, site = sorted((str(warning.message) for warning in caught), reverse=True)
+        assert "2 of 4 rows have a category in 'species'" in species and "row 1, 'Emperor'" in species
+        assert "1 of 4 rows have a category in 'site'" in site and "row 3, 9" in site
+    with pytest.warns(UserWarning) as caught:
+        intervals = model.predict_interval(new.iloc[:2])
+    assert any("'Emperor'" in str(warning.message) for warning in caught)
+    assert np.isnan(intervals["mean_se"]).tolist() == [False, True]
+    model.predict(frame, verbose=0)  # no warning

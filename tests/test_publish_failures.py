@@ -123,6 +123,7 @@ print(outcomes.count(False), outcomes.count(True))
 """
 
 
+@pytest.mark.heavy
 def test_a_disk_that_is_full_leaves_the_versions_as_they_were(folder, tmp_path):
     command = [sys.executable, "-c", FULL_DISK, tmp_path, folder]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

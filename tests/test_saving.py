@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cases import quick_and_heavy
 
 import keras_linreg as klr
 
@@ -58,7 +59,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick_and_heavy(KINDS, "matrix", "FeatureSpace", "several outputs", "no bias, L2"))
 def test_a_loaded_model_is_the_saved_one(models, kind, tmp_path):
     model, x, y = models[kind]
     model.save(tmp_path / "model.keras")

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from cases import quick_and_heavy
 
 import keras_linreg as klr
 from keras_linreg.training.loop import shared_programs
@@ -97,7 +98,7 @@ DIFFERENT = {
 }
 
 
-@pytest.mark.parametrize("kind", DIFFERENT)
+@pytest.mark.parametrize("kind", quick_and_heavy(DIFFERENT, "momentum", "a metric's delta"))
 def test_models_of_different_settings_each_train_by_their_own(kind):
     results = []
     for settings in DIFFERENT[kind]:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cases import quick_and_heavy
 from fits import TWO_TARGETS, WEIGHTS, BatchRecorder, N, X, Y, assert_same_fit, assert_same_records, fitted
 from streams import Batches, cut
 
@@ -53,7 +54,7 @@ KINDS = {"dataset": dataset, "unknown end": unknown, "PyDataset": py_dataset, "g
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("numbers", [2**19, 100])
+@pytest.mark.parametrize("numbers", quick_and_heavy([2**19, 100], 2**19))
 def test_every_kind_of_stream_takes_the_steps_of_keras(always_loop, trained_blocks, loop_settings, kind, numbers):
     loop_settings(chunk_numbers=numbers)
     epochs = {"epochs": 1} if kind == "generator" else {}
@@ -95,7 +96,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", quick_and_heavy(CASES, "weights", "a PyDataset with workers", "batches that shrink and grow", "validation")
+)
 def test_all_streams_give_the_fit_of_keras(always_loop, trained_blocks, case):
     make, model, options = CASES[case]
     ours, theirs = (fitted(make(), None, by_keras, model=model, **options) for by_keras in (False, True))
@@ -209,7 +212,7 @@ def test_the_batches_of_a_py_dataset_are_shuffled_as_with_keras(always_loop, tra
 # When something is wrong
 
 
-@pytest.mark.parametrize("kind", ["dataset", "unknown end", "PyDataset"])
+@pytest.mark.parametrize("kind", quick_and_heavy(["dataset", "unknown end", "PyDataset"], "dataset"))
 def test_a_divergence_has_the_weights_and_the_message_of_keras_own_loop(always_loop, trained_blocks, kind):
     models, messages = [], []
     for by_keras in (False, True):

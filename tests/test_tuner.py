@@ -8,6 +8,7 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 import tensorflow as tf
+from cases import quick_and_heavy
 
 import keras_linreg as klr
 
@@ -66,6 +67,7 @@ def test_a_search_finds_a_good_region_of_the_tutorial(name, tuner, tutorial):
     assert {trial.status for trial in search.oracle.trials.values()} == {"COMPLETED"}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("name", "budget"), [("bayes", {"trials": 3}), ("hyperband", {"max_epochs": 4, "factor": 4})])
 def test_a_search_finds_a_good_region_of_diabetes(name, budget, tuner, diabetes):
     x, y = diabetes
@@ -100,7 +102,7 @@ def test_the_best_hyperparameters_train_a_new_model_outside_the_search(tuner, tu
     assert set(history.history) == {"loss", "mean_squared_error"}
 
 
-@each_tuner
+@pytest.mark.parametrize("name", quick_and_heavy(TUNERS, "random"))
 def test_a_diverged_trial_is_infinitely_bad_and_the_search_goes_on(name, tuner, tutorial):
     x, y = tutorial
     model = klr.HyperLinearRegression(
@@ -160,7 +162,7 @@ def test_terminate_on_nan_does_not_make_a_trial_fail(tuner, tutorial):
     assert scores(search) == [np.inf, np.inf]
 
 
-@pytest.mark.parametrize("direction", ["min", "max"])
+@pytest.mark.parametrize("direction", quick_and_heavy(["min", "max"], "max"))
 def test_the_gaussian_process_sees_a_diverged_trial_as_the_worst(tuner, tutorial, monkeypatch, direction):
     """KerasTuner itself would show it a loss of 0, the best of all."""
     sign = 1 if direction == "min" else -1

@@ -283,14 +283,13 @@ def draw(medians: dict, sizes: list[tuple[int, int]], path: Path) -> None:
     count = len(panels[0][1])
     figure = Figure(figsize=(9.5, 1.2 + len(panels) * (0.7 + 0.3 * count)), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle("Seconds to fit float64 arrays in memory, median (log scale; shorter is better)", fontsize=12)
-    everything = [seconds for _, found in panels for seconds in found.values()]
-    axes = figure.subplots(len(panels), 1, sharex=True)
+    figure.suptitle("Seconds to fit float64 arrays in memory, median (shorter is better)", fontsize=12)
+    axes = figure.subplots(len(panels), 1)
     for ax, ((rows, columns), found) in zip(axes, panels, strict=True):
         colours = ["#d1495b" if name == OURS else "#b9c0c9" if "X.T" in name else "#5b7a9d" for name in found]
         bars = ax.barh([LONG_NAMES[name] for name in found], list(found.values()), color=colours, height=0.72)
         ax.bar_label(bars, [f"{seconds:.3g} s" for seconds in found.values()], padding=4, fontsize=9)
-        ax.set_xscale("log")
+        ax.set_xlim(0, 1.15 * max(found.values()))
         ax.set_title(f"{rows:,} rows x {columns} columns", loc="left", fontsize=11, fontweight="bold")
         ax.invert_yaxis()
         ax.get_yticklabels()[0].set_fontweight("bold")
@@ -298,8 +297,6 @@ def draw(medians: dict, sizes: list[tuple[int, int]], path: Path) -> None:
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.grid(axis="x", alpha=0.3)
         ax.set_axisbelow(True)
-    # A bar on a log axis has no zero to start from: a round power of ten below all of them, and room for the labels.
-    axes[0].set_xlim(10 ** math.floor(math.log10(min(everything) / 1.5)), max(everything) * 3)
     axes[-1].set_xlabel("seconds")
     figure.savefig(path, dpi=110)
 

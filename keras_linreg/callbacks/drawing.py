@@ -24,11 +24,20 @@ class Frame:
         epoch: its number, counted from 1; 0 before the training.
         predicted: the predictions for the inputs of the sample, `(rows, outputs)`.
         bands: the result of `predict_interval`, arrays `(rows, outputs)`; None if the model has no intervals.
+        is_exact: whether the model is an exact one, whose epochs are all alike.
     """
 
     epoch: int
     predicted: Array
     bands: dict[str, Array] | None = None
+    is_exact: bool = False
+
+    @property
+    def title(self) -> str:
+        """The state of the fit in a few words."""
+        if self.is_exact:
+            return "Exact fit"
+        return f"Epoch {self.epoch:,}" if self.epoch else "Before training"
 
 
 def draw_picture(sample: Sample, frame: Frame, losses: LossCurves) -> "Figure":
@@ -56,7 +65,7 @@ def draw_frame(axes: Sequence["Axes"], sample: Sample, frame: Frame, losses: Los
         )
     else:
         plots.actual_vs_predicted(axes[0], sample.y, frame.predicted, names=sample.targets, unit=target)
-    plots.title(axes[0], f"Epoch {frame.epoch:,}" if frame.epoch else "Before training")
+    plots.title(axes[0], frame.title)
     if len(axes) > 1:
         plots.loss_curve(axes[1], *losses)
         if losses.epochs[-1] == frame.epoch and np.isfinite(losses.loss[-1]):

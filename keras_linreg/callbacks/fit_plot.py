@@ -43,10 +43,12 @@ class FitPlot(keras.callbacks.Callback):
     `fit` that ends in an error writes none.
 
     Args:
-        x: the features, in any form that the model's `predict` takes: an array or tensor of shape `(n,)`, `(n, 1)` or
-            `(n, features)`, a table or column of pandas, polars, pyarrow or duckdb, or a dict of columns. The name of
-            the only column labels the axis.
-        y: the observed values: an array, tensor, column or table of shape `(n,)` or `(n, outputs)`.
+        x: the features, in any form that `fit` takes: an array or tensor of shape `(n,)`, `(n, 1)` or `(n, features)`,
+            a table or column of pandas, polars, pyarrow or duckdb, a dict of columns, a sparse matrix; or features and
+            observed values together, as a tuple `(x, y)` or a dataset or PyDataset of batches of `(x, y)`. The name of
+            the only column labels the axis. Of a dataset the first `20 * max_points` rows are read, once.
+        y: the observed values: an array, tensor, column or table of shape `(n,)` or `(n, outputs)`; the name of a
+            column of `x`; `None` if `x` holds them.
         path: the file of the picture, written when the training ends. Its extension chooses Matplotlib's format. An
             existing file is replaced in one step or stays. `None` writes none.
         gif: a path ending in `.gif`, for an animation of the fit from before the first epoch to the last; `None`
@@ -57,9 +59,9 @@ class FitPlot(keras.callbacks.Callback):
         max_points: the largest number of rows to draw.
 
     Raises:
-        ValueError: `x` and `y` are empty or differ in length, or an argument has another type. And, before the training
-            starts: `path` has no extension of a picture format, `gif` does not end in `.gif`, or `live` is `True`
-            outside of IPython.
+        ValueError: `x` and `y` are empty or differ in length, `x` can be read only once, or an argument has another
+            type. And, before the training starts: `path` has no extension of a picture format, `gif` does not end in
+            `.gif`, or `live` is `True` outside of IPython.
         OSError: before the training starts: `path`, `gif` or `log_dir` cannot be written.
 
     Example:
@@ -85,7 +87,7 @@ class FitPlot(keras.callbacks.Callback):
     def __init__(
         self,
         x: Data,
-        y: Data,
+        y: Data = None,
         path: PathLike | None = "fit.png",
         *,
         gif: PathLike | None = None,
@@ -204,7 +206,8 @@ class FitPlot(keras.callbacks.Callback):
                 f"each row of `x`. Received: y with {outputs} column(s), and predictions of shape {predicted.shape} "
                 f"for {rows} rows."
             )
-        self._newest = Frame(epoch, predicted.reshape(rows, outputs), self._predict_bands())
+        is_exact = hasattr(self.model, "moments")
+        self._newest = Frame(epoch, predicted.reshape(rows, outputs), self._predict_bands(), is_exact)
         return self._newest
 
     def _predict_bands(self) -> dict[str, Array] | None:

@@ -7,6 +7,8 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import tensorflow as tf
 
+from keras_linreg.callbacks.data_to_draw import separate, without_sparse
+from keras_linreg.data.kinds import is_scipy_sparse
 from keras_linreg.data.pairing import common_labels
 from keras_linreg.data.tables import as_native
 from keras_linreg.data.values import read
@@ -43,15 +45,16 @@ class Sample:
         """Return a sample of all rows, or of random ones.
 
         Args:
-            x: the features: an array, tensor, table, column or dict of these, of n rows.
-            y: the observed values: an array, tensor, column or table, `(n,)` or `(n, outputs)`.
+            x: the features, in any form that `fit` takes, of n rows; a dataset and a tuple hold y too.
+            y: the observed values: an array, tensor, column or table, `(n,)` or `(n, outputs)`; a column's name.
             max_rows: the largest number of rows to draw.
         """
+        x, y = separate(x, y, max_rows)
         common_labels({"x": x, "y": y})
         x, y = _check_rows("x", x), _check_rows("y", y)
         if isinstance(y, dict):
             raise ValueError("`y` must be an array, tensor, Series or DataFrame. Received: a dict.")
-        lengths = {len(column) for column in x.values()} if isinstance(x, dict) else {len(x)}
+        lengths = {len(column) for column in x.values()} if isinstance(x, dict) else {x.shape[0]}
         if lengths != {len(y)} or not len(y):
             raise ValueError(
                 "`x` and `y` must have the same number of rows, at least one. "
@@ -87,11 +90,14 @@ def _check_rows(argument: str, data: Data) -> Any:
     """
     if isinstance(data, dict):
         return {name: _check_rows(f"{argument}[{name!r}]", column) for name, column in data.items()}
+    data = without_sparse(data)
+    if is_scipy_sparse(data):
+        return data
     if not hasattr(data, "iloc"):
         data = as_native(data, argument)
     if not isinstance(data, tf.Tensor | nw.DataFrame | nw.Series) and not hasattr(data, "iloc"):
         data = np.asarray(data) if not isinstance(data, tf.RaggedTensor) else np.array(None)
-    if not tuple(data.shape):  # a dataset, a sparse tensor, a number
+    if not tuple(data.shape):  # a number, None
         raise ValueError(
             f"`{argument}` must be an array, tensor, Series, DataFrame or dict of columns, with rows. "
             f"Received: {data!r}."
@@ -143,7 +149,7 @@ def _single_feature(x: Any) -> Array | None:
     """Return the values `(n,)` if x is one numeric feature, else None. Booleans are no numbers to draw a line of."""
     if isinstance(x, dict):
         return _single_feature(next(iter(x.values()))) if len(x) == 1 else None
-    if len(x.shape) > 2 or tuple(x.shape)[1:] not in ((), (1,)):
+    if is_scipy_sparse(x) or len(x.shape) > 2 or tuple(x.shape)[1:] not in ((), (1,)):
         return None
     points = _as_float64(x, NUMBERS)
     return None if points is None or not np.isfinite(points).any() else points.reshape(-1)

@@ -104,7 +104,7 @@ def find(masks: Mapping[str, np.ndarray | None], weights: np.ndarray | None = No
 
 
 def nan_masks(values: Data, names: Sequence[str]) -> dict[str, np.ndarray | None]:
-    """Return the masks of NaN in the columns of a matrix `(n, p)` or `(n,)`, by their names.
+    """Return the masks `(n,)` of NaN in the columns of `(n, p)` or `(n,)`, or the channels of `(n, ..., p)`, by name.
 
     A matrix that has none is read once.
     """
@@ -115,7 +115,7 @@ def nan_masks(values: Data, names: Sequence[str]) -> dict[str, np.ndarray | None
     array = np.asarray(values) if is_tensor(values) else values
     if array.dtype.kind not in "fV" and array.dtype.name != "bfloat16":
         return {}
-    columns = [array[:, i] for i in range(array.shape[1])] if len(array.shape) > 1 else [array]
+    columns = [array[..., i] for i in range(array.shape[-1])] if len(array.shape) > 1 else [array]
     return {name: nan_mask(column) for name, column in zip(names, columns, strict=True)}
 
 

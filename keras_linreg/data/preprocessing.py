@@ -161,25 +161,40 @@ def output_names(preprocessor: Any, width: int, columns: tuple[str, ...] | None)
     on each column alone keep the columns' names.
     """
     if is_feature_space(preprocessor):
-        names = [name for feature in _encoded(preprocessor) for name in feature]
+        names = [name for _, columns_of_feature in _encoded(preprocessor) for name in columns_of_feature]
         return tuple(names) if len(names) == width else None
     if isinstance(preprocessor, (keras.layers.Normalization, keras.layers.Rescaling)) and columns:
         return columns if len(columns) == width else None
     return None
 
 
-def _encoded(space: Any) -> Iterator[list[str]]:
-    """Yield the design's columns feature by feature, in the order in which a FeatureSpace concatenates them."""
-    layers = keras.layers
+def unknown_columns(preprocessor: Any) -> dict[int, str]:
+    """Return the design's columns for unknown categories of a FeatureSpace: the feature by the column's position."""
+    unknown: dict[int, str] = {}
+    position = 0
+    for name, columns in _encoded(preprocessor) if is_feature_space(preprocessor) else ():
+        layer = preprocessor.preprocessors.get(name)
+        if name in preprocessor.one_hot_encoders and isinstance(layer, _lookups()):
+            unknown |= {position + i: name for i in range(layer.num_oov_indices)}
+        position += len(columns)
+    return unknown
+
+
+def _lookups() -> tuple[Any, ...]:
+    return keras.layers.StringLookup, keras.layers.IntegerLookup
+
+
+def _encoded(space: Any) -> Iterator[tuple[str, list[str]]]:
+    """Yield each feature and its columns of the design, in the order in which a FeatureSpace concatenates them."""
     for name in [*sorted(space.features), *sorted(space.crossers)]:
         if name not in space.one_hot_encoders:
-            yield [name]
+            yield name, [name]
             continue
         layer = space.preprocessors.get(name)
-        if isinstance(layer, (layers.StringLookup, layers.IntegerLookup)):
-            yield [f"{name}_{token}" for token in layer.get_vocabulary()]
+        if isinstance(layer, _lookups()):
+            yield name, [f"{name}_{token}" for token in layer.get_vocabulary()]
         else:
-            yield [f"{name}_{i}" for i in range(space.one_hot_encoders[name].num_tokens)]
+            yield name, [f"{name}_{i}" for i in range(space.one_hot_encoders[name].num_tokens)]
 
 
 def apply(preprocessor: Any, x: Any) -> tf.Tensor:

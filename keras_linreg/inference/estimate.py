@@ -33,6 +33,8 @@ class Estimate:
             others are zero; a penalised estimate has no columns.
         null: `(P, d)`: directions that change the parameters and none of the fitted values.
         units: `(P,)`: the size of each column of the design, by which parameters can be compared.
+        deviations: `(P,)` and `(k,)`: the standard deviations of the design's columns and of the outputs, divided by n;
+            zero for the intercept.
         dropped: whether columns that depend on others are out of the model, rather than sharing in it.
         coordinates: of new rows; `None` for a penalised estimate.
         nobs: the number of rows whose weight is not zero.
@@ -60,6 +62,7 @@ class Estimate:
     root: np.ndarray
     null: np.ndarray
     units: np.ndarray
+    deviations: tuple[np.ndarray, np.ndarray]
     dropped: bool
     coordinates: Coordinates | None
     nobs: int
@@ -149,8 +152,7 @@ def estimate_parameters(statistics: Statistics, solution: Solution, dtype: str =
     mean = statistics.mean[:features] if use_bias else as_doubledouble(np.zeros(features))
     level = 1.0 / math.sqrt(float(statistics.weight.hi)) if use_bias else None
     root, null = _root_and_null(inverse, shares, mean, level, kept)
-    spread = triangular.column_norms(as_doubledouble(statistics.factor).hi[:, :features]) / math.sqrt(solution.nobs)
-    units = np.concatenate([np.ones(int(use_bias)), np.hypot(spread, mean.hi)])
+    units = np.concatenate([np.ones(int(use_bias)), np.hypot(shared["deviations"][0][use_bias:], mean.hi)])
     units[units == 0] = 1.0
     coordinates = Coordinates(
         level=level,
@@ -211,7 +213,9 @@ def _fields_of_every_fit(statistics: Statistics, solution: Solution, tss: np.nda
     """Return the fields that penalised and unpenalised estimates have in common."""
     has_intercept = solution.bias is not None
     bias = [] if solution.bias is None else [solution.bias[None]]
-    mean = statistics.mean[len(solution.kernel) :]
+    features = len(solution.kernel)
+    mean = statistics.mean[features:]
+    deviation = triangular.column_norms(as_doubledouble(statistics.factor).hi) / math.sqrt(solution.nobs)
     return {
         "names": (INTERCEPT,) * has_intercept + solution.feature_names,
         "output_names": solution.output_names,
@@ -219,6 +223,7 @@ def _fields_of_every_fit(statistics: Statistics, solution: Solution, tss: np.nda
         "is_penalised": not solution.penalty.is_zero,
         "params": np.concatenate([*bias, solution.kernel]),
         "mean_of_outputs": np.stack([mean.hi, mean.lo]) * has_intercept,
+        "deviations": (np.concatenate([np.zeros(int(has_intercept)), deviation[:features]]), deviation[features:]),
         "dropped": solution.dependent == "drop",
         "nobs": solution.nobs,
         "rank": solution.rank,

@@ -168,16 +168,26 @@ class RegressionReport(ReportStatistics):
         """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict(), allow_nan=False)
 
-    def plot(self, ax: "Axes | None" = None, intercept: bool = False) -> "Figure | SubFigure":
+    def plot(
+        self, ax: "Axes | None" = None, intercept: bool = False, standardized: bool = False
+    ) -> "Figure | SubFigure":
         """Draw the coefficients with their intervals, and return the Matplotlib Figure.
 
         Only coefficients of columns of one scale can be compared: a column of large numbers has a small coefficient.
+        `standardized=True` brings all of them to one scale:
+
+        ```python
+        standardized_coefficient = coefficient * sd(column) / sd(y)
+        ```
 
         Args:
             ax: the Axes to draw on, for one output; None makes a figure with a panel for each output.
             intercept: whether to draw the intercept, which often is of another size.
+            standardized: whether to draw standard deviations of y for each standard deviation of a column. There is no
+                intercept then.
         """
-        return report_plots.plot_coefficients(self, ax, intercept)
+        check_flag("intercept", intercept)
+        return report_plots.plot_coefficients(self, ax, intercept, check_flag("standardized", standardized))
 
     def plot_line(self, x: Data = None, y: Data = None, ax: "Axes | None" = None) -> "Figure | SubFigure":
         """Draw the line of a fit of one feature with its confidence and prediction bands, and return the Figure.

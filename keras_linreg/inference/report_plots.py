@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 BAND_POINTS = 200
 
 
-def plot_coefficients(report: ReportStatistics, ax: "Axes | None", intercept: bool) -> "Figure | SubFigure":
+def plot_coefficients(
+    report: ReportStatistics, ax: "Axes | None", intercept: bool, standardized: bool
+) -> "Figure | SubFigure":
     """Draw the coefficients of each output with their intervals, as `RegressionReport.plot` describes it."""
     from keras_linreg import plots  # Matplotlib is slow to import
 
@@ -23,12 +25,22 @@ def plot_coefficients(report: ReportStatistics, ax: "Axes | None", intercept: bo
     height = max(4.5, 0.3 * len(report.names) + 1)
     axes = [ax] if ax is not None else plots.figure(len(outputs), height=height)[1]
     for panel, one in zip(axes, outputs, strict=True):
-        first = int(one.estimate.has_intercept and not intercept and len(one.names) > 1)
+        first = int(one.estimate.has_intercept and (standardized or not intercept) and len(one.names) > 1)
         figures = one.coefficients()
-        limits = np.column_stack([figures["ci_lower"], figures["ci_upper"]])
-        plots.coefficients(panel, one.names[first:], figures["params"][first:], limits[first:], level=one.level)
+        unit = _standard_units(one) if standardized else np.ones(len(one.names))
+        params = unit * figures["params"]
+        limits = unit[:, None] * np.column_stack([figures["ci_lower"], figures["ci_upper"]])
+        plots.coefficients(
+            *(panel, one.names[first:], params[first:], limits[first:]), level=one.level, standardized=standardized
+        )
         plots.title(panel, one.output_names[0])
     return axes[0].figure
+
+
+def _standard_units(report: ReportStatistics) -> Array:
+    """Return the factors `(P,)` that bring coefficients to standard deviations of y for each one of a column."""
+    columns, output = report.estimate.deviations
+    return np.divide(columns, output, out=np.full(len(columns), np.nan), where=output > 0)
 
 
 def plot_line(report: ReportStatistics, x: Data, y: Data, ax: "Axes | None") -> "Figure | SubFigure":

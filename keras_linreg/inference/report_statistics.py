@@ -204,6 +204,7 @@ class ReportStatistics:
             output_names=(names[j],),
             params=self.estimate.params[:, j : j + 1],
             mean_of_outputs=self.estimate.mean_of_outputs[:, j : j + 1],
+            deviations=(self.estimate.deviations[0], self.estimate.deviations[1][j : j + 1]),
             digits=self.estimate.digits[:, j : j + 1],
             ssr=self.estimate.ssr[j : j + 1],
             ess=self.estimate.ess[j : j + 1],

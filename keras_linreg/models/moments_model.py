@@ -15,6 +15,7 @@ from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.report import RegressionReport
 from keras_linreg.inference.row_order import RowOrder, warn_of_other_order
 from keras_linreg.models.solved import SolvedModel
+from keras_linreg.models.unseen import warn_of_unseen_categories
 from keras_linreg.moments.moments import Moments
 from keras_linreg.training import divergence
 from keras_linreg.utils.types import Batch, Data, PathLike
@@ -194,6 +195,12 @@ class MomentsModel(SolvedModel):
         """Write the fitted model for serving, with its intervals, as described for `LinearRegression.export`."""
         self._check_fitted("exported")
         super().export(filepath, *args, **kwargs)
+
+    def _prepare(self, x: Data, *args: Any, **kwargs: Any) -> Prepared:
+        data = super()._prepare(x, *args, **kwargs)
+        if self.moments is not None and self.preprocessor is not None:
+            warn_of_unseen_categories(self.preprocessor, self.moments, data, x)
+        return data
 
     def _moments_and_estimate(self) -> tuple[Moments | None, Estimate | None]:
         if self._fitted is None:

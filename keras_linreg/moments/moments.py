@@ -1,9 +1,8 @@
 """Moments: all that least squares needs to know of the data, from one pass; merged, saved, and solved."""
 
 import dataclasses
-import zipfile
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
@@ -12,18 +11,19 @@ from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments import moments_file
 from keras_linreg.moments.accumulator import Accumulator, coarser
+from keras_linreg.moments.arrow import accumulate
 from keras_linreg.moments.checks import check_name_of_bias, naming_columns
 from keras_linreg.moments.sparse_rows import batches_to_reduce
+from keras_linreg.moments.stored import StoredMoments
 from keras_linreg.solvers import NO_PENALTY, Penalty, Solution, check_dependent, ridge_penalty, solve
 from keras_linreg.sufficient_statistics import Statistics, merge
 from keras_linreg.utils.arguments import check_flag
-from keras_linreg.utils.files import path_text, replace_file
 from keras_linreg.utils.text import visible
-from keras_linreg.utils.types import Data, PathLike
+from keras_linreg.utils.types import Data
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Moments:
+class Moments(StoredMoments):
     """Counts, means and cross-products of features and outputs: what one pass over the data leaves behind.
 
     It is immutable, its size does not depend on the number of rows, and `a + b` are the moments of the rows of both.
@@ -99,6 +99,46 @@ class Moments:
         with naming_columns(features, outputs, prepared):
             dropped = prepared.missing_rows(accumulator.rows)
             return cls.of(accumulator, accumulator.result(), features, outputs, dropped)
+
+    @classmethod
+    def from_arrow(
+        cls,
+        batches: Data,
+        target: str | Sequence[str],
+        features: Sequence[str] | None = None,
+        weight: str | None = None,
+        missing: str = "error",
+        threads: int | None = None,
+        preprocessor: Any = None,
+    ) -> "Moments":
+        """Return the moments of record batches of Arrow, read once, one batch after the other.
+
+        The columns go to the cross-products as they lie in the batches. Only those that are needed are read. The same
+        batches in the same order give the same bits.
+
+        Args:
+            batches: a `pyarrow.RecordBatchReader`, a `pyarrow.dataset.Dataset`, a Table, an iterable of RecordBatches,
+                or anything that exports an Arrow stream (polars, duckdb).
+            target: the name of the column of y; of several, a list.
+            features: the names of the columns of x; `None` takes all other columns.
+            weight: the name of the column of weights: finite, not negative, not all zero.
+            missing: as in `from_data`: `"error"` or `"drop"`.
+            threads: how many threads reduce rows; `None` takes all cores.
+            preprocessor: as in `from_data`: it makes the design of columns of any type.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+            ValueError: on batches that cannot be fitted: names, types, missing values, no rows; it names the batch.
+            MemoryError: the columns are too many for their cross-products.
+
+        Example:
+        >>> import pyarrow as pa
+        >>> import keras_linreg as klr
+        >>> table = pa.table({"hours": [1.0, 2.0, 3.0, 4.0], "marks": [2.0, 4.1, 5.9, 8.0]})
+        >>> klr.Moments.from_arrow(table.to_reader(), "marks").solve().kernel.round(2).tolist()
+        [[1.98]]
+        """
+        return cls.of(*accumulate(batches, target, features, weight, missing, threads, preprocessor))
 
     @classmethod
     def of(
@@ -234,43 +274,13 @@ class Moments:
         solution = solve(self.statistics, self.rows, *names, self.dtype, penalty, dependent, use_bias)
         return dataclasses.replace(solution, missing=self.missing)
 
-    def save(self, filepath: PathLike) -> None:
-        """Write the moments to a file: a NumPy `.npz` archive, whatever its name, without pickles.
-
-        The file is there whole or not at all.
-        """
-        arrays: dict = self.to_arrays()
-        with replace_file(path_text("filepath", filepath)) as unfinished, open(unfinished, "wb") as file:
-            np.savez_compressed(file, **arrays)
-
-    @classmethod
-    def load(cls, filepath: PathLike) -> "Moments":
-        """Return the moments that `save` wrote.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is not one of moments.
-        """
-        filepath = path_text("filepath", filepath)
-        with open(filepath, "rb") as file:
-            try:
-                with zipfile.ZipFile(file) as archive:
-                    return cls.from_arrays(moments_file.read(archive))
-            except MemoryError:
-                raise
-            except Exception as error:  # what a broken archive raises depends on where it is broken
-                raise ValueError(
-                    f"`filepath` must be a file that Moments.save wrote. Received: {filepath}"
-                    f"{f' ({error})' if str(error) else ''}."
-                ) from None
-
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the moments as numeric arrays, for a file."""
         fields = self.feature_names, self.output_names, self.rows, self.dtype, self.statistics, self.missing
         return moments_file.pack(moments_file.Contents(*fields))
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Moments":
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         """Return the moments that `to_arrays` took apart.
 
         Raises:

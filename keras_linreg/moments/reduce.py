@@ -16,6 +16,7 @@ from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF, Statistics, abo
 # Cross-products lose as many digits as the variance inflation has. They may lose two; beyond, another basis is taken.
 LARGEST_INFLATION = 100.0
 SMALLEST_UNEXPLAINED = 1e-4  # the residual sum of squares loses as many digits as this has
+UNEXPLAINED = 1e-2  # of a sample: with more, cross-products of y itself keep the digits
 FARTHEST_MEAN = 16.0  # squared distance of the mean from the shift, in variances
 ROUNDING_ERRORS = 8.0  # of y, that residuals may consist of
 SMALLEST_INDEPENDENT = 1e-9  # what a sample must leave of a column, as a part of its norm
@@ -88,6 +89,7 @@ class _Reduced:
         r: `(p + k, p + k)`: the factor of `[z residuals]` about these means; None if they are too far from the shift.
         is_inflated: whether another basis would keep more digits.
         is_explained: whether residuals of another kernel would keep more digits.
+        is_nearly_explained: the same, with a margin: other rows may be explained somewhat better.
     """
 
     frame: Frame
@@ -96,6 +98,7 @@ class _Reduced:
     r: np.ndarray | None
     is_inflated: bool = False
     is_explained: bool = False
+    is_nearly_explained: bool = True
 
     @property
     def is_accurate(self) -> bool:
@@ -189,6 +192,8 @@ def _first_frame(
     better = reduced.better_frame()
     if better is None or better.kernel is None:
         return None
+    if better.inverse is None and not reduced.is_nearly_explained:
+        return dataclasses.replace(better, kernel=None)  # a plane costs a pass over the block, and saves no digit
     own = better.kernel
     if kernel is None or (_terms(reduced, kernel) > LARGEST_TERMS_BEFORE * _terms(reduced, own)).any():
         kernel = own
@@ -247,6 +252,7 @@ def _reduced(products: np.ndarray, frame: Frame, constant: np.ndarray) -> _Reduc
         r,
         is_inflated=not (inflation <= LARGEST_INFLATION).all(),
         is_explained=bool(((left < SMALLEST_UNEXPLAINED) & (spread > rounding)[where[count:]]).any()),
+        is_nearly_explained=bool((left < UNEXPLAINED).any()),
     )
 
 

@@ -22,7 +22,13 @@ FAINT = "#8FB8D6"
 
 
 def coefficients(
-    ax: Axes, names: Sequence[object], params: ArrayLike, conf_int: ArrayLike, *, level: float = 0.95
+    ax: Axes,
+    names: Sequence[object],
+    params: ArrayLike,
+    conf_int: ArrayLike,
+    *,
+    level: float = 0.95,
+    standardized: bool = False,
 ) -> Axes:
     """Draw coefficients with their intervals, the first on top.
 
@@ -35,6 +41,8 @@ def coefficients(
         params: the coefficients, shape `(p,)`.
         conf_int: their limits, shape `(p, 2)`; NaN for a coefficient without an interval.
         level: the coverage, for the axis's label.
+        standardized: whether the coefficients are standard deviations of y for each standard deviation of a column, for
+            the axis's label.
 
     Returns:
         `ax`. `ax.collections[0]` holds the intervals, from top to bottom.
@@ -62,7 +70,8 @@ def coefficients(
     ax.hlines(places[known], lower, upper, colors=list(colours[known]), linewidth=2.5, zorder=LINE_ORDER)
     ax.scatter(params[known], places[known], s=42, c=colours[known], zorder=TEXT_ORDER)
     ax.scatter(params[~known], places[~known], s=42, facecolors="white", edgecolors=COLOURS[0], zorder=TEXT_ORDER)
-    style_axes(ax, f"coefficient and {100 * level:g} % interval" if known.any() else "coefficient", "")
+    label = "standardized coefficient" if standardized else "coefficient"
+    style_axes(ax, f"{label}, {100 * level:g} % interval" if known.any() else label, "")
     ax.set_yticks(places, [label_text(name, 24) for name in names])
     ax.set_ylim(len(params) - 0.4, -0.6)
     ax.grid(False, axis="y")

@@ -3,16 +3,36 @@
 import collections
 import concurrent.futures
 import contextlib
+import contextvars
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 
 import threadpoolctl
 
+_limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("limit", default=None)
+
 
 def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use, or fewer within `limit_threads`."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_limit.get() or there, there)
+
+
+@contextlib.contextmanager
+def limit_threads(threads: int | None) -> Iterator[None]:
+    """Work on at most so many threads; None: on all cores.
+
+    Raises:
+        ValueError: it is no positive integer.
+    """
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"`threads` must be a positive integer or None. Received: {threads!r}.")
+    token = _limit.set(threads)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,113 @@
+"""Record batches of Arrow, one after the other, from whatever holds them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from keras_linreg.utils.types import Data
+
+LARGEST_BATCH = 2**17  # rows: a table of one chunk comes in parts that stay in the cache
+
+
+def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, Iterator[Any]]:
+    """Return the schema of a source, and its record batches.
+
+    Args:
+        source: a RecordBatchReader, a dataset, a Table, a RecordBatch, an iterable of RecordBatches, or anything that
+            exports an Arrow stream.
+        columns: the names of the columns that are needed; None for all. Others may be left out of the batches.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+        ValueError: the source is something else.
+    """
+    arrow = _pyarrow()
+    if isinstance(source, arrow.RecordBatch):
+        return source.schema, iter([source])
+    if isinstance(source, arrow.Table):
+        return source.schema, iter(source.to_batches(max_chunksize=LARGEST_BATCH))
+    if isinstance(source, arrow.RecordBatchReader):
+        return source.schema, iter(source)
+    if type(source).__module__ == "pyarrow._dataset" and hasattr(source, "to_batches"):
+        known = [name for name in columns if name in source.schema.names] if columns is not None else None
+        return source.schema, iter(source.to_batches(columns=known))
+    if hasattr(source, "__arrow_c_stream__"):
+        reader = arrow.RecordBatchReader.from_stream(source)
+        return reader.schema, iter(reader)
+    if not isinstance(source, Iterable) or isinstance(source, str | bytes | dict):
+        raise _refusal(source)
+    batches = iter(source)
+    first = next(batches, None)
+    if first is None:
+        raise ValueError("`batches` must hold at least one record batch. Received: none.")
+    if not isinstance(first, arrow.RecordBatch):
+        raise _refusal(first)
+    return first.schema, itertools.chain([first], batches)
+
+
+def column_names(
+    schema: Any, target: str | Sequence[str], features: Sequence[str] | None, weight: str | None
+) -> tuple[list[str], list[str]]:
+    """Return the names of features and targets, checked against a schema.
+
+    Raises:
+        ValueError: a name is missing, is there twice, or plays two parts.
+    """
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise ValueError(f"The columns of `batches` must have distinct names. Received: {twice} more than once.")
+    targets = _names("target", [target] if isinstance(target, str) else target, schema)
+    weights = _names("weight", [] if weight is None else [weight], schema)
+    others = [name for name in schema.names if name not in (*targets, *weights)]
+    chosen = others if features is None else _names("features", features, schema)
+    both = [name for name in chosen if name not in others] + [name for name in weights if name in targets]
+    if both:
+        raise ValueError(
+            f"A column must be one of `features`, `target` and `weight`. Received: {both} for two of them."
+        )
+    if not chosen:
+        raise ValueError(f"`features` must name at least one column. Received: none beside {[*targets, *weights]}.")
+    return chosen, targets
+
+
+def _names(argument: str, names: Any, schema: Any) -> list[str]:
+    listed = list(names) if isinstance(names, Iterable) and not isinstance(names, str | bytes) else [names]
+    if any(name not in schema.names for name in listed) or len(set(map(str, listed))) < len(listed):
+        raise ValueError(f"`{argument}` must be distinct columns of `batches`, {schema.names}. Received: {listed!r}.")
+    if argument == "target" and not listed:
+        raise ValueError("`target` must name at least one column. Received: none.")
+    return listed
+
+
+def check_schema(batch: Any, schema: Any, names: Sequence[str], number: int) -> None:
+    """Refuse a batch that lacks a column, or has it in another type than the first batch."""
+    for name in names:
+        if batch.schema.names.count(name) != 1:
+            raise ValueError(
+                f"Batch {number} of `batches` must have the column {name!r} once. Received: {batch.schema.names}."
+            )
+        own, expected = batch.schema.field(name).type, schema.field(name).type
+        if own != expected:
+            raise ValueError(
+                f"Column {name!r} must be of one type in all batches, {expected}. Received: {own} in batch {number}."
+            )
+
+
+def _refusal(source: Any) -> ValueError:
+    return ValueError(
+        "`batches` must be a pyarrow RecordBatchReader, Dataset or Table, an iterable of RecordBatches, or something "
+        f"that exports an Arrow stream. Received: {type(source).__name__}."
+    )
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        raise ImportError(
+            "Arrow needs pyarrow, which is not installed. It is the extra `arrow` of keras_linreg: install it with "
+            "`pip install pyarrow`."
+        ) from None
+    return pyarrow
