@@ -114,6 +114,13 @@ def test_an_integer_is_found_whatever_the_column_is_called(name, value):
         assert parser.parse(tf.constant([example(**{name: value})]))[name].numpy() == value
 
 
+def test_an_integer_is_found_among_thousands_of_columns():
+    names = [f"a column with a long name, {i}" for i in range(3000)]
+    parser = ExampleParser([Column(name, "float32") for name in names], True, dict.fromkeys(names, np.float32(0)))
+    columns = parser.parse(tf.constant([example(**{names[7]: 5, names[8]: 2.5, "no column": 3}), example()]))
+    assert [columns[name].numpy().tolist() for name in names[6:9]] == [[0, 0], [5, 0], [2.5, 0]]
+
+
 def test_integers_of_a_matrix_and_of_a_column_of_codes(tmp_path, penguins, exported):
     matrix = exported["exact, matrix"]
     whole = np.arange(8).reshape(2, 4)
@@ -129,6 +136,8 @@ def test_the_means_are_the_defaults_of_an_exact_fit(model, tmp_path):
     model.export(tmp_path / "model", verbose=False, defaults="mean")
     at_means = model.predict(pd.DataFrame([FRAME.mean()]), verbose=0)[0]
     close(predictions(tmp_path / "model", [example()]), at_means, 1e-5)
+    beside = predictions(tmp_path / "model", [example(), b"", example(age=3)])  # the integer has all rewritten
+    close(beside[:2], np.repeat(at_means, 2), 1e-5)
     manifest = klr.verify(tmp_path / "model")
     close([manifest["defaults"][name] for name in FRAME], FRAME.mean(), 1e-6)
     x = FRAME.to_numpy()

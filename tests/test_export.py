@@ -66,7 +66,7 @@ def test_the_servers_loader_gives_the_intervals_of_predict_interval(exported, ki
     for signature, expected in (("predict_interval", at_level[0.95]), ("predict_interval_at", at_each_level)):
         for size in (1, len(x)):
             answer = exported.answer(kind, signature, size)
-            assert set(answer) == set(KEYS)
+            assert set(answer) == {*KEYS, "extrapolates"}
             for key in KEYS:
                 assert answer[key].dtype == np.float32
                 atol = 1e-6 * scale if "ci" in key or key == "mean" else 0
@@ -84,6 +84,7 @@ def test_the_signatures_are_the_contract(exported, kind):
         columns = {name: ("float64", shape) for name, (_, shape) in columns.items()}
     by_row = [-1] if model.units == 1 else [-1, model.units]
     interval = {key: ("float32", [-1] if key == "leverage" else by_row) for key in KEYS}
+    interval["extrapolates"] = "bool", [-1]
     predictions = {"predictions": ("float32", [-1, model.units])}
     expected = {
         "serving_default": (columns, predictions),
@@ -168,6 +169,37 @@ def test_the_level_of_predict_interval_is_fixed_at_export(exported, tmp_path):
     model.export(tmp_path / "model", verbose=False, level=0.5)
     answer = serve(tmp_path / "model", "predict_interval", request)
     close(answer["obs_ci_lower"], model.predict_interval(x, 0.5)["obs_ci_lower"], 1e-5)
+
+
+@pytest.mark.parametrize("kind", WITH_INTERVALS)
+def test_a_row_extrapolates_if_its_leverage_is_above_the_threshold_of_the_manifest(exported, kind):
+    folder, _, model, _ = exported[kind]
+    threshold = json.loads((folder / "keras_linreg.json").read_text())["training"]["leverage_threshold"]
+    close(threshold, 3 * model.solution.rank / len(exported[kind].x))
+    for signature in ("predict_interval", "predict_interval_at"):
+        answer = exported.answer(kind, signature)
+        assert answer["extrapolates"].tolist() == (answer["leverage"] > np.float32(threshold)).tolist()
+
+
+def test_the_threshold_is_that_of_export_and_a_leverage_that_is_unknown_is_above_it(exported, tmp_path):
+    _, request, model, x = exported["exact, dependent"]
+    model.export(tmp_path / "model", verbose=False, leverage_threshold=0.05)
+    assert klr.verify(tmp_path / "model")["training"]["leverage_threshold"] == 0.05
+    broken = {**request, "sum": request["sum"].copy(), "a": request["a"].copy()}
+    broken["sum"][3] += 1  # the columns do not depend on each other as in training
+    broken["a"][4] = np.nan
+    answer = serve(tmp_path / "model", "predict_interval", broken)
+    expected = (model.predict_interval(x)["leverage"] > 0.05).to_numpy().copy()
+    assert 5 < expected.sum() < N - 5
+    expected[[3, 4]] = True
+    assert answer["extrapolates"].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("threshold", [0, -0.1, float("nan"), "0.1", True, [0.1]])
+def test_a_threshold_that_no_leverage_can_be_above_is_refused(exported, tmp_path, threshold):
+    with pytest.raises(ValueError, match="`leverage_threshold` must be a positive number or None. Received: "):
+        exported["exact, matrix"].model.export(tmp_path / "model", leverage_threshold=threshold)
+    assert not (tmp_path / "model").exists()
 
 
 # Names of columns
@@ -288,5 +320,6 @@ def test_export_prints_its_inputs_and_outputs(exported, tmp_path, capsys):
     assert "serving_default(bill: float32 [batch], site: int64 [batch], species: string [batch])" in printed
     assert "predictions: float32 [batch, 1]" in printed
     assert "predict_interval(as serving_default) -> mean, mean_se," in printed and "at level 0.95" in printed
+    assert "leverage: float32 [batch], extrapolates: bool [batch]" in printed
     assert "predict_interval_at(as serving_default, level: float64 [batch])" in printed
     assert "regress(inputs: string [batch]) -> outputs: float32 [batch]" in printed

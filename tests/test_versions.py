@@ -262,8 +262,10 @@ def test_a_version_that_the_disk_has_spoiled_does_not_appear(folder, tmp_path, m
 # What export prints
 
 
-@pytest.mark.parametrize("columns", [("level", "b"), ("examples", "inputs"), ("inputs", "level"), ("examples",)])
-@pytest.mark.parametrize("signatures", ["keras", "estimator"])
+@pytest.mark.parametrize(
+    ("columns", "signatures"),
+    [(("level", "b"), "keras"), (("examples", "inputs"), "keras"), (("inputs", "level"), "estimator")],
+)
 def test_export_prints_each_input_once_whatever_columns_are_called(tmp_path, capsys, columns, signatures):
     frame = pd.DataFrame(X[:, : len(columns)], columns=columns)
     model = solve(frame, X.sum(axis=1) + RNG.normal(size=40))

@@ -10,6 +10,7 @@ from keras_linreg.data import Column
 from keras_linreg.utils.types import Array
 
 INTEGERS_FOLLOW = r"\x12\C{1,3}\x1a"  # in a serialized Example, a feature's name, if the feature holds integers
+LONGEST_NAMES = 10_000  # characters
 
 
 class ExampleParser:
@@ -48,9 +49,12 @@ class ExampleParser:
 
 
 def _pattern(names: Iterable[str]) -> str:
-    """Return a regular expression of serialized Examples in which one of the features may hold integers."""
+    """Return a regular expression of serialized Examples in which one of the features may hold integers.
+
+    Of many names, it is that of any feature with integers: TensorFlow takes no expression of any length.
+    """
     quoted = "|".join(re.sub(r"[^A-Za-z0-9\x80-\U0010ffff]", _quote, name) for name in names)
-    return rf"\C*(?:{quoted}){INTEGERS_FOLLOW}\C*"
+    return rf"\C*(?:{quoted if len(quoted) <= LONGEST_NAMES else ''}){INTEGERS_FOLLOW}\C*"
 
 
 def _quote(match: re.Match[str]) -> str:

@@ -26,7 +26,12 @@ Manifest: TypeAlias = dict[str, Any]
 
 
 def describe(
-    model: ServableModel, inputs: ServedInputs, moments: Moments | None, estimate: Estimate | None, level: float | None
+    model: ServableModel,
+    inputs: ServedInputs,
+    moments: Moments | None,
+    estimate: Estimate | None,
+    level: float | None,
+    leverage_threshold: float | None = None,
 ) -> Manifest:
     """Return the manifest of a model, without a hash.
 
@@ -36,6 +41,7 @@ def describe(
         moments: the moments of the training data, or None if they are unknown.
         estimate: the estimate of the fit, or None if it has no intervals.
         level: the coverage of `predict_interval`, or None if there is no such signature.
+        leverage_threshold: above it, a row extrapolates; None for the customary one.
     """
     return {
         "format": FORMAT,
@@ -47,12 +53,17 @@ def describe(
         "preprocessor": model.preprocessor is not None,
         "units": model.units,
         "level": level,
-        "training": None if moments is None else _describe_training(moments, estimate),
+        "training": None if moments is None else _describe_training(moments, estimate, leverage_threshold),
         "made_with": {"keras": keras.__version__, "tensorflow": tf.__version__},
     }
 
 
-def _describe_training(moments: Moments, estimate: Estimate | None) -> Manifest:
+def default_threshold(estimate: Estimate) -> float:
+    """Return three times the average leverage of the training data, above which a row lies far from them."""
+    return 3 * estimate.rank / estimate.nobs
+
+
+def _describe_training(moments: Moments, estimate: Estimate | None, leverage_threshold: float | None) -> Manifest:
     means, deviations = means_and_deviations(moments)
     features = len(moments.feature_names)
     columns = [
@@ -72,7 +83,7 @@ def _describe_training(moments: Moments, estimate: Estimate | None) -> Manifest:
             "rank": estimate.rank,
             "df_resid": estimate.df_resid,
             "residual_standard_error": [_json_number(value) for value in np.sqrt(estimate.scale)],
-            "leverage_threshold": 3 * estimate.rank / estimate.nobs,
+            "leverage_threshold": default_threshold(estimate) if leverage_threshold is None else leverage_threshold,
         }
     return training
 

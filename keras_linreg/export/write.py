@@ -13,7 +13,7 @@ from keras_linreg.export.defaults import Defaults, column_means, resolve, to_jso
 from keras_linreg.export.examples import ExampleParser
 from keras_linreg.export.float32 import Float32Model, predictions_fit_float32, warn_of_float32
 from keras_linreg.export.inputs import INPUT_DTYPES, LEVEL, ServedInputs, build_preprocessor
-from keras_linreg.export.intervals import Intervals
+from keras_linreg.export.intervals import EXTRAPOLATES, Intervals
 from keras_linreg.export.model_interface import ServableModel
 from keras_linreg.export.signatures import (
     COLUMN_SIGNATURES,
@@ -47,6 +47,7 @@ def write_saved_model(
     level: float = 0.95,
     signatures: str = KERAS,
     defaults: Defaults = None,
+    leverage_threshold: float | None = None,
     verbose: bool = True,
 ) -> None:
     """Write a built linear model to a folder, as a SavedModel with a manifest beside it.
@@ -61,6 +62,7 @@ def write_saved_model(
         level: the coverage of `predict_interval`.
         signatures: "keras", or "estimator" for the clients of `tf.estimator.LinearRegressor`.
         defaults: of the columns that an Example may lack.
+        leverage_threshold: above it, a row extrapolates; None for 3 * rank / nobs.
         verbose: whether to print the inputs and outputs of the signatures.
 
     Raises:
@@ -87,7 +89,8 @@ def write_saved_model(
     intervals = None
     if estimate is not None:
         is_transposed = inputs.named and model.preprocessor is None
-        intervals = Intervals(estimate, input_dtype, is_transposed, predict_in_float32=float32_model is not None)
+        threshold = manifest.default_threshold(estimate) if leverage_threshold is None else leverage_threshold
+        intervals = Intervals(estimate, input_dtype, is_transposed, threshold, float32_model is not None)
         written |= interval_signatures(intervals, inputs, level)
     build_preprocessor(model.preprocessor, inputs)
     with (
@@ -105,7 +108,8 @@ def write_saved_model(
         column_names = {argument: name for name, argument in inputs.argument_names.items()}
         regress = [key for key, signature in written.items() if signature.is_regress]
         saved_model.restore_names(unfinished, column_names, regress)
-        description = manifest.describe(model, inputs, moments, estimate, None if estimate is None else level)
+        level_of_intervals = None if estimate is None else level
+        description = manifest.describe(model, inputs, moments, estimate, level_of_intervals, leverage_threshold)
         manifest.write(unfinished, {**description, "signatures": signatures, "defaults": to_json(values)})
     if verbose:
         print(f"Saved {folder}\n{_describe_signatures(folder, inputs, level, signatures)}")
@@ -160,6 +164,7 @@ def _describe_signatures(folder: str, inputs: ServedInputs, level: float, style:
         if key.startswith("predict_interval"):
             listed = [f"as {by_column}", *listed[len(inputs.argument_names) :]]
             returned = f"{', '.join(KEYS)}: {_describe_tensor(outputs[KEYS[0]])}"
+            returned += f", {EXTRAPOLATES}: {_describe_tensor(outputs[EXTRAPOLATES])}"
             returned += f", at level {level:g}" if key == "predict_interval" else ""
         else:
             returned = ", ".join(f"{name}: {_describe_tensor(info)}" for name, info in outputs.items())

@@ -155,6 +155,7 @@ class SavedLinear(Linear):
         level: float = 0.95,
         signatures: str = "keras",
         defaults: Mapping[str, Any] | str | None = None,
+        leverage_threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
         """Write the model for serving, as one SavedModel (or in another format of `keras.Model.export`).
@@ -168,8 +169,8 @@ class SavedLinear(Linear):
         - `regress`, of one unit: the same as `inputs` -> `outputs`, float32 `[batch]`; for the Regress call.
         - `predict_interval`, of an exact fit: as `serving_default` -> `mean`, `mean_se`, `mean_ci_lower`,
           `mean_ci_upper`, `obs_ci_lower`, `obs_ci_upper`, `leverage`, as `ExactLinearRegression.predict_interval`
-          returns them, in float32. A leverage above 3 * rank / nobs, or above the largest of the training data, says
-          that a row lies far from what the model has seen.
+          returns them, in float32; and `extrapolates`, bool `[batch]`: the row lies far from what the model has seen,
+          for its leverage is above `leverage_threshold` (or unknown).
         - `predict_interval_at`: the same with a `level`, float64 `[batch]`. A level outside of [0, 1] has limits of
           NaN.
 
@@ -190,6 +191,8 @@ class SavedLinear(Linear):
             defaults: values by column for Examples that lack it, such as `{"age": 0.0, "city": "Rome"}`; or `"mean"`,
                 the means of the data of an exact fit without a preprocessor. Without a default, such an Example is
                 refused. NaN as default answers NaN.
+            leverage_threshold: of `extrapolates`; by default 3 * rank / nobs, three times the average leverage of the
+                data of the fit.
             **kwargs: for Keras's other formats only.
 
         Raises:
@@ -205,6 +208,8 @@ class SavedLinear(Linear):
             )
         export.check_input_dtype(input_dtype)
         export.check_style(signatures)
+        if leverage_threshold is not None:
+            export.check_threshold(leverage_threshold)
         if verbose is not None:
             check_choice("verbose", verbose, (True, False))
         level = check_level(level)
@@ -214,10 +219,11 @@ class SavedLinear(Linear):
                     "`input_dtype` and `level` apply to format='tf_saved_model' alone. "
                     f"Received: input_dtype={input_dtype!r}, level={level}, format={format!r}."
                 )
-            if signatures != "keras" or defaults is not None:
+            if (signatures, defaults, leverage_threshold) != ("keras", None, None):
                 raise ValueError(
-                    "`signatures` and `defaults` apply to format='tf_saved_model' alone. "
-                    f"Received: signatures={signatures!r}, defaults={defaults!r}, format={format!r}."
+                    "`signatures`, `defaults` and `leverage_threshold` apply to format='tf_saved_model' alone. "
+                    f"Received: signatures={signatures!r}, defaults={defaults!r}, "
+                    f"leverage_threshold={leverage_threshold!r}, format={format!r}."
                 )
             self(ops.zeros((1, self._width), self.compute_dtype))  # Keras wants to have seen a call
             with replace_export(filepath, format) as path:
@@ -235,6 +241,7 @@ class SavedLinear(Linear):
             "level": level,
             "signatures": signatures,
             "defaults": defaults,
+            "leverage_threshold": None if leverage_threshold is None else float(leverage_threshold),
             "verbose": verbose is None or bool(verbose),
         }
         export.write_saved_model(self, self._reader(), filepath, *self._moments_and_estimate(), **options)
