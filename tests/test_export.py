@@ -96,6 +96,11 @@ def test_the_signatures_are_the_contract(exported, kind):
     if kind in WITH_INTERVALS:
         expected["predict_interval"] = columns, interval
         expected["predict_interval_at"] = {**columns, "level": ("float64", [-1])}, interval
+    if kind in [*WITH_INTERVALS, "penalised"]:
+        by_group = [-1, len(json.loads((folder / "keras_linreg.json").read_text())["groups"]), *by_row[1:]]
+        explained = {**predictions, "contributions": ("float32", by_group), "baseline": ("float32", by_row)}
+        errors = {} if kind == "penalised" else {"contribution_se": ("float32", by_group)}
+        expected["explain"] = columns, {**explained, **errors}
     assert {key for key in signatures if not is_internal_signature(key)} == set(expected)
     for key, sides in expected.items():
         method = "regress" if key == "regress" else "predict"

@@ -184,6 +184,25 @@ def _lookups() -> tuple[Any, ...]:
     return keras.layers.StringLookup, keras.layers.IntegerLookup
 
 
+def output_groups(preprocessor: Any, names: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """Return the user's columns, each with the design's columns that come of it, by number.
+
+    A category has one for each level. A cross is a group of its own, "city:code". Another layer or model does not tell
+    what its columns come of: each is a group of its own.
+
+    Args:
+        preprocessor: the preprocessor, or None.
+        names: of the columns of the design.
+    """
+    if is_feature_space(preprocessor):
+        crosses = {cross.name: ":".join(cross.feature_names) for cross in preprocessor.crosses}
+        made = [(crosses.get(name, name), len(columns)) for name, columns in _encoded(preprocessor)]
+        ends = np.cumsum([width for _, width in made]).tolist()
+        if ends[-1] == len(names):
+            return [(name, list(range(end - width, end))) for (name, width), end in zip(made, ends, strict=True)]
+    return [(name, [i]) for i, name in enumerate(names)]
+
+
 def _encoded(space: Any) -> Iterator[tuple[str, list[str]]]:
     """Yield each feature and its columns of the design, in the order in which a FeatureSpace concatenates them."""
     for name in [*sorted(space.features), *sorted(space.crossers)]:

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_linreg.export.examples import ExampleParser
+from keras_linreg.export.explanations import Explanations
 from keras_linreg.export.float32 import Float32Model
 from keras_linreg.export.inputs import LEVEL, ServedInputs
 from keras_linreg.export.intervals import Intervals
@@ -16,7 +17,8 @@ from keras_linreg.utils.arguments import check_choice
 KERAS, ESTIMATOR = "keras", "estimator"
 OF_KERAS = "serve"  # the signature that every exported Keras model has
 COLUMN_SIGNATURES = {KERAS: (OF_KERAS, "serving_default"), ESTIMATOR: (OF_KERAS,)}  # they take columns
-INTERVAL_SIGNATURES = ("predict_interval", "predict_interval_at")  # so do these; the others take Examples
+EXPLAIN = "explain"
+STATISTICS_SIGNATURES = ("predict_interval", "predict_interval_at", EXPLAIN)  # so do these; the others take Examples
 
 Tensors = dict[str, tf.Tensor]
 
@@ -120,3 +122,12 @@ def interval_signatures(intervals: Intervals, inputs: ServedInputs, level: float
         function = columns_and_level if inputs.named else matrix_and_level
         signatures["predict_interval_at"] = Signature(function, inputs.specs_with_level())
     return signatures
+
+
+def explain_signature(explanations: Explanations, inputs: ServedInputs) -> dict[str, Signature]:
+    """Return the signature that tells what each column contributed."""
+
+    def explain(columns: Any) -> Tensors:
+        return explanations.answer(inputs.design(inputs.check_columns(columns)))
+
+    return {EXPLAIN: Signature(explain, [inputs.spec])}

@@ -11,7 +11,7 @@ from keras_linreg.data import Column, Reader, Schema, default_names, is_sparse, 
 from keras_linreg.export import saved_model
 from keras_linreg.export.inputs import LEVEL
 from keras_linreg.export.manifest import EXTRA_FOLDER, Manifest
-from keras_linreg.export.signatures import COLUMN_SIGNATURES, INTERVAL_SIGNATURES, KERAS, OF_KERAS
+from keras_linreg.export.signatures import COLUMN_SIGNATURES, KERAS, OF_KERAS, STATISTICS_SIGNATURES
 from keras_linreg.utils.types import Array, Data, PathLike
 
 FILE = os.path.join(EXTRA_FOLDER, "tf_serving_warmup_requests")
@@ -35,7 +35,7 @@ def write_requests(folder: PathLike, manifest: Manifest, rows: Data, name: str) 
         ValueError: the model does not take the rows, or a signature refuses them. Nothing is written.
     """
     columns = _columns(manifest, rows)
-    of_columns = (*COLUMN_SIGNATURES[manifest.get("signatures", KERAS)], *INTERVAL_SIGNATURES)
+    of_columns = (*COLUMN_SIGNATURES[manifest.get("signatures", KERAS)], *STATISTICS_SIGNATURES)
     count = len(_first(columns))
     records = []
     with saved_model.open_session(folder) as run:

@@ -11,17 +11,21 @@ from keras_linreg.data import Reader, preprocessing
 from keras_linreg.export import manifest, saved_model
 from keras_linreg.export.defaults import Defaults, column_means, resolve, to_json
 from keras_linreg.export.examples import ExampleParser
+from keras_linreg.export.explanations import Explanations
 from keras_linreg.export.float32 import Float32Model, predictions_fit_float32, warn_of_float32
 from keras_linreg.export.inputs import INPUT_DTYPES, LEVEL, ServedInputs, build_preprocessor
 from keras_linreg.export.intervals import EXTRAPOLATES, Intervals
 from keras_linreg.export.model_interface import ServableModel
 from keras_linreg.export.signatures import (
     COLUMN_SIGNATURES,
+    EXPLAIN,
     KERAS,
     Signature,
+    explain_signature,
     interval_signatures,
     prediction_signatures,
 )
+from keras_linreg.inference.contributions import Contributions
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.intervals import KEYS
 from keras_linreg.moments.moments import Moments
@@ -31,7 +35,7 @@ from keras_linreg.utils.types import PathLike
 from keras_linreg.utils.warnings import warn_user
 
 PRINTED = (  # the order of signatures
-    *("serving_default", "serve", "predict_interval", "predict_interval_at"),
+    *("serving_default", "serve", "predict_interval", "predict_interval_at", "explain"),
     *("examples", "predict", "regress", "regression"),
 )
 
@@ -48,6 +52,7 @@ def write_saved_model(
     signatures: str = KERAS,
     defaults: Defaults = None,
     leverage_threshold: float | None = None,
+    contributions: Contributions | None = None,
     verbose: bool = True,
 ) -> None:
     """Write a built linear model to a folder, as a SavedModel with a manifest beside it.
@@ -63,6 +68,7 @@ def write_saved_model(
         signatures: "keras", or "estimator" for the clients of `tf.estimator.LinearRegressor`.
         defaults: of the columns that an Example may lack.
         leverage_threshold: above it, a row extrapolates; None for 3 * rank / nobs.
+        contributions: of the columns to predictions, or None if they are unknown.
         verbose: whether to print the inputs and outputs of the signatures.
 
     Raises:
@@ -92,6 +98,9 @@ def write_saved_model(
         threshold = manifest.default_threshold(estimate) if leverage_threshold is None else leverage_threshold
         intervals = Intervals(estimate, input_dtype, is_transposed, threshold, float32_model is not None)
         written |= interval_signatures(intervals, inputs, level)
+    explanations = None if contributions is None else Explanations(contributions)
+    if explanations is not None:
+        written |= explain_signature(explanations, inputs)
     build_preprocessor(model.preprocessor, inputs)
     with (
         replace_folder(folder, last=saved_model.FILE, obsolete=[manifest.EXTRA_FOLDER]) as unfinished,
@@ -102,7 +111,15 @@ def write_saved_model(
             written,
             filter(
                 None,
-                (model, *model.graph_modules, model.preprocessor, inputs.categories, intervals, float32_model),
+                (
+                    model,
+                    *model.graph_modules,
+                    model.preprocessor,
+                    inputs.categories,
+                    intervals,
+                    explanations,
+                    float32_model,
+                ),
             ),
         )
         column_names = {argument: name for name, argument in inputs.argument_names.items()}
@@ -110,7 +127,9 @@ def write_saved_model(
         saved_model.restore_names(unfinished, column_names, regress)
         level_of_intervals = None if estimate is None else level
         description = manifest.describe(model, inputs, moments, estimate, level_of_intervals, leverage_threshold)
-        manifest.write(unfinished, {**description, "signatures": signatures, "defaults": to_json(values)})
+        groups = None if contributions is None else list(contributions.names)
+        own = {"signatures": signatures, "defaults": to_json(values), "groups": groups}
+        manifest.write(unfinished, {**description, **own})
     if verbose:
         print(f"Saved {folder}\n{_describe_signatures(folder, inputs, level, signatures)}")
 
@@ -167,7 +186,8 @@ def _describe_signatures(folder: str, inputs: ServedInputs, level: float, style:
             returned += f", {EXTRAPOLATES}: {_describe_tensor(outputs[EXTRAPOLATES])}"
             returned += f", at level {level:g}" if key == "predict_interval" else ""
         else:
-            returned = ", ".join(f"{name}: {_describe_tensor(info)}" for name, info in outputs.items())
+            listed = [f"as {by_column}"] if key == EXPLAIN else listed
+            returned = ", ".join(f"{name}: {_describe_tensor(info)}" for name, info in sorted(outputs.items()))
         lines.append(f"  {key}({', '.join(listed)}) -> {returned}")
     return "\n".join(lines)
 

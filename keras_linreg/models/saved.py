@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_linreg import export
 from keras_linreg.data import Schema
+from keras_linreg.inference.contributions import Contributions
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.models.file_checks import check_schema, check_weights, explain_bad_file
@@ -174,6 +175,11 @@ class SavedLinear(Linear):
         - `predict_interval_at`: the same with a `level`, float64 `[batch]`. A level outside of [0, 1] has limits of
           NaN.
 
+        - `explain`, of a model with moments: as `serving_default` -> `contributions` `[batch, groups]`, `baseline`
+          `[batch]`, `predictions` `[batch, 1]`, and, of an exact fit, `contribution_se` `[batch, groups]`; as `explain`
+          returns them. The manifest has the names of the groups. Of several units each but `predictions`, which is
+          `[batch, units]`, has them as a last axis.
+
         Columns are strings or integers if the preprocessor takes them so; a category that it would refuse answers NaN.
         Beside the graph, `keras_linreg.json` lists the inputs, the training data and hashes of the files.
 
@@ -239,12 +245,17 @@ class SavedLinear(Linear):
         options: dict[str, Any] = {
             "input_dtype": input_dtype,
             "level": level,
+            "contributions": self._contributions(),
             "signatures": signatures,
             "defaults": defaults,
             "leverage_threshold": None if leverage_threshold is None else float(leverage_threshold),
             "verbose": verbose is None or bool(verbose),
         }
         export.write_saved_model(self, self._reader(), filepath, *self._moments_and_estimate(), **options)
+
+    def _contributions(self) -> Contributions | None:
+        """Return what columns contribute to predictions, or None if the means of the data are unknown."""
+        return None
 
     def _moments_and_estimate(self) -> tuple[Moments | None, Estimate | None]:
         """Return the moments of the fit and its estimate, each `None` if it is not known."""
