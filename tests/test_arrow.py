@@ -84,11 +84,11 @@ def test_decimals_dictionaries_and_half_floats_count_as_their_numbers():
     np.testing.assert_allclose(kernel, [2, 0], atol=1e-12)
 
 
-def test_rows_without_a_value_are_refused_with_their_batch_or_dropped_and_counted():
+def test_rows_without_a_value_are_refused_by_their_number_or_dropped_and_counted():
     area = TABLE["area"].to_pylist()
     area[250] = None
     table = TABLE.set_column(0, "area", pa.array(area, pa.float32()))
-    with pytest.raises(ValueError, match=r"Batch 2 of `batches`, which begins with row 200.*'area' \(1\)"):
+    with pytest.raises(ValueError, match="'area' .* no value in row 250: drop them"):
         klr.Moments.from_arrow(table.to_batches(max_chunksize=100), "price", FEATURES)
     moments = klr.Moments.from_arrow(table.to_batches(max_chunksize=100), "price", FEATURES, missing="drop")
     assert str(moments.missing) == "1 of 400 rows have no value in 'area' (1)"
@@ -116,8 +116,14 @@ def test_rows_without_a_value_are_refused_with_their_batch_or_dropped_and_counte
         ({"batches": []}, "at least one record batch"),
         ({"batches": TABLE.slice(0, 0)}, "at least one row. Received: 0 rows"),
         ({"batches": TABLE.rename_columns(["a", "a", "c", "weight", "price"])}, r"distinct names. Received: \['a'\]"),
-        ({"batches": TABLE.set_column(1, "rooms", pa.array(["x"] * ROWS))}, "Batch 0 .*'rooms'.*must be numeric.*'x' in row 0"),
-        ({"batches": [*TABLE.to_batches(), *TABLE.drop_columns(["new"]).to_batches()]}, "Batch 1 of `batches` must have the column 'new' once"),
+        (
+            {"batches": TABLE.set_column(1, "rooms", pa.array(["x"] * ROWS))},
+            "Batch 0 .*'rooms'.*must be numeric.*'x' in row 0",
+        ),
+        (
+            {"batches": [*TABLE.to_batches(), *TABLE.drop_columns(["new"]).to_batches()]},
+            "Batch 1 of `batches` must have the column 'new' once",
+        ),
         (
             {"batches": [*TABLE.to_batches(), *TABLE.set_column(1, "rooms", TABLE["price"]).to_batches()]},
             "'rooms' must be of one type in all batches, int64. Received: double in batch 1",

@@ -47,7 +47,7 @@ def quickstart(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart")
     result = run("quickstart.py", cwd=folder)
     assert result.returncode == 0, result.stderr
-    return folder / "quickstart_output", result.stdout
+    return folder / "quickstart_output", result.stdout + result.stderr
 
 
 @pytest.mark.heavy

@@ -334,3 +334,20 @@ def test_an_exact_fit_warns_of_a_category_that_it_has_not_seen(penguins, penguin
     assert any("'Emperor'" in str(warning.message) for warning in caught)
     assert np.isnan(intervals["mean_se"]).tolist() == [False, True]
     model.predict(frame, verbose=0)  # no warning
+
+
+def test_images_pass_a_backbone_to_an_exact_head_and_to_the_served_graph(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.uniform(size=(60, 6, 6, 2)).astype("float32")
+    backbone = keras.Sequential([keras.Input((6, 6, 2)), keras.layers.GlobalAveragePooling2D()])
+    target = images.mean(axis=(1, 2)) @ [2.0, -1.0] + 3
+    model = klr.ExactLinearRegression(preprocessor=backbone)
+    model.fit(images, target, verbose=0)
+    np.testing.assert_allclose(model.kernel[:, 0], [2, -1], atol=1e-4)
+    model.export(tmp_path / "served", verbose=False)
+    graph = tf.saved_model.load(tmp_path / "served")
+    served = graph.serve(tf.constant(images[:3]))["predictions"]
+    np.testing.assert_allclose(np.ravel(served), target[:3], atol=1e-4)
+    images[7, 2, 3, 1] = np.nan
+    with pytest.raises(ValueError, match="1 of 60 rows have no value"):
+        klr.ExactLinearRegression(preprocessor=backbone).fit(images, target, verbose=0)

@@ -23,7 +23,7 @@ def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, It
         ImportError: pyarrow is not installed.
         ValueError: the source is something else.
     """
-    arrow = _pyarrow()
+    arrow = pyarrow_module()
     if isinstance(source, arrow.RecordBatch):
         return source.schema, iter([source])
     if isinstance(source, arrow.Table):
@@ -102,7 +102,12 @@ def _refusal(source: Any) -> ValueError:
     )
 
 
-def _pyarrow() -> Any:
+def pyarrow_module() -> Any:
+    """Return pyarrow.
+
+    Raises:
+        ImportError: it is not installed; the error names the extra.
+    """
     try:
         import pyarrow
     except ImportError:

@@ -122,6 +122,16 @@ def is_record_batch(value: Data) -> bool:
     return _is_instance(value, "pyarrow", "RecordBatch")
 
 
+def is_arrow_dataset(value: Data) -> bool:
+    """Return whether a value is a dataset of Arrow."""
+    return _is_instance(value, "pyarrow.dataset", "Dataset")
+
+
+def is_record_batch_reader(value: Data) -> bool:
+    """Return whether a value is a reader of record batches of Arrow, which can be read once."""
+    return _is_instance(value, "pyarrow", "RecordBatchReader")
+
+
 def is_duckdb_relation(value: Data) -> bool:
     """Return whether a value is a relation of DuckDB."""
     return _is_instance(value, "duckdb", "DuckDBPyRelation")

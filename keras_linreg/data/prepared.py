@@ -233,6 +233,7 @@ class Stream(Prepared):
         read_again: returns the iterator of `again`.
         first: the first batch of a PyDataset or generator.
         dropped: counts of the rows that were dropped, by the number of their batch.
+        in_parts: of files, returns the iterator of batches, each of some parts as arrays, without a copy; else None.
         drop_names: names of the design's columns, if rows without a value are to be dropped as batches are read; else
             None.
     """
@@ -240,6 +241,7 @@ class Stream(Prepared):
     read_again: Callable[[], Iterator[tuple[Any, ...]]] = lambda: iter(())
     first: Batch | None = None
     dropped: dict[int, MissingRows] = dataclasses.field(default_factory=dict)
+    in_parts: Callable[[], Iterator[list[Batch]]] | None = None
     drop_names: Callable[[], tuple[str, ...]] | None = None
 
     @property

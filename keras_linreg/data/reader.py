@@ -10,6 +10,8 @@ import numpy as np
 
 from keras_linreg.data import batches, graph, preprocessing
 from keras_linreg.data import columns as column_kinds
+from keras_linreg.data.arrow_source import ArrowSource, is_arrow_source, open_source
+from keras_linreg.data.arrow_stream import arrow_stream, raw_batches
 from keras_linreg.data.inputs import Inputs, read_columns, read_matrix
 from keras_linreg.data.kinds import is_scipy_sparse, is_stream
 from keras_linreg.data.learning import learn_inputs, names_of_design, takes_columns
@@ -83,6 +85,8 @@ class Reader:
         x, y = column_kinds.only_element(x), column_kinds.only_element(y)
         if self.preprocessor is not None:
             preprocessing.check_adapted(self.preprocessor)
+        if is_arrow_source(x):
+            return self._prepare_source(open_source(x), y, sample_weight, targets, groups, steps)
         if is_stream(x):
             for name, part in (("y", y), ("sample_weight", sample_weight)):
                 if part is not None:
@@ -94,6 +98,22 @@ class Reader:
         if targets and y is None:
             raise ValueError("`y` is missing: a linear regression needs targets. Received: y=None.")
         return self.rows(x, y, sample_weight, fitting, groups=groups)
+
+    def _prepare_source(
+        self, source: ArrowSource, y: Data, sample_weight: Data, targets: bool, groups: Data, steps: int | None
+    ) -> Prepared:
+        """Return the rows of files, or of a reader of record batches, as a stream."""
+        if groups is not None:
+            raise ValueError(f"`groups` must be left out where `x` are files. Received: {type(groups).__name__}.")
+        if source.reads_again:
+            return arrow_stream(self, source, y, sample_weight, targets)
+        return batches.prepare_stream(self, raw_batches(self, source, y, sample_weight, targets), targets, None, steps)
+
+    def columns_of_model(self) -> tuple[str, ...] | None:
+        """Return the names of the columns that the model takes, or None if it takes all that it is first given."""
+        if self.schema is not None and self.schema.named:
+            return self.schema.names
+        return preprocessing.input_names(self.preprocessor) or self.feature_names
 
     def prepare_packed(
         self, data: Data, argument: str = "validation_data", groups: Data = None, steps: int | None = None
@@ -122,8 +142,12 @@ class Reader:
         fitting: bool = False,
         empty: bool = False,
         groups: Data = None,
+        is_reduced: bool = False,
     ) -> Rows:
-        """Return data in memory, checked; a batch of a stream may be `empty`."""
+        """Return data in memory, checked; a batch of a stream may be `empty`.
+
+        Rows that are to be `is_reduced` are not read for NaN, which the reduction finds.
+        """
         x = x.tocsr() if is_scipy_sparse(x) else x  # SciPy's dok_array is a dict
         table = as_table(x)
         if table is not None:
@@ -141,7 +165,7 @@ class Reader:
         lengths |= {"y": int(target.shape[0])} if target is not None else {}
         lengths |= {"sample_weight": len(weight)} if weight is not None else {}
         check_lengths(lengths, empty)
-        found = None if target is None else self._missing(inputs, target, weight, outputs, fitting)
+        found = None if target is None else self._missing(inputs, target, weight, outputs, fitting or is_reduced)
         if found is not None and self.missing == "error":
             raise found.error(labels)
         kept = None if found is None else ~found.rows

@@ -1,5 +1,6 @@
 """LinearModel: Keras's evaluate and predict for the linear layer, on all kinds of data."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,13 +8,15 @@ import tensorflow as tf
 from keras import ops
 
 from keras_linreg.data import Prepared, Rows, to_dense
+from keras_linreg.data.arrow_source import is_arrow_source, open_source
 from keras_linreg.models.call_arguments import check_call
 from keras_linreg.models.one_at_a_time import one_at_a_time
+from keras_linreg.models.predict_files import PREDICTION, predict_batches, predict_to
 from keras_linreg.models.r_squared import r_squared
 from keras_linreg.models.saved import SavedLinear
 from keras_linreg.training import divergence, loop
 from keras_linreg.utils.keras_compat import is_call_of_fit
-from keras_linreg.utils.types import Data
+from keras_linreg.utils.types import Data, PathLike
 
 
 class LinearModel(SavedLinear):
@@ -84,15 +87,20 @@ class LinearModel(SavedLinear):
         verbose: str | int = "auto",
         steps: int | None = None,
         callbacks: Any = None,
-    ) -> np.ndarray:
+    ) -> Any:
         """Return the predictions, an array of shape `(n, units)`, for every kind of `x` that `fit` takes.
 
         Without `batch_size` (or `steps`), data in memory come in large batches, which are faster: predictions do not
         depend on the batch size. With a callback that watches batches, a `predict_step` of a subclass, or
         `jit_compile`, batches have Keras's 32 rows.
+
+        Of files, and of datasets and readers of Arrow, it returns an iterator of record batches: the number of the row,
+        and the predictions.
         """
         arguments: dict[str, Any] = {"batch_size": batch_size, "steps": steps, "callbacks": callbacks}
         check_call(**arguments, verbose=verbose)
+        if is_arrow_source(x):
+            return predict_batches(self, open_source(x).in_batches(batch_size, shuffle=False))
         data = self._prepare(x, targets=False, steps=steps)
         batches = loop.plan_prediction(self, data, arguments, self.prediction_dtype)
         if batches is None:
@@ -105,6 +113,56 @@ class LinearModel(SavedLinear):
             divergence.explain_bad_batches(data),
         ):
             return super().predict(**arguments, verbose=verbose)
+
+    def predict_to(
+        self, source: Data, destination: PathLike, interval: bool = False, level: float = 0.95, columns: Any = ()
+    ) -> int:
+        """Write predictions for files into a Parquet file, which is there whole or not at all.
+
+        It has a column `row`, the columns asked for, and `prediction` (of several outputs their names), or with
+        `interval` the columns of `predict_interval`.
+
+        Args:
+            source: the path, folder or glob of Parquet, CSV or Feather files, a dataset or reader of Arrow.
+            destination: the file to write or replace.
+            interval: whether to write intervals, which a fit by gradient descent does not have.
+            level: the coverage of the intervals.
+            columns: names of columns of the source to write beside the predictions.
+
+        Returns:
+            The number of rows.
+
+        Raises:
+            ImportError: pyarrow is not installed; it is the extra `arrow`.
+            FileNotFoundError: there is no such file.
+            ValueError: the files do not suit the model, or the model has no intervals.
+        """
+        if not is_arrow_source(source):
+            raise ValueError(
+                "`source` must be a path, a glob, or a dataset or reader of Arrow; `predict` takes rows in memory. "
+                f"Received: {type(source).__name__}."
+            )
+        if interval and not hasattr(self, "moments"):
+            raise ValueError("`interval` must be False: a fit by gradient descent has no intervals. Received: True.")
+        if not self.built:
+            raise ValueError(
+                "The model must be fitted before it predicts for files. Received: a model without weights."
+            )
+        listed = [columns] if isinstance(columns, str) else list(columns)
+        return predict_to(self, source, destination, interval, level, listed)
+
+    def columns_to_read(self, known: Sequence[str]) -> list[str]:
+        """Return the names of the columns that the model takes; of one that was fitted on a matrix, all of them."""
+        return list(self._reader().columns_of_model() or known)
+
+    def names_of_predictions(self) -> list[str]:
+        """Return a name for each column of the predictions."""
+        names = () if self.schema is None else self.schema.output_names
+        return (
+            list(names)
+            if len(names) == self.units > 1
+            else ([PREDICTION] if self.units == 1 else [f"{PREDICTION}_{j}" for j in range(self.units)])
+        )
 
     def score(self, x: Data, y: Data = None, sample_weight: Data = None) -> float:
         """Return R-squared of data: the share of their variance that the predictions explain.

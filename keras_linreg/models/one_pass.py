@@ -30,6 +30,10 @@ BATCH_HEIGHT = 64
 PROGRESS_SHARE = 0.1  # of the time may be spent on the loss that the progress bar shows
 
 
+class EndOfFiles(Exception):
+    """The files have no more batches."""
+
+
 class ModelOfPass(Protocol):
     """What a pass needs to know of its model, and what it does to it."""
 
@@ -90,6 +94,9 @@ class OnePass:
         self._output_names = data.output_names or default_output_names(model.units)
         self._rows = batch_rows(data, batch_size) if isinstance(data, Rows) else None
         self._batch_of = batches_by_number(data, self._rows) if isinstance(data, Rows) and self._rows else None
+        has_parts = isinstance(data, Stream) and model.distribute_strategy.num_replicas_in_sync == 1
+        self._open_parts = data.in_parts if has_parts and isinstance(data, Stream) else None
+        self._parts: Iterator[list[Batch]] = iter(())  # of the present epoch
         self._accumulator: Accumulator | None = None
         self._order = RowOrder()
         self._fitted: FittedMoments | None = None  # once the data have ended
@@ -132,7 +139,10 @@ class OnePass:
         return cardinality if cardinality >= 0 else None
 
     def batches(self) -> Any:
-        """Return what Keras iterates over: a stream itself; for arrays, the numbers of their batches."""
+        """Return what Keras iterates over: a stream itself; for arrays and files, the numbers of their batches."""
+        if self._open_parts is not None:
+            count = self._number_of_batches()
+            return _counting(2**62).filter(lambda _: True) if count is None else _counting(count)
         if self._rows is None:
             return self.data.x
         numbers = _counting(self._number_of_batches())
@@ -141,12 +151,16 @@ class OnePass:
         return numbers if replicas == 1 else numbers.map(lambda i: tf.concat([[i], -tf.ones(replicas - 1, i.dtype)], 0))
 
     def take(self, batch: Any) -> None:
-        """Take one batch; after the first epoch, only to update metrics."""
+        """Take one batch; after the first epoch, only to update metrics.
+
+        Raises:
+            EndOfFiles: the files have no more batches.
+        """
         if not self._has_begun:
             self._begin()
+        parts = list(self._arrays_of(batch))
         self._batches += self._fitted is None
-        for part in self._batches_of_replicas(batch):
-            x, y, weight = self._dense(part) if self._batch_of is None else self._batch_of(int(part))
+        for x, y, weight in parts:
             if not x.shape[0]:
                 continue
             if self._fitted is None:
@@ -154,6 +168,19 @@ class OnePass:
             if self._has_metrics:
                 for rows in written_out((x, y, weight)):
                     self._update_metrics(*rows)
+
+    def _arrays_of(self, batch: Any) -> Iterator[Batch]:
+        """Yield the parts of what Keras has drawn: a batch of each replica, or the number of a batch."""
+        if self._open_parts is not None:
+            if int(batch) == 0:
+                self._parts = self._open_parts()
+            parts = next(self._parts, None)
+            if parts is None:
+                raise EndOfFiles
+            yield from parts
+            return
+        for part in self._batches_of_replicas(batch):
+            yield self._dense(part) if self._batch_of is None else self._batch_of(int(part))
 
     def logs(self, with_new_loss: bool = False) -> dict[str, Any]:
         """Return loss and metrics of the rows so far.
@@ -264,6 +291,10 @@ class OnePass:
         if self._batch_of is not None:
             for number in range(self._batches):
                 yield from written_out(self._batch_of(number))
+        elif self._open_parts is not None:
+            for parts in itertools.islice(self._open_parts(), self._batches):
+                for part in parts:
+                    yield from written_out(part)
         else:
             assert isinstance(self.data, Stream)
             for number, (_, *batch) in enumerate(itertools.islice(self.data.again(), self._batches)):

@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_linreg.data import Prepared, Rows
+from keras_linreg.data.arrow_source import data_of_fit
+from keras_linreg.inference.distributions import check_level
 from keras_linreg.losses import SquaredError
 from keras_linreg.models.call_arguments import check_call, validation_epochs
 from keras_linreg.models.exact_checks import (
@@ -23,12 +25,13 @@ from keras_linreg.models.exact_checks import (
 from keras_linreg.models.moments_model import MomentsModel
 from keras_linreg.models.no_optimizer import NoOptimizer
 from keras_linreg.models.one_at_a_time import one_at_a_time
-from keras_linreg.models.one_pass import OnePass, batch_rows
+from keras_linreg.models.one_pass import EndOfFiles, OnePass, batch_rows
 from keras_linreg.moments.checks import check_memory
 from keras_linreg.solvers import Penalty
 from keras_linreg.training import divergence
 from keras_linreg.utils import keras_compat
-from keras_linreg.utils.types import Data
+from keras_linreg.utils.arguments import check_flag
+from keras_linreg.utils.types import Data, PathLike
 
 NO_OPTIMIZER = NoOptimizer()
 
@@ -119,6 +122,7 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: Any = 1,
+        target: Any = None,
     ) -> keras.callbacks.History:
         """Read the data once, and set the weights to the least-squares solution.
 
@@ -130,11 +134,14 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         Args:
             x: array `(n, p)` or `(n,)`, tensor, sparse tensor or matrix, frame, Series, dict of columns; or a
                 `tf.data.Dataset`, `PyDataset` or generator of `(x, y)` or `(x, y, sample_weight)` batches. float64 is
-                kept; other dtypes are accumulated in float64.
+                kept; other dtypes are accumulated in float64. Or the path, folder or glob of Parquet, CSV or Feather
+                files, a dataset or reader of Arrow.
             y: array, Series or frame of shape `(n,)`, `(n, 1)` or `(n, units)`; `None` for a stream.
             batch_size: rows that callbacks see at a time; the answer does not depend on it. `None` takes large batches.
             validation_data: as `x`, or a tuple `(x, y)` or `(x, y, sample_weight)` of arrays.
-            sample_weight: array `(n,)`, finite, not negative, not all zero. Weight 0 is the row left out.
+            sample_weight: array `(n,)`, finite, not negative, not all zero; of files the name of a column. Weight 0 is
+                the row left out.
+            target: the name of the column of y, where x is a table or files; another word for `y="name"`.
             class_weight: must be `None`.
             shuffle: makes no difference.
             epochs, verbose, callbacks, validation_split, initial_epoch, steps_per_epoch, validation_steps,
@@ -161,6 +168,7 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         check_call(**options, batch_size=batch_size, validation_split=validation_split, shuffle=shuffle)
         check_call(validation_batch_size=validation_batch_size)
         options["validation_freq"] = validation_epochs(validation_freq)
+        x, y = data_of_fit(x, y, target, batch_size, shuffle=False)
         self._check_can_fit(callbacks, class_weight)
         before = self._state_of_fit()
         reader = self._reader(fitting=True)
@@ -242,13 +250,12 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
             if count and self._pass.has_open_data and self._pass.data_have_ended:
                 break  # Keras fills the last execution up beyond `steps_per_epoch`
             try:
-                batch = next(iterator)
-            except (StopIteration, tf.errors.OutOfRangeError):
+                self._pass.take(next(iterator))
+            except (StopIteration, tf.errors.OutOfRangeError, EndOfFiles):
                 self._pass.end_data()
                 if count == 0:
-                    raise
+                    raise StopIteration from None
                 break
-            self._pass.take(batch)
         return self._pass.logs()
 
     def get_metrics_result(self) -> dict[str, Any]:
@@ -301,10 +308,19 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         verbose: str | int = "auto",
         steps: int | None = None,
         callbacks: Any = None,
-    ) -> np.ndarray:
+    ) -> Any:
         """Return the predictions, a float64 array of shape `(n, units)`, for every kind of `x` that `fit` takes."""
         self._check_fitted("asked for predictions")
         return super().predict(x, batch_size, verbose, steps, callbacks)
+
+    def predict_to(
+        self, source: Data, destination: PathLike, interval: bool = False, level: float = 0.95, columns: Any = ()
+    ) -> int:
+        """Write predictions for files into a Parquet file, with their intervals if asked; see `LinearRegression`."""
+        self._check_fitted("asked for predictions")
+        if check_flag("interval", interval):
+            self._fitted_or_refuse().estimate_with_errors()
+        return super().predict_to(source, destination, interval, check_level(level), columns)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse: one batch is not the data.

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_linreg.data import Prepared, Rows, SparseRows
+from keras_linreg.data.arrow_source import ArrowSource, data_of_fit
 from keras_linreg.losses import SquaredError
 from keras_linreg.models.call_arguments import check_call, validation_epochs
 from keras_linreg.models.linear_model import LinearModel, one_batch
@@ -139,6 +140,7 @@ class TrainedModel(LinearModel):
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: Any = 1,
+        target: Any = None,
     ) -> keras.callbacks.History:
         """Train as `keras.Model.fit` does, with the same arguments, on more kinds of data, and faster if possible.
 
@@ -160,10 +162,13 @@ class TrainedModel(LinearModel):
         Args:
             x: array `(n, p)` or `(n,)`, tensor, sparse tensor or matrix, frame, Series, dict of columns; or a
                 `tf.data.Dataset`, `PyDataset` or generator of `(x, y)` or `(x, y, sample_weight)` batches. With a
-                preprocessor, all that it takes: data in memory pass it once, as a whole; streams batch by batch.
+                preprocessor, all that it takes: data in memory pass it once, as a whole; streams batch by batch. Or
+                the path, folder or glob of Parquet, CSV or Feather files, a dataset or reader of Arrow: `shuffle`
+                brings their row groups, and the rows of a buffer, into a random order.
             y: array, Series or frame of shape `(n,)`, `(n, 1)` or `(n, units)`; `None` for a stream.
             validation_data: as `x`, or a tuple `(x, y)` or `(x, y, sample_weight)` of arrays.
-            sample_weight: array `(n,)`, finite, not negative, not all zero.
+            sample_weight: array `(n,)`, finite, not negative, not all zero; of files the name of a column.
+            target: the name of the column of y, where x is a table or files; another word for `y="name"`.
             batch_size, epochs, verbose, callbacks, validation_split, shuffle, class_weight, initial_epoch,
                 steps_per_epoch, validation_steps, validation_batch_size, validation_freq: as in `keras.Model.fit`.
 
@@ -191,6 +196,14 @@ class TrainedModel(LinearModel):
             "validation_freq": validation_freq,
         }
         check_call(**arguments)
+        x, y = data_of_fit(x, y, target, 32 if batch_size is None else batch_size, bool(shuffle))
+        if isinstance(x, ArrowSource):
+            arguments["batch_size"] = None  # its batches have their size
+            if validation_split:
+                raise ValueError(
+                    "`validation_split` must be 0 where `x` are files: give `validation_data`, as "
+                    f'("held_out/*.parquet", "target"). Received: {validation_split}.'
+                )
         arguments["validation_freq"] = validation_epochs(validation_freq)
         self._compile_if_needed()
         old_schema, undo_build = self.schema, None if self.built else self._undo_build()

@@ -45,6 +45,7 @@ def accumulate(
                     batch.select(names),
                     batch.select(targets) if len(targets) > 1 else batch.column(targets[0]),
                     None if weight is None else batch.column(weight),
+                    is_reduced=True,
                 )
             except ValueError as error:
                 raise ValueError(f"Batch {number} of `batches`, which begins with row {rows}: {error}") from None

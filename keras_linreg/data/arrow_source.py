@@ -1,0 +1,178 @@
+"""ArrowSource: rows that pyarrow reads, from files or from a stream of record batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_linreg.data.arrow import pyarrow_module
+from keras_linreg.data.kinds import is_arrow_dataset, is_record_batch_reader
+from keras_linreg.utils.types import Data
+
+FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".feather": "feather", ".arrow": "feather"}
+MAGIC = "*?["
+HIDDEN = ("_", ".")  # names of files that Spark and others leave beside the data begin so
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ArrowSource:
+    """Rows that are read as record batches.
+
+    Attributes:
+        text: the source in messages.
+        schema: the pyarrow Schema.
+        rows: how many there are; None if only their end tells.
+        read: returns an iterator of the record batches of some columns, from the first row; with a random generator,
+            row groups and files come in a random order.
+        reads_again: whether `read` may be called more than once.
+        batch_size: the rows of a batch of a fit; None for large batches.
+        shuffle: whether a fit brings the rows into a random order.
+    """
+
+    text: str
+    schema: Any
+    rows: int | None
+    read: Callable[[Sequence[str], np.random.Generator | None], Iterator[Any]]
+    reads_again: bool
+    batch_size: int | None = None
+    shuffle: bool = False
+
+    def in_batches(self, batch_size: int | None, shuffle: bool) -> ArrowSource:
+        """Return the source with other batches."""
+        return dataclasses.replace(self, batch_size=batch_size, shuffle=shuffle)
+
+
+def is_arrow_source(x: Data) -> bool:
+    """Return whether data are read by pyarrow: a path, a glob, a dataset or a reader of Arrow."""
+    return isinstance(x, str | os.PathLike | ArrowSource) or is_arrow_dataset(x) or is_record_batch_reader(x)
+
+
+def open_source(x: Data) -> ArrowSource:
+    """Return the source that a path, a glob, a dataset or a reader of Arrow is.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+        FileNotFoundError: there is no such file.
+        ValueError: the files are of an unknown format, or of several; or they have different columns.
+    """
+    if isinstance(x, ArrowSource):
+        return x
+    pyarrow_module()
+    if is_record_batch_reader(x):
+        return ArrowSource(type(x).__name__, x.schema, None, lambda columns, _: _selected(x, columns), False)
+    if is_arrow_dataset(x):
+        rows = None if "csv" in str(getattr(x, "format", "")).lower() else int(x.count_rows())
+        return _of_datasets({"the dataset": x}, "the dataset", rows)
+    return _of_files(_paths(x), str(x))
+
+
+def data_of_fit(x: Data, y: Data, target: Any, batch_size: int | None, shuffle: bool) -> tuple[Data, Data]:
+    """Return x and y of a fit: `target` is another word for a y that is the name of a column.
+
+    Args:
+        x, y: as the user gave them.
+        target: the name of a column of x, of files also several; or None.
+        batch_size, shuffle: how files are read.
+
+    Raises:
+        ValueError: `target` and `y` are both given, or `target` is no name.
+    """
+    is_source = is_arrow_source(x)
+    if target is not None:
+        if y is not None:
+            raise ValueError(f"`y` must be left out where `target` is given. Received: y of type {type(y).__name__}.")
+        if not isinstance(target, str) and not (is_source and isinstance(target, list | tuple)):
+            raise ValueError(
+                "`target` must be the name of a column of `x`; of files also a list of names. "
+                f"Received: {target!r} of type {type(target).__name__}."
+            )
+        y = target
+    return (open_source(x).in_batches(batch_size, shuffle) if is_source else x), y
+
+
+def _paths(x: Any) -> list[str]:
+    """Return the files of a path, a folder or a glob, in the order of their names."""
+    text = os.path.expanduser(os.fspath(x))
+    if os.path.isdir(text):
+        names = [path for path in Path(text).rglob("*") if path.is_file() and path.suffix.lower() in FORMATS]
+        found = [str(path) for path in names if not path.name.startswith(HIDDEN)]
+    elif any(mark in text for mark in MAGIC) and not os.path.exists(text):
+        found = [path for path in glob.glob(text, recursive=True) if os.path.isfile(path)]
+    else:
+        found = [text] if os.path.exists(text) else []
+    if not found:
+        raise FileNotFoundError(f"`x` must be a file, a folder or a glob of files that are there. Received: {text!r}.")
+    return sorted(found)
+
+
+def _of_files(paths: list[str], text: str) -> ArrowSource:
+    import pyarrow.dataset
+
+    suffixes = {Path(path).suffix.lower() for path in paths}
+    kinds = {FORMATS.get(suffix, "") for suffix in suffixes}
+    if kinds - set(FORMATS.values()) or len(kinds) > 1:
+        raise ValueError(f"`x` must be files of one format, one of {sorted(FORMATS)}. Received: {sorted(suffixes)}.")
+    datasets = {}
+    for path in paths:
+        try:
+            datasets[path] = pyarrow.dataset.dataset(path, format=next(iter(kinds)))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"`x` must be files that pyarrow can read. Received: {path!r} ({error}).") from None
+    rows = None if kinds == {"csv"} else sum(dataset.count_rows() for dataset in datasets.values())
+    return _of_datasets(datasets, text, rows)
+
+
+def _of_datasets(datasets: dict[str, Any], text: str, rows: int | None) -> ArrowSource:
+    """Return the rows of datasets, one for each file, by their names in messages."""
+    schema = next(iter(datasets.values())).schema
+
+    def read(columns: Sequence[str], order: np.random.Generator | None) -> Iterator[Any]:
+        for path, dataset in datasets.items():  # before any row is read
+            _check_file(path, dataset.schema, schema, columns)
+        if order is None:
+            for path, dataset in datasets.items():
+                yield from _explained(dataset.to_batches(columns=list(columns)), path, columns)
+            return
+        parts = [(path, part) for path, dataset in datasets.items() for part in _row_groups(dataset)]
+        for number in order.permutation(len(parts)):
+            path, part = parts[number]
+            yield from _explained(part.to_batches(columns=list(columns), schema=schema), path, columns)
+
+    return ArrowSource(text, schema, rows, read, reads_again=True)
+
+
+def _row_groups(dataset: Any) -> Iterator[Any]:
+    """Yield the row groups of Parquet files, and other files whole."""
+    for fragment in dataset.get_fragments():
+        yield from fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
+
+
+def _check_file(path: str, schema: Any, expected: Any, columns: Sequence[str]) -> None:
+    """Refuse a file that lacks a column, or has it in another type than the first file."""
+    for name in columns:
+        if schema.names.count(name) != 1:
+            raise ValueError(f"Each file must have the column {name!r} once. Received: {path!r} with {schema.names}.")
+        own, wanted = schema.field(name).type, expected.field(name).type
+        if own != wanted:
+            raise ValueError(
+                f"Column {name!r} must be of one type in all files, {wanted}. Received: {own} in {path!r}."
+            )
+
+
+def _explained(batches: Iterator[Any], text: str, columns: Sequence[str]) -> Iterator[Any]:
+    """Yield record batches; an error of pyarrow names the file, and the columns that were read."""
+    try:
+        yield from batches
+    except (ValueError, OSError) as error:  # pyarrow's own errors are subclasses
+        raise ValueError(f"{text!r} cannot be read as it began, columns {list(columns)}: {error}") from None
+
+
+def _selected(reader: Any, columns: Sequence[str]) -> Iterator[Any]:
+    for batch in reader:
+        yield batch.select(list(columns))

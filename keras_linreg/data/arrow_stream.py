@@ -1,0 +1,171 @@
+"""From an ArrowSource to a Stream of batches of the design, as Keras takes them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from keras_linreg.data.arrow import column_names
+from keras_linreg.data.arrow_source import ArrowSource
+from keras_linreg.data.column_matrix import ColumnMatrix
+from keras_linreg.data.dense import dense_matrix, dense_vector
+from keras_linreg.data.missing import MissingRows
+from keras_linreg.data.packing import pack_batch
+from keras_linreg.data.prepared import Stream
+from keras_linreg.data.streams import noting_errors, numbered
+from keras_linreg.utils.lazy import LazyModule
+from keras_linreg.utils.types import Batch, Data
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from keras_linreg.data.reader import Reader
+else:
+    tf = LazyModule("tensorflow")
+
+LARGE_BATCH = 2**17  # rows
+BUFFER = 2**20  # rows that are shuffled at a time
+
+
+def arrow_stream(reader: Reader, source: ArrowSource, y: Data, sample_weight: Data, targets: bool) -> Stream:
+    """Return a source that can be read again as a stream of batches of the design.
+
+    Args:
+        reader: of the model; the first batch tells it the schema.
+        source: the rows.
+        y, sample_weight: names of columns of the source; `sample_weight` may be None.
+        targets: whether y is needed.
+
+    Raises:
+        ValueError: a name is no column of the source; or rows do not suit the model.
+    """
+    errors: list[str] = []
+    dropped: dict[int, MissingRows] = {}
+
+    def converted() -> Iterator[Any]:
+        for number, (x, own_y, weight) in enumerate(raw_batches(reader, source, y, sample_weight, targets)):
+            with noting_errors(errors, number):
+                rows = reader.rows(x, own_y, weight, empty=True)
+            if rows.missing is not None:
+                dropped[number] = rows.missing
+            design = np.asarray(rows.x) if isinstance(rows.x, ColumnMatrix) else rows.x
+            yield (design,) if rows.y is None else pack_batch(design, rows.y, rows.sample_weight)
+
+    def in_parts() -> Iterator[list[Batch]]:
+        columns = _columns(reader, source, y, sample_weight, targets)
+        for number, parts in enumerate(pieces(source, columns.all)):
+            with noting_errors(errors, number):
+                rows = [reader.rows(*columns.of(part), empty=True, is_reduced=True) for part in parts]
+            counts = [part.missing for part in rows if part.missing is not None]
+            if counts:
+                dropped[number] = sum(counts[1:], counts[0])
+            yield [(dense_matrix(part.x), dense_matrix(part.y), dense_vector(part.sample_weight)) for part in rows]
+
+    first = next(converted(), None)
+    if first is None:
+        raise ValueError(f"`x` must hold at least one row. Received: {source.text!r}, which has none.")
+    dropped.clear()  # the first batch is read once more
+    specs = tf.nest.map_structure(lambda part: tf.TensorSpec((None, *part.shape[1:]), part.dtype), first)
+    dataset = tf.data.Dataset.from_generator(converted, output_signature=specs)
+    if source.rows is not None:
+        batches = -(-source.rows // (source.batch_size or LARGE_BATCH))
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+    dataset = dataset.prefetch(2)
+    read_again = functools.partial(numbered, dataset)
+    return Stream(dataset, errors=errors, read_again=read_again, dropped=dropped, in_parts=in_parts)
+
+
+def raw_batches(
+    reader: Reader, source: ArrowSource, y: Data, sample_weight: Data, targets: bool
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield batches `(x, y, sample_weight)` of a source as a user would give them: tables and columns."""
+    columns = _columns(reader, source, y, sample_weight, targets)
+    for table in tables(source, columns.all):
+        yield columns.of(table)
+
+
+class _Columns(NamedTuple):
+    """The names of the columns of a source that are x, y and weights."""
+
+    x: list[str]
+    y: list[str]
+    weights: list[str]
+
+    @property
+    def all(self) -> list[str]:
+        return [*self.x, *self.y, *self.weights]
+
+    def of(self, table: Any) -> tuple[Any, Any, Any]:
+        """Return x, y and weights of a table or record batch."""
+        y = None if not self.y else table.column(self.y[0]) if len(self.y) == 1 else table.select(self.y)
+        return table.select(self.x), y, table.column(self.weights[0]) if self.weights else None
+
+
+def _columns(reader: Reader, source: ArrowSource, y: Data, sample_weight: Data, targets: bool) -> _Columns:
+    _check_name("sample_weight", sample_weight)
+    if targets and y is None:
+        raise ValueError(f"`target` must name a column of {source.text!r}, {source.schema.names}. Received: none.")
+    wanted = reader.columns_of_model()
+    if not targets:
+        return _Columns(list(wanted or source.schema.names), [], [])
+    names, outputs = column_names(source.schema, y, wanted, sample_weight)
+    return _Columns(names, outputs, [] if sample_weight is None else [sample_weight])
+
+
+def _check_name(argument: str, name: Data) -> None:
+    if name is not None and not isinstance(name, str):
+        raise ValueError(
+            f"`{argument}` must be the name of a column where `x` are files. Received: {type(name).__name__}."
+        )
+
+
+def tables(source: ArrowSource, columns: list[str]) -> Iterator[Any]:
+    """Yield tables of exactly so many rows as a batch has, the last one of the rest.
+
+    Args:
+        source: with `shuffle`, its rows come in a random order.
+        columns: their names.
+    """
+    import pyarrow
+
+    # NumPy's global generator is the one that keras.utils.set_random_seed sets.
+    order = np.random.default_rng(np.random.randint(2**31)) if source.shuffle else None
+    if order is None:
+        for parts in pieces(source, columns):
+            yield pyarrow.Table.from_batches(parts)
+        return
+    size = source.batch_size or LARGE_BATCH
+    for parts in pieces(source, columns, max(size, BUFFER // size * size), order):
+        table = pyarrow.Table.from_batches(parts)
+        table = table.take(order.permutation(table.num_rows))
+        for start in range(0, table.num_rows, size):
+            yield table.slice(start, size)
+
+
+def pieces(
+    source: ArrowSource, columns: list[str], size: int | None = None, order: np.random.Generator | None = None
+) -> Iterator[list[Any]]:
+    """Yield lists of record batches that have so many rows together, without a copy; the last list has the rest.
+
+    Args:
+        source: the rows.
+        columns: their names.
+        size: the rows of a list; None for the rows of a batch of the source.
+        order: brings row groups and files into a random order.
+    """
+    size = size or source.batch_size or LARGE_BATCH
+    waiting: list[Any] = []
+    lacking = size
+    for batch in source.read(columns, order):
+        start = 0
+        while batch.num_rows - start >= lacking:
+            yield [*waiting, batch.slice(start, lacking)]
+            start, waiting, lacking = start + lacking, [], size
+        if start < batch.num_rows:
+            waiting.append(batch.slice(start))
+            lacking -= batch.num_rows - start
+    if waiting:
+        yield waiting
