@@ -14,7 +14,7 @@ Data flow one way through the rooms, and each imports only rooms above it:
 - `training`: blocks of train steps in one compiled call, and the watch over a loss that diverges.
 - `export`: the served graph, its signatures, its versions.
 - `models`: the Keras models.
-- `callbacks`, `tuner`: `FitPlot`; `HyperLinearRegression`.
+- `callbacks`, `tuner`: `FitPlot`; `HyperLinearRegression`, `HyperElasticNet`.
 
 A name is imported when it is first used: `keras_linreg.Moments` brings no TensorFlow.
 """
@@ -30,19 +30,26 @@ if TYPE_CHECKING:
     from keras_linreg.export import publish, verify
     from keras_linreg.inference.report import RegressionReport
     from keras_linreg.losses import SquaredError
+    from keras_linreg.models.elastic_net import ElasticNetRegression
     from keras_linreg.models.exact import ExactLinearRegression
     from keras_linreg.models.gradient import LinearRegression
+    from keras_linreg.moments.folds import FoldMoments
     from keras_linreg.moments.moments import Moments
-    from keras_linreg.tuner import HyperLinearRegression
+    from keras_linreg.moments.regularization_path import RegularizationPath
+    from keras_linreg.tuner import HyperElasticNet, HyperLinearRegression
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ElasticNetRegression",
     "ExactLinearRegression",
+    "FoldMoments",
+    "HyperElasticNet",
     "HyperLinearRegression",
     "LinearRegression",
     "Moments",
     "RegressionReport",
+    "RegularizationPath",
     "SquaredError",
     "callbacks",
     "plots",
@@ -51,17 +58,21 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ElasticNetRegression": "models.elastic_net",
     "ExactLinearRegression": "models.exact",
+    "FoldMoments": "moments.folds",
+    "HyperElasticNet": "tuner",
     "HyperLinearRegression": "tuner",
     "LinearRegression": "models.gradient",
     "Moments": "moments.moments",
     "RegressionReport": "inference.report",
+    "RegularizationPath": "moments.regularization_path",
     "SquaredError": "losses",
     "publish": "export",
     "verify": "export",
 }
-_NEED_NO_KERAS = ("Moments", "RegressionReport", "plots")
-_SERIALIZABLE = ("losses", "models.gradient", "models.scaled", "models.exact")
+_NEED_NO_KERAS = ("FoldMoments", "Moments", "RegressionReport", "RegularizationPath", "plots")
+_SERIALIZABLE = ("losses", "models.gradient", "models.scaled", "models.exact", "models.elastic_net")
 
 
 def _register_classes() -> None:

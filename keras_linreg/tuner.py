@@ -1,10 +1,10 @@
-"""HyperLinearRegression: a search space of KerasTuner for learning rate, optimizer, batch size and penalty."""
+"""Search spaces of KerasTuner: HyperLinearRegression for gradient descent, HyperElasticNet for folds without data."""
 
 import contextlib
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -12,8 +12,10 @@ import keras_tuner
 
 from keras_linreg.data import is_stream
 from keras_linreg.losses import SquaredError
+from keras_linreg.models.elastic_net import ElasticNetRegression
 from keras_linreg.models.gradient import LinearRegression
 from keras_linreg.models.scaled import ScaledLinearRegression
+from keras_linreg.moments.folds import FoldMoments
 from keras_linreg.utils.arguments import check_flag
 from keras_linreg.utils.keras_compat import Search, current_search, objective_parts, replace_infinite_scores
 
@@ -21,6 +23,8 @@ LOGGER = logging.getLogger(__name__)
 MOMENTA = [0.0, 0.9]
 PENALTIES = [0.0, 1e-4, 1e-2]
 BATCH_SIZES = [32, 128]
+L1_RATIOS = [0.1, 0.5, 0.7, 0.9, 0.95, 0.99, 1.0]
+SMALLEST_SHARE = 1e-3  # of the largest penalty
 LEARNING_RATES = [0.003, 0.01, 0.03, 0.1]
 
 
@@ -191,6 +195,103 @@ class HyperLinearRegression(keras_tuner.HyperModel):
             untrained.save_weights(search.checkpoint)
         objectives = objective_parts(search.tuner.oracle.objective)
         return {one.name: math.inf if one.direction == "min" else -math.inf for one in objectives}
+
+
+class HyperElasticNet(keras_tuner.HyperModel):
+    """The search space of elastic nets over folds: each trial is scored from their moments, and no data are read.
+
+    ```python
+    l1_ratio = hp.Choice("l1_ratio", [0.1, 0.5, 0.7, 0.9, 0.95, 0.99, 1.0])
+    penalty = hp.Float("penalty", 1e-3, 1.0, sampling="log")  # as a part of the largest
+    use = hp.Boolean("use " + name)  # for each of `columns`
+    ```
+
+    The objective is `keras_tuner.Objective("cv_mean", "min")`, the mean squared error on a fold of the fit to the
+    others. Call `tuner.search()` without data. The best models are fitted `ElasticNetRegression`s.
+
+    Args:
+        folds: `FoldMoments`.
+        columns: names of columns to leave in or out; all others stay in.
+        **kwargs: arguments of `ElasticNetRegression`: `standardize`, `positive`, `penalty_factor` (by name),
+            `use_bias`.
+
+    Raises:
+        ValueError: `folds` is something else, or a name is no column.
+
+    Example:
+    >>> import keras_tuner, numpy as np, tempfile
+    >>> import keras_linreg as klr
+    >>> x = np.random.default_rng(0).normal(size=(100, 3))
+    >>> folds = klr.FoldMoments.from_data(x, x[:, 0] + 0.1 * x[:, 1], folds=5)
+    >>> tuner = keras_tuner.RandomSearch(
+    ...     klr.HyperElasticNet(folds), objective=keras_tuner.Objective("cv_mean", "min"), max_trials=3, seed=1,
+    ...     directory=tempfile.mkdtemp())
+    >>> tuner.search(verbose=0)
+    >>> tuner.get_best_models()[0].kernel.numpy().shape
+    (3, 1)
+    """
+
+    def __init__(self, folds: FoldMoments, columns: Iterable[str] | None = None, **kwargs: Any) -> None:
+        super().__init__()
+        if not isinstance(folds, FoldMoments):
+            raise ValueError(f"`folds` must be keras_linreg.FoldMoments. Received: {type(folds).__name__}.")
+        names = folds.moments.feature_names
+        listed = [columns] if isinstance(columns, str) else list(columns or ())
+        if not set(listed) <= set(names):
+            raise ValueError(f"`columns` must be among {list(names)}. Received: {listed}.")
+        extra = sorted({"l1", "l2", "l1_ratio", "n_penalties", "eps", "rule", "common"} & set(kwargs))
+        if extra:
+            raise ValueError(f"A trial has one penalty, and the search chooses it. Received: {extra}.")
+        self.folds = folds
+        self.columns = listed
+        self.kwargs = {"standardize": True, **kwargs}
+
+    def build(self, hp: keras_tuner.HyperParameters) -> ElasticNetRegression:
+        """Return the model that the values of `hp` make of the folds: it is fitted."""
+        folds, path = self._path(hp)
+        kwargs = {"l1": float(path.l1[0]), "l2": float(path.l2[0]), **self._arguments(folds)}
+        return ElasticNetRegression.from_moments(folds.moments, **kwargs)
+
+    def fit(self, hp: keras_tuner.HyperParameters, model: ElasticNetRegression, **kwargs: Any) -> dict[str, float]:
+        """Return the error of the model on the folds.
+
+        Args:
+            hp: the values of the trial.
+            model: the model that `build` has returned.
+            **kwargs: the callbacks of the search; data are refused.
+
+        Raises:
+            keras_tuner.errors.FatalValueError: there are data.
+        """
+        if kwargs.get("x") is not None:
+            raise keras_tuner.errors.FatalValueError("`search` takes no data: the folds are all that it needs.")
+        search = current_search(kwargs.get("callbacks"))
+        if search is not None:
+            model.save_weights(search.checkpoint)
+        _, path = self._path(hp)
+        assert path.cv_mean is not None  # there are folds
+        return {"cv_mean": float(path.cv_mean[0])}
+
+    def _path(self, hp: keras_tuner.HyperParameters) -> tuple[FoldMoments, Any]:
+        """Return the folds of the trial's columns, and the path of its one penalty."""
+        l1_ratio = hp.Choice("l1_ratio", L1_RATIOS, default=1.0)
+        share = hp.Float("penalty", SMALLEST_SHARE, 1.0, sampling="log")
+        left_out = {name for name in self.columns if not hp.Boolean(f"use {name}", default=True)}
+        chosen = [name for name in self.folds.moments.feature_names if name not in left_out]
+        if not chosen:
+            raise keras_tuner.errors.FailedTrialError("No column is left.")
+        folds = self.folds.select(chosen) if left_out else self.folds
+        options = {**self._arguments(folds), "l1_ratio": l1_ratio, "common": True}
+        largest = float(folds.elastic_net(n_penalties=1, **options).l1[0])
+        return folds, folds.elastic_net(l1=[share * largest], **options)
+
+    def _arguments(self, folds: FoldMoments) -> dict[str, Any]:
+        """Return the user's arguments, the penalty factors of the columns that are there."""
+        factors = self.kwargs.get("penalty_factor")
+        if isinstance(factors, dict):
+            names = folds.moments.feature_names
+            return {**self.kwargs, "penalty_factor": {name: factors[name] for name in names if name in factors}}
+        return dict(self.kwargs)
 
 
 def _value(hp: keras_tuner.HyperParameters, setting: Any, search: Callable[[], Any]) -> Any:

@@ -105,6 +105,17 @@ def wild(rows=90):
 
 
 @pytest.mark.heavy
+def test_the_selection_leaves_what_it_names(tmp_path):
+    result = run("selection.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "selection_output"
+    assert {path.name for path in folder.iterdir()} == {"curve.png", "model.keras", "models", "path.png"}
+    assert all(drawn(folder / picture) for picture in ("curve.png", "path.png"))
+    assert re.search(r"^ +bmi +5\.", result.stdout, re.MULTILINE)
+    assert "no standard errors" in result.stdout
+
+
+@pytest.mark.heavy
 def test_the_quickstart_takes_a_csv_of_ones_own(tmp_path):
     wild().to_csv(tmp_path / "data.csv", sep=";", decimal=",", index=False, encoding="cp1252")
     result = run("quickstart.py", "data.csv", "--target", "Gewicht kg", "--output", "out", cwd=tmp_path)

@@ -16,6 +16,7 @@ from keras_linreg.data.graph import broken_rule
 from keras_linreg.data.kinds import is_py_dataset, is_sparse
 from keras_linreg.data.missing import MissingRows, find, keep_rows, nan_masks
 from keras_linreg.data.packing import pack_batch
+from keras_linreg.data.pairing import keep_groups
 from keras_linreg.data.schema import default_names, default_output_names
 from keras_linreg.data.sparse import to_csr
 from keras_linreg.utils.lazy import LazyModule
@@ -194,11 +195,14 @@ class Rows(Prepared):
 
     def _part(self, rows: slice) -> Rows:
         weight, labels = self.sample_weight, self.labels
+        is_chosen = np.zeros(self.count, bool)
+        is_chosen[rows] = True
         return dataclasses.replace(
             self,
             x=self.x[rows],
             y=self.y[rows],
             sample_weight=None if weight is None else weight[rows],
+            groups=None if self.groups is None else keep_groups(self.groups, is_chosen),
             labels=np.arange(self.count)[rows] if labels is None else labels[rows],
         )
 

@@ -28,6 +28,9 @@ def triangularise(rows: Factor) -> Factor:
     """Return the square R of rows `(n, q)`, by Householder in float64 and by Gram-Schmidt in double-double."""
     if isinstance(rows, DoubleDouble):
         return gram_schmidt(rows.T)[0]
+    is_nonzero = rows.any(axis=1)  # factors of fewer rows than columns have rows of zeros
+    if is_nonzero.any() and not is_nonzero.all():
+        rows = rows[is_nonzero]
     with one_blas_thread():  # on a busy host, threads that wait for each other take many times as long
         return householder(np.array(rows, order="F"))
 

@@ -59,7 +59,8 @@ def exact_penalty(regularizer: keras.Regularizer | None) -> Penalty:
         penalty = penalty_of_regularizer(name, regularizer.get_config())
     if penalty is None:
         raise ValueError(
-            f"`kernel_regularizer` must be keras.regularizers.L2, or None; any other: {USE_DESCENT}. "
+            "`kernel_regularizer` must be keras.regularizers.L2, or None. ElasticNetRegression(l1=..., l2=...) fits L1 "
+            f"and L1L2 in one pass, too; any other: {USE_DESCENT}. "
             f"Received: kernel_regularizer={regularizer!r}."
         )
     return penalty

@@ -48,8 +48,13 @@ class ModelOfPass(Protocol):
     def adopt_matrix(self, width: int) -> None:
         """Build the model on matrices of so many columns."""
 
-    def solve_moments(self, moments: Moments, order: RowOrder | None = None) -> FittedMoments:
-        """Return moments solved with the model's penalty and rule."""
+    def new_accumulator(self, features: int) -> Accumulator:
+        """Return what takes the batches."""
+
+    def solve_pass(
+        self, accumulator: Accumulator, moments: Moments, order: RowOrder | None, is_final: bool
+    ) -> FittedMoments | None:
+        """Return the moments of an accumulator solved; None if so few rows do not do."""
 
     def set_fitted(self, fitted: FittedMoments) -> None:
         """Set the weights to the solution of moments."""
@@ -209,7 +214,9 @@ class OnePass:
             raise ValueError("`x` must hold at least one batch. Received: none.")
         accumulator = self._accumulator
         with naming_columns(self.model.feature_names, self._output_names, self.data):
-            fitted = self._refined(self._solve(accumulator.result()))
+            solved = self._solve(accumulator.result(), is_final=True)
+            assert solved is not None  # all rows do
+            fitted = self._refined(solved)
         fitted.solution.warn()
         is_complete = self._batch_of is not None and accumulator.rows == int(self.data.x.shape[0])
         if self.model.stop_training and not is_complete:
@@ -259,7 +266,7 @@ class OnePass:
         if self._accumulator is None:
             if not self.model.built:  # a dataset that did not tell its width
                 self.model.adopt_matrix(x.shape[1])
-            self._accumulator = Accumulator(x.shape[1], self.model.units)
+            self._accumulator = self.model.new_accumulator(x.shape[1])
         with naming_columns(self.model.feature_names, self._output_names, self.data):
             self._accumulator.update(x, y, weight)
         self._order.add(x, y, weight)
@@ -271,11 +278,12 @@ class OnePass:
             statistics = self._accumulator.so_far()
         return self._solve(statistics) if statistics.nobs else None
 
-    def _solve(self, statistics: Statistics) -> FittedMoments:
+    def _solve(self, statistics: Statistics, is_final: bool = False) -> FittedMoments | None:
         assert self._accumulator is not None
         names = self.model.feature_names, self._output_names
         missing = self.data.missing_rows(self._accumulator.rows, max(self._batches, self._parts_read))
-        return self.model.solve_moments(Moments.of(self._accumulator, statistics, *names, missing), self._order)
+        moments = Moments.of(self._accumulator, statistics, *names, missing)
+        return self.model.solve_pass(self._accumulator, moments, self._order, is_final)
 
     def _refined(self, fitted: FittedMoments) -> FittedMoments:
         """Return the fit with the digits that further looks bring, if the data can be read again and need them."""
@@ -283,8 +291,14 @@ class OnePass:
         statistics = fitted.moments.statistics
         if reads_once or not fitted.penalty.is_zero or not fitted.use_bias or statistics.is_double_double:
             return fitted
-        refined = refine(statistics, lambda candidate: self._solve(candidate).solution, self._read_again)
-        return fitted if refined is statistics else self._solve(refined)
+
+        def solve(candidate: Statistics) -> FittedMoments:
+            solved = self._solve(candidate, is_final=True)
+            assert solved is not None  # all rows do
+            return solved
+
+        refined = refine(statistics, lambda candidate: solve(candidate).solution, self._read_again)
+        return fitted if refined is statistics else solve(refined)
 
     def _read_again(self) -> Iterator[Batch]:
         """Yield the batches of the first epoch once more."""

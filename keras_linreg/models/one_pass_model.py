@@ -172,7 +172,8 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         self._check_can_fit(callbacks, class_weight)
         before = self._state_of_fit()
         reader = self._reader(fitting=True)
-        data = reader.prepare(x, y, sample_weight, fitting=True, steps=steps_per_epoch)
+        labels = self.labels_of_rows()
+        data = reader.prepare(x, y, sample_weight, fitting=True, groups=labels, steps=steps_per_epoch)
         held_out: Prepared | None = None
         validation = None
         if validation_split and validation_data is None:
@@ -183,6 +184,7 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
             check_memory(len(reader.schema.feature_names) + self.units)
         try:
             self.adopt_schema(reader.schema)
+            self.begin_pass(data)
             one_pass = OnePass(self, data, batch_size, callbacks, verbose, steps_per_epoch)
             self._set_untracked("_pass", one_pass)
             if held_out is not None:
@@ -207,6 +209,13 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         if not one_pass.is_finished:  # there were no epochs
             self._restore(before)
         return history
+
+    def labels_of_rows(self) -> Data:
+        """Return the labels that the reader is to read beside the rows of a fit; None for none."""
+        return None
+
+    def begin_pass(self, data: Prepared) -> None:
+        """Make ready for the rows of a fit."""
 
     def _check_can_fit(self, callbacks: Any, class_weight: Any) -> None:
         """Refuse arguments of `fit` that an exact fit has no use for."""

@@ -15,6 +15,7 @@ from keras_linreg.models.centre import Centre
 from keras_linreg.models.file_checks import check_moments
 from keras_linreg.models.linear_model import LinearModel
 from keras_linreg.models.saved import MOMENTS
+from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.moments import Moments
 from keras_linreg.solvers import Penalty, Solution
 
@@ -67,6 +68,23 @@ class SolvedModel(LinearModel):
             order, saved_order: the order of their rows, or its fingerprint; None if it is not known.
         """
         return FittedMoments(moments, self._penalty, self.dependent, self.use_bias, order, saved_order)
+
+    def new_accumulator(self, features: int) -> Accumulator:
+        """Return what takes the batches of a fit."""
+        return Accumulator(features, self.units)
+
+    def solve_pass(
+        self, accumulator: Accumulator, moments: Moments, order: RowOrder | None, is_final: bool
+    ) -> FittedMoments | None:
+        """Return the fit of the batches that an accumulator took; None if so few rows do not do.
+
+        Args:
+            accumulator: of the batches.
+            moments: of them.
+            order: the order of their rows.
+            is_final: whether they are all rows; if not, it is for the progress bar.
+        """
+        return self.solve_moments(moments, order)
 
     def set_fitted(self, fitted: FittedMoments) -> None:
         """Set the weights to the solution of moments, and keep the moments."""

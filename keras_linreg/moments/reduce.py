@@ -51,7 +51,7 @@ def reduce_rows(
     if not len(x):
         check_finite(*all_rows, first_row)
         return empty(x.shape[1] + y.shape[1])
-    constant = np.concatenate([_constant_columns(x), _constant_columns(y)])
+    constant = np.concatenate([constant_columns(x), constant_columns(y)])
     exponents = _extreme_exponents(y)
     if exponents.any():
         y = np.ldexp(np.asarray(y, np.float64), -exponents)
@@ -60,7 +60,7 @@ def reduce_rows(
         reduced = _by_cross_products(x, y, weights, constant, kernel)
         if reduced is None:
             check_finite(*all_rows, first_row)
-            reduced = _by_reflections(x, y, weights, constant)
+            reduced = by_reflections(x, y, weights, constant)
         weight = as_doubledouble(reduced.total) if weights is None else DoubleDouble(weights).sum()
         log_weight = 0.0 if weights is None else float(np.log(weights).sum())
         statistics = Statistics(len(x), weight, log_weight, constant=constant, **reduced.fields(constant))
@@ -147,7 +147,7 @@ class _Reduced:
         return dataclasses.replace(frame, shift=frame.shift + offset)
 
 
-def _constant_columns(values: np.ndarray) -> np.ndarray:
+def constant_columns(values: np.ndarray) -> np.ndarray:
     """Return the mask of columns whose minimum equals their maximum."""
     first = np.asarray(values[:64])
     varies = (first != first[0]).any(axis=0)
@@ -163,7 +163,7 @@ def _by_cross_products(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray, kernel: np.ndarray | None
 ) -> _Reduced | None:
     """Return the rows reduced in a good frame, or None if they have none."""
-    frame: Frame | None = _first_frame(x, y, weights, constant, kernel)
+    frame: Frame | None = first_frame(x, y, weights, constant, kernel)
     for _ in range(LOOKS):
         if frame is None:
             return None
@@ -174,7 +174,7 @@ def _by_cross_products(
     return None
 
 
-def _first_frame(
+def first_frame(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray, kernel: np.ndarray | None
 ) -> Frame | None:
     """Return the frame that a sample of the rows tells, or None if in the sample columns depend on each other.
@@ -185,10 +185,10 @@ def _first_frame(
     frame = _shifted_frame(some_x, some_y, constant)
     if not is_worth_sample(len(x), len(constant)):
         return frame
-    constant = np.concatenate([_constant_columns(some_x), _constant_columns(some_y)])
+    constant = np.concatenate([constant_columns(some_x), constant_columns(some_y)])
     reduced = _reduced(cross_products(some_x, some_y, some_weights, frame), frame, constant)
     if reduced is None or reduced.r is None or reduced.is_inflated:
-        reduced = _by_reflections(some_x, some_y, some_weights, constant)
+        reduced = by_reflections(some_x, some_y, some_weights, constant)
     better = reduced.better_frame()
     if better is None or better.kernel is None:
         return None
@@ -256,7 +256,7 @@ def _reduced(products: np.ndarray, frame: Frame, constant: np.ndarray) -> _Reduc
     )
 
 
-def _by_reflections(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray) -> _Reduced:
+def by_reflections(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray) -> _Reduced:
     """Return the rows reduced by reflections."""
     some_x, some_y, _ = sample(x, y, weights)
     frame = _shifted_frame(some_x, some_y, constant)

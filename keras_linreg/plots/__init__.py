@@ -15,13 +15,16 @@ from keras_linreg.plots.diagnostic_panels import (
 from keras_linreg.plots.figures import figure, padded_range, save_gif, title
 from keras_linreg.plots.fit import actual_vs_predicted, fitted_line, loss_curve
 from keras_linreg.plots.intervals import bands, coefficients
+from keras_linreg.plots.regularization import coefficient_path, cross_validation_curve
 from keras_linreg.plots.style import COLOURS
 
 __all__ = [
     "COLOURS",
     "actual_vs_predicted",
     "bands",
+    "coefficient_path",
     "coefficients",
+    "cross_validation_curve",
     "diagnostics",
     "figure",
     "fitted_line",
