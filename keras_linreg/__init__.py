@@ -28,7 +28,7 @@ from keras_linreg.utils import import_hook
 
 if TYPE_CHECKING:
     from keras_linreg import callbacks, plots
-    from keras_linreg.export import publish
+    from keras_linreg.export import publish, verify
     from keras_linreg.formula import Formula
     from keras_linreg.inference.report import RegressionReport
     from keras_linreg.losses import SquaredError
@@ -57,6 +57,7 @@ __all__ = [
     "callbacks",
     "plots",
     "publish",
+    "verify",
 ]
 
 _MODULES = {
@@ -72,6 +73,7 @@ _MODULES = {
     "RegularizationPath": "moments.regularization_path",
     "SquaredError": "losses",
     "publish": "export",
+    "verify": "export",
 }
 _NEED_NO_KERAS = ("FoldMoments", "Moments", "RegressionReport", "RegularizationPath", "plots")
 _SERIALIZABLE = ("losses", "formula.layer", "models.gradient", "models.scaled", "models.exact", "models.elastic_net")

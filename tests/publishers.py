@@ -43,7 +43,7 @@ def publish_for_ever(source: Path, base: Path, as_model: bool, started) -> None:
     model = keras.models.load_model(f"{source}.keras") if as_model else source
     while True:
         started.set()
-        klr.publish(model, base, keep=5)
+        klr.publish(model, base, keep=5, keep_seconds=0)
 
 
 def publish_some(source: Path, base: Path, each: int, results) -> None:

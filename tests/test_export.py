@@ -66,7 +66,7 @@ def test_the_servers_loader_gives_the_intervals_of_predict_interval(exported, ki
     for signature, expected in (("predict_interval", at_level[0.95]), ("predict_interval_at", at_each_level)):
         for size in (1, len(x)):
             answer = exported.answer(kind, signature, size)
-            assert set(answer) == set(KEYS)
+            assert set(answer) == {*KEYS, "extrapolates"}
             for key in KEYS:
                 assert answer[key].dtype == np.float32
                 atol = 1e-6 * scale if "ci" in key or key == "mean" else 0
@@ -84,10 +84,11 @@ def test_the_signatures_are_the_contract(exported, kind):
         columns = {name: ("float64", shape) for name, (_, shape) in columns.items()}
     by_row = [-1] if model.units == 1 else [-1, model.units]
     interval = {key: ("float32", [-1] if key == "leverage" else by_row) for key in KEYS}
+    interval["extrapolates"] = "bool", [-1]
     predictions = {"predictions": ("float32", [-1, model.units])}
     expected = {
         "serving_default": (columns, predictions),
-        "serve": (columns, predictions),
+        "serve": (columns, {"output_0": ("float32", [-1, model.units])}),
         "examples": ({"examples": ("string", [-1])}, predictions),
     }
     if model.units == 1:
@@ -95,6 +96,11 @@ def test_the_signatures_are_the_contract(exported, kind):
     if kind in WITH_INTERVALS:
         expected["predict_interval"] = columns, interval
         expected["predict_interval_at"] = {**columns, "level": ("float64", [-1])}, interval
+    if kind in [*WITH_INTERVALS, "penalised"]:
+        by_group = [-1, len(json.loads((folder / "keras_linreg.json").read_text())["groups"]), *by_row[1:]]
+        explained = {**predictions, "contributions": ("float32", by_group), "baseline": ("float32", by_row)}
+        errors = {} if kind == "penalised" else {"contribution_se": ("float32", by_group)}
+        expected["explain"] = columns, {**explained, **errors}
     assert {key for key in signatures if not is_internal_signature(key)} == set(expected)
     for key, sides in expected.items():
         method = "regress" if key == "regress" else "predict"
@@ -118,15 +124,16 @@ def test_tensorflow_loads_it_with_the_users_own_names(exported, kind):
     folder, request, model, x = exported[kind]
     loaded = tf.saved_model.load(str(folder))
     tensors = {name: tf.constant(values) for name, values in request.items()}
-    answer = loaded.serve(tensors if model.schema.named else tensors["features"])["predictions"]
+    rows = tensors if model.schema.named else tensors["features"]
     tolerance = 1e-2 if kind == "bfloat16" else 2e-6
-    close(answer, model.predict(x, verbose=0), tolerance, tolerance)
+    for answer in (loaded.serve(rows), loaded.serving_default(rows)["predictions"]):
+        close(answer, model.predict(x, verbose=0), tolerance, tolerance)
 
 
 def test_keras_own_layer_for_saved_models_loads_it(exported):
     folder, request, model, x = exported["matrix"]
     layer = keras.layers.TFSMLayer(folder)
-    close(layer(request["features"])["predictions"], model.predict(x, verbose=0), 1e-5)
+    close(layer(request["features"]), model.predict(x, verbose=0), 1e-5)
 
 
 def test_the_graph_computes_in_float64_if_float32_would_lose_digits(exported):
@@ -167,6 +174,37 @@ def test_the_level_of_predict_interval_is_fixed_at_export(exported, tmp_path):
     model.export(tmp_path / "model", verbose=False, level=0.5)
     answer = serve(tmp_path / "model", "predict_interval", request)
     close(answer["obs_ci_lower"], model.predict_interval(x, 0.5)["obs_ci_lower"], 1e-5)
+
+
+@pytest.mark.parametrize("kind", WITH_INTERVALS)
+def test_a_row_extrapolates_if_its_leverage_is_above_the_threshold_of_the_manifest(exported, kind):
+    folder, _, model, _ = exported[kind]
+    threshold = json.loads((folder / "keras_linreg.json").read_text())["training"]["leverage_threshold"]
+    close(threshold, 3 * model.solution.rank / len(exported[kind].x))
+    for signature in ("predict_interval", "predict_interval_at"):
+        answer = exported.answer(kind, signature)
+        assert answer["extrapolates"].tolist() == (answer["leverage"] > np.float32(threshold)).tolist()
+
+
+def test_the_threshold_is_that_of_export_and_a_leverage_that_is_unknown_is_above_it(exported, tmp_path):
+    _, request, model, x = exported["exact, dependent"]
+    model.export(tmp_path / "model", verbose=False, leverage_threshold=0.05)
+    assert klr.verify(tmp_path / "model")["training"]["leverage_threshold"] == 0.05
+    broken = {**request, "sum": request["sum"].copy(), "a": request["a"].copy()}
+    broken["sum"][3] += 1  # the columns do not depend on each other as in training
+    broken["a"][4] = np.nan
+    answer = serve(tmp_path / "model", "predict_interval", broken)
+    expected = (model.predict_interval(x)["leverage"] > 0.05).to_numpy().copy()
+    assert 5 < expected.sum() < N - 5
+    expected[[3, 4]] = True
+    assert answer["extrapolates"].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("threshold", [0, -0.1, float("nan"), "0.1", True, [0.1]])
+def test_a_threshold_that_no_leverage_can_be_above_is_refused(exported, tmp_path, threshold):
+    with pytest.raises(ValueError, match="`leverage_threshold` must be a positive number or None. Received: "):
+        exported["exact, matrix"].model.export(tmp_path / "model", leverage_threshold=threshold)
+    assert not (tmp_path / "model").exists()
 
 
 # Names of columns
@@ -287,5 +325,6 @@ def test_export_prints_its_inputs_and_outputs(exported, tmp_path, capsys):
     assert "serving_default(bill: float32 [batch], site: int64 [batch], species: string [batch])" in printed
     assert "predictions: float32 [batch, 1]" in printed
     assert "predict_interval(as serving_default) -> mean, mean_se," in printed and "at level 0.95" in printed
+    assert "leverage: float32 [batch], extrapolates: bool [batch]" in printed
     assert "predict_interval_at(as serving_default, level: float64 [batch])" in printed
     assert "regress(inputs: string [batch]) -> outputs: float32 [batch]" in printed

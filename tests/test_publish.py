@@ -13,7 +13,7 @@ from exported_models import solve
 from loader_process import ask, serve
 
 import keras_linreg as klr
-from keras_linreg.export import manifest
+from keras_linreg.export import hashes, manifest
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(40, 3))
@@ -56,10 +56,10 @@ def test_the_json_of_a_version_holds_its_number_and_a_hash_of_its_files(tmp_path
     contents = json.loads((path / "keras_linreg.json").read_text())
     assert contents["version"] == 1
     assert [c["name"] for c in contents["columns"]] == list(FRAME.columns)
-    assert contents["hash"] == manifest.hash_files(path)
+    assert contents["hash"] == hashes.of_model(hashes.of_files(path))
     with (path / "saved_model.pb").open("ab") as file:
         file.write(b" ")
-    assert contents["hash"] != manifest.hash_files(path)
+    assert contents["hash"] != hashes.of_model(hashes.of_files(path))
 
 
 def test_everyone_who_may_read_the_folder_may_read_a_version(folder, tmp_path):
@@ -75,7 +75,7 @@ def test_everyone_who_may_read_the_folder_may_read_a_version(folder, tmp_path):
 def test_keep_removes_the_oldest_versions(folder, tmp_path, keep, left):
     for _ in range(3):
         klr.publish(folder, tmp_path)
-    klr.publish(folder, tmp_path, keep=keep)
+    klr.publish(folder, tmp_path, keep=keep, keep_seconds=0)
     assert names(tmp_path) == left
 
 
@@ -84,7 +84,7 @@ def test_keep_does_not_touch_files_and_folders_that_are_no_versions(folder, tmp_
     (tmp_path / "007").mkdir()
     (tmp_path / "99999999999999999999").mkdir()  # beyond what a server reads
     for _ in range(3):
-        klr.publish(folder, tmp_path, keep=np.int64(1))
+        klr.publish(folder, tmp_path, keep=np.int64(1), keep_seconds=0)
     assert names(tmp_path) == ["007", "10", "2", "99999999999999999999"]
     assert (tmp_path / "2").read_text() == "mine"
 
@@ -106,7 +106,7 @@ def test_old_versions_stay_if_publishing_fails(folder, tmp_path):
 
 
 def test_an_exported_folder_does_not_change_and_extra_files_are_copied(folder, tmp_path):
-    before = manifest.hash_files(folder)
+    before = hashes.of_model(hashes.of_files(folder))
     extra = folder / "assets.extra"
     extra.mkdir()
     try:
@@ -116,7 +116,7 @@ def test_an_exported_folder_does_not_change_and_extra_files_are_copied(folder, t
         (extra / "note").unlink()
         extra.rmdir()
     assert (path / "assets.extra" / "note").read_text() == "validated"
-    assert manifest.hash_files(folder) == before == manifest.hash_files(path)
+    assert hashes.of_model(hashes.of_files(folder)) == before == hashes.of_model(hashes.of_files(path))
     assert "version" not in json.loads((folder / "keras_linreg.json").read_text())
 
 

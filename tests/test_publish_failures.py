@@ -51,14 +51,14 @@ def test_an_old_version_that_cannot_be_removed_is_a_warning_and_the_new_one_is_p
 
     monkeypatch.setattr(os, "rename", busy)
     with pytest.warns(UserWarning, match="Version 1 of .* could not be removed: Device or resource busy"):
-        assert klr.publish(folder, tmp_path, keep=1).name == "2"
+        assert klr.publish(folder, tmp_path, keep=1, keep_seconds=0).name == "2"
 
 
 def test_keep_removes_a_version_that_is_a_link_and_not_its_target(folder, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "1").symlink_to(tmp_path / "elsewhere")
-    klr.publish(folder, tmp_path / "base", keep=1)
+    klr.publish(folder, tmp_path / "base", keep=1, keep_seconds=0)
     assert names(tmp_path / "base") == ["2"] and (tmp_path / "elsewhere").is_dir()
 
 

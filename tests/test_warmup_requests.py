@@ -72,7 +72,8 @@ def test_each_signature_is_warmed_up_by_one_row_and_by_all(models, folders, rows
                 assert request.inputs[name].dtype == info.dtype
         requests.append((path, key, inputs))
         sizes.append((key, len(next(iter(inputs.values())))))
-    assert sorted(sizes) == sorted((key, size) for key in signatures for size in (1, len(x)))
+    expected = [(key, size) for key in signatures for size in (1, len(x))]
+    assert sorted(sizes) == sorted(one for one in expected if one != ("serve", len(x)))
     for (_, key, _), (_, size), answer in zip(requests, sizes, ask(requests), strict=True):
         if key in ("serving_default", "examples"):
             np.testing.assert_allclose(answer["predictions"], model.predict(x[:size], verbose=0), rtol=1e-4, atol=1e-5)

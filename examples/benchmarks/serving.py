@@ -25,7 +25,12 @@ import numpy.random  # NumPy would import it late, and then it clashes with the 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = (4, 10, 30)
 ROWS = (1, 1000)
-SIGNATURES = (("tape", "serving_default"), ("exact", "serving_default"), ("exact", "predict_interval"))
+SIGNATURES = (
+    ("tape", "serving_default"),
+    ("exact", "serving_default"),
+    ("exact", "predict_interval"),
+    ("exact", "explain"),
+)
 
 
 def export(folder: Path, widths) -> None:

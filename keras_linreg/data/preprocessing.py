@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -193,6 +193,25 @@ def _lookups() -> tuple[Any, ...]:
     return keras.layers.StringLookup, keras.layers.IntegerLookup
 
 
+def output_groups(preprocessor: Any, names: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """Return the user's columns, each with the design's columns that come of it, by number.
+
+    A category has one for each level. A cross is a group of its own, "city:code". Another layer or model does not tell
+    what its columns come of: each is a group of its own.
+
+    Args:
+        preprocessor: the preprocessor, or None.
+        names: of the columns of the design.
+    """
+    if is_feature_space(preprocessor):
+        crosses = {cross.name: ":".join(cross.feature_names) for cross in preprocessor.crosses}
+        made = [(crosses.get(name, name), len(columns)) for name, columns in _encoded(preprocessor)]
+        ends = np.cumsum([width for _, width in made]).tolist()
+        if ends[-1] == len(names):
+            return [(name, list(range(end - width, end))) for (name, width), end in zip(made, ends, strict=True)]
+    return [(name, [i]) for i, name in enumerate(names)]
+
+
 def _encoded(space: Any) -> Iterator[tuple[str, list[str]]]:
     """Yield each feature and its columns of the design, in the order in which a FeatureSpace concatenates them."""
     for name in [*sorted(space.features), *sorted(space.crossers)]:
@@ -304,6 +323,19 @@ def _readers(preprocessor: Any) -> Iterator[tuple[str, keras.Layer]]:
         with contextlib.suppress(AttributeError, ValueError):  # it is called more than once, or not in this model
             if id(layer.input) in columns and not isinstance(layer, keras.layers.InputLayer):
                 yield columns[id(layer.input)], layer
+
+
+def first_layers(preprocessor: Any, columns: Sequence[str]) -> Iterator[tuple[Sequence[str], keras.Layer]]:
+    """Yield the layers that read columns as they come, each with the names of its columns."""
+    if preprocessor is None:
+        return
+    if input_names(preprocessor) is not None:
+        for name, layer in _readers(preprocessor):
+            yield [name], layer
+        return
+    while isinstance(preprocessor, keras.Sequential) and preprocessor.layers:
+        preprocessor = preprocessor.layers[0]
+    yield columns, preprocessor
 
 
 def scope_of(column: str) -> str:

@@ -15,10 +15,11 @@ from keras_linreg.utils.warnings import warn_user
 
 MAX_ERROR_GROWTH = 8.0  # a rounding error may grow by this factor, and float32 still suffices
 SMALLEST, LARGEST = 1e-30, 1e30
+LARGEST_CONSTANT = 2**14  # numbers
 
 
 class Float32Model(tf.Module):
-    """A float32 copy of a float64 model's weights, and its predictions.
+    """A float32 copy of a model's weights, and its predictions.
 
     Args:
         model: a model whose predictions fit float32 (`predictions_fit_float32`).
@@ -26,12 +27,21 @@ class Float32Model(tf.Module):
 
     def __init__(self, model: ServableModel):
         super().__init__()
-        self._kernel = tf.Variable(model.kernel.numpy().astype(np.float32))
-        self._bias = tf.Variable(np.zeros(model.units) if model.bias is None else model.bias.numpy(), dtype=tf.float32)
+        bias = np.zeros(model.units) if model.bias is None else model.bias.numpy()
+        self._fuses = not model.is_plain_float32
+        self._kernel = stored(model.kernel.numpy().astype(np.float32))
+        self._bias = stored(bias.astype(np.float32))
 
     def __call__(self, design: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return `design @ kernel + bias`, float32 `(n, units)`."""
-        return tf.nn.bias_add(tf.matmul(design, self._kernel), self._bias)
+        product = tf.matmul(tf.cast(design, tf.float32), self._kernel)
+        # TensorFlow fuses a product and `bias_add`: faster for a row, slower for a thousand.
+        return tf.nn.bias_add(product, self._bias) if self._fuses else product + self._bias
+
+
+def stored(numbers: Array) -> tf.Tensor | tf.Variable:
+    """Return numbers as a graph keeps them: to read a constant takes no operation, but each signature has a copy."""
+    return tf.constant(numbers) if numbers.size <= LARGEST_CONSTANT else tf.Variable(numbers)
 
 
 def predictions_fit_float32(model: ServableModel, input_dtype: str, moments: Moments | None) -> bool:
@@ -44,14 +54,18 @@ def predictions_fit_float32(model: ServableModel, input_dtype: str, moments: Mom
     abs(bias) + sum(root_mean_square(x) * abs(kernel)) <= 8 * root_mean_square(y_pred)
     ```
 
+    A model that predicts in float32 itself does so here.
+
     Args:
         model: the model.
         input_dtype: the dtype of numbers in a request.
         moments: the moments of the training data, or None if they are unknown.
     """
-    if moments is None or model.preprocessor is not None or input_dtype != "float32":
-        return False
     if not is_package_method(model, "call"):
+        return False
+    if model.is_plain_float32:
+        return True
+    if moments is None or model.preprocessor is not None or input_dtype != "float32":
         return False
     means, deviations = (part[: len(moments.feature_names)] for part in means_and_deviations(moments))
     kernel = model.kernel.numpy()

@@ -7,9 +7,11 @@ import re
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Reader, Schema, preprocessing
+from keras_linreg.data import Column, Reader, Schema, preprocessing
+from keras_linreg.export.categories import KnownCategories
 
 INPUT_DTYPES = ("float32", "float64")
 LEVEL = "level"  # the name of the input of `predict_interval_at` beside the columns
@@ -28,6 +30,7 @@ class ServedInputs:
         columns: the columns, each with the dtype in which a request holds it.
         argument_names: for each column the name of its argument inside TensorFlow.
         spec: a dict of `tf.TensorSpec` by column, or the one of the matrix.
+        categories: those that the preprocessor knows.
     """
 
     def __init__(self, reader: Reader, schema: Schema, input_dtype: str):
@@ -41,60 +44,63 @@ class ServedInputs:
             c.name: tf.TensorSpec((None, *c.shape), c.dtype, name=self.argument_names[c.name]) for c in self.columns
         }
         self.spec: Any = specs if self.named else specs["features"]
+        self.categories = KnownCategories(reader.preprocessor, self.columns)
 
     def specs_with_level(self) -> list[Any]:
         """Return the specs of the columns and of the input `level`."""
         level = tf.TensorSpec((None,), tf.float64, name=LEVEL)
         return [{**self.spec, LEVEL: level}] if self.named else [self.spec, level]
 
-    def parse_examples(self, examples: tf.Tensor) -> Any:
-        """Return the columns of serialized `tf.Example`s `(n,)`; an Example holds neither float64 nor booleans."""
-        dtypes = {"float64": "float32", "bool": "int64"}
-        features = {c.name: tf.io.FixedLenFeature(c.shape, dtypes.get(c.dtype, c.dtype)) for c in self.columns}
-        columns = tf.io.parse_example(tf.ensure_shape(examples, [None]), features)
-        columns |= {c.name: tf.cast(columns[c.name], tf.bool) for c in self.columns if c.dtype == "bool"}
-        return columns if self.named else columns["features"]
-
     def check_columns(self, inputs: Any) -> Any:
         """Return the columns, and refuse a request with columns of different lengths.
 
         A failing operation's name ends TensorFlow's error message, so its name holds the column and the rule. A reshape
-        checks faster than a comparison of shapes, because it moves no number; and it accepts `[batch, 1]` too.
+        checks faster than a comparison of shapes, because it moves no number; and it accepts `[batch, 1]` too. But it
+        takes `[2, 2]` for 4 rows.
         """
         if not self.named:
             return tf.ensure_shape(inputs, self.spec.shape)
         labels = {c.name: self._operation_name(c.name) for c in self.columns}
-        first = self.columns[0].name
-        inputs = {**inputs, first: _with_static_shape(inputs[first])}
-        count = tf.slice(tf.shape(inputs[first]), [0], [1], name=f"{labels[first]}.must.have.rows")
-        checked = {}
-        for c in self.columns:
-            value, shape, must = inputs[c.name], count, f"{labels[c.name]}.must"
-            if c.shape:
-                value = tf.ensure_shape(value, (None, *c.shape), name=f"{must}.have.the.shape.of.its.rows")
-                value, shape = _with_static_shape(value), tf.concat([count, c.shape], 0)
-            rule = "have.one.value.for.each.row" if c.name == first else f"be.as.long.as.{labels[first]}"
-            value = tf.reshape(value, shape, name=f"{must}.{rule}")
-            if self._reader.preprocessor is not None:
-                # TensorFlow's optimizer merges this reshape with one of the preprocessor, and so removes the check.
-                value = _with_static_shape(value, (None, *c.shape))
-            checked[c.name] = value
-        return checked
+        first, *others = self.columns
+        begin = labels[first.name]
+        inputs = {**inputs, first.name: _with_static_shape(inputs[first.name])}
+        count = tf.slice(tf.shape(inputs[first.name]), [0], [1], name=f"{begin}.must.have.rows")
+        checked = {
+            c.name: self._check_column(c, inputs[c.name], count, f"{labels[c.name]}.must", f"be.as.long.as.{begin}")
+            for c in others
+        }
+        with tf.control_dependencies(_same_rows(list(inputs.values()), list(checked.values()))):
+            value = self._check_column(first, inputs[first.name], count, f"{begin}.must", "have.one.value.for.each.row")
+        return {first.name: value, **checked}
+
+    def _check_column(self, column: Column, value: tf.Tensor, count: tf.Tensor, must: str, rule: str) -> tf.Tensor:
+        """Return a column of `count` rows; an error's last words are `must` and the rule."""
+        shape = count
+        if column.shape:
+            value = tf.ensure_shape(value, (None, *column.shape), name=f"{must}.have.the.shape.of.its.rows")
+            value, shape = _with_static_shape(value), tf.concat([count, column.shape], 0)
+        value = tf.reshape(value, shape, name=f"{must}.{rule}")
+        if self._reader.preprocessor is not None:
+            # TensorFlow's optimizer merges this reshape with one of the preprocessor, and so removes the check.
+            value = _with_static_shape(value, (None, *column.shape))
+        return value
 
     def check_level(self, level: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Return the levels, one for each of `rows` rows; refuse a number outside of [0, 1]. NaN is allowed."""
+        """Return the levels, one for each of `rows` rows: NaN in place of a number outside of [0, 1].
+
+        An error would fail the requests of other clients that a server has put into the same batch.
+        """
         rule = "The input 'level' must hold as many numbers as there are rows. Received, and rows:"
         unknown = _with_static_shape(level)
         has_rows = tf.reduce_all(tf.equal(tf.shape(unknown), rows)) & tf.equal(tf.rank(unknown), 1)
-        size_check = _assert(has_rows, [rule, tf.shape(unknown), rows])
-        rule = "The input 'level' must be a coverage between 0 and 1, such as 0.95. Received:"
-        range_check = _assert(~tf.reduce_any((level < 0) | (level > 1)), [rule, level])
-        with tf.control_dependencies([size_check, range_check]):
-            return tf.identity(level)
+        with tf.control_dependencies([_assert(has_rows, [rule, tf.shape(unknown), rows])]):
+            return tf.where((level >= 0) & (level <= 1), level, tf.constant(np.nan, level.dtype))
 
     def design(self, columns: Any) -> tf.Tensor:
-        """Return the design matrix `(n, p)` of checked columns."""
-        return self._reader.graph_design(columns)
+        """Return the design matrix `(n, p)` of checked columns: NaN in rows that the preprocessor would refuse."""
+        inputs, is_refused = self.categories.replace_others(columns if self.named else {"features": columns})
+        design = self._reader.graph_design(inputs if self.named else inputs["features"])
+        return design if is_refused is None else tf.where(is_refused[:, None], np.nan, design)
 
     def _operation_name(self, column: str) -> str:
         """Return a name for the operations that check a column."""
@@ -139,6 +145,24 @@ def argument_names(columns: tuple[str, ...]) -> dict[str, str]:
     while any(name.startswith(prefix) for name in folded):
         prefix += "_"
     return {name: name if accepted[name] else f"{prefix}{i}" for i, name in enumerate(columns)}
+
+
+def _same_rows(columns: list[tf.Tensor], checked: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Return an operation, in a list, that fails if columns do not begin with one size; [] for a single column.
+
+    A dataset of slices compares all columns at once and moves no number. It waits for the checks of single columns:
+    their errors name the column.
+    """
+    if not checked:
+        return []
+    with tf.control_dependencies(checked):
+        return [
+            tf.raw_ops.TensorSliceDataset(
+                components=columns,
+                output_shapes=[None] * len(columns),
+                name="each.column.must.be.of.shape.batch.or.batch.1",
+            )
+        ]
 
 
 def _with_static_shape(value: tf.Tensor, shape: tuple[int | None, ...] | None = None) -> tf.Tensor:

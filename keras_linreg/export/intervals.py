@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.export.float32 import MAX_ERROR_GROWTH, is_within_float32
+from keras_linreg.export.float32 import MAX_ERROR_GROWTH, is_within_float32, stored
 from keras_linreg.export.t_quantile import t_quantile
 from keras_linreg.inference.distributions import two_sided_quantile
 from keras_linreg.inference.estimate import Coordinates, Estimate
@@ -15,14 +15,26 @@ from keras_linreg.solvers import TOLERANCES
 from keras_linreg.utils.types import Array
 
 FAINT = 2.0**-30  # its square is less than a rounding error of 1
-LARGEST_CONSTANT = 2**14  # numbers
 LARGEST_EXPONENT = 900
+EXTRAPOLATES = "extrapolates"  # the output beside those of `predict_interval`
 
 Tensors = dict[str, tf.Tensor]
 
 
+def check_threshold(leverage_threshold: object) -> None:
+    """Raise a ValueError unless a leverage may be above this threshold."""
+    is_number = isinstance(leverage_threshold, int | float | np.integer | np.floating)
+    if not is_number or isinstance(leverage_threshold, bool) or not leverage_threshold > 0:  # type: ignore[operator]
+        raise ValueError(
+            "`leverage_threshold` must be a positive number or None. "
+            f"Received: leverage_threshold={leverage_threshold!r}."
+        )
+
+
 class Intervals(tf.Module):
     """Means, standard errors, limits and leverage of the rows of a design: computed in float64, returned in float32.
+
+    Beside them, `extrapolates` tells whether the leverage of a row is above a threshold, or unknown.
 
     With the coordinates `z0 = x @ inverse - offset` and `level = 1 / sqrt(sum(weights))`, the leverage of a row is
     `level**2 + sum(z0**2)`. One matrix product computes everything that is linear in a row, and one norm sums the
@@ -54,12 +66,21 @@ class Intervals(tf.Module):
         input_dtype: the dtype of numbers in a request. Its rounding errors limit how well a row can show that its
             columns depend on each other.
         is_transposed: whether the design is the transpose of stacked columns.
+        leverage_threshold: above it, a row extrapolates.
         predict_in_float32: whether float32 suffices for the predictions. Then it suffices for the leverage too, if the
             columns are neither nearly dependent nor far from 0.
     """
 
-    def __init__(self, estimate: Estimate, input_dtype: str, is_transposed: bool, predict_in_float32: bool = False):
+    def __init__(
+        self,
+        estimate: Estimate,
+        input_dtype: str,
+        is_transposed: bool,
+        leverage_threshold: float,
+        predict_in_float32: bool = False,
+    ):
         super().__init__()
+        self._threshold = np.float32(leverage_threshold)
         self._is_transposed = is_transposed
         coordinates = estimate.coordinates
         assert coordinates is not None
@@ -88,15 +109,13 @@ class Intervals(tf.Module):
         # Rows are centred about the means in float64, and what these lack of the means is a part of the predictions.
         mean_of_zeros = bias.sum(0) if in_float32 else estimate.mean_of_outputs[0] - coordinates.centre[1] @ kernel
         self._mean_of_zeros = mean_of_zeros.astype(self.dtype)
-        # Reading a constant takes no operation, but the graph of each signature has a copy of it.
-        store = tf.constant if weights.size <= LARGEST_CONSTANT else tf.Variable
-        self._weights, self._centre = store(weights.astype(self.dtype)), tf.Variable(centre)
-        self._shares, self._sizes = tf.Variable(coordinates.shares), tf.Variable(coordinates.size)
+        self._weights, self._centre = stored(weights.astype(self.dtype)), stored(centre)
+        self._shares, self._sizes = stored(coordinates.shares), stored(coordinates.size)
         deviation = np.sqrt(estimate.scale).astype(np.float32)
         self._deviation = deviation[0] if self._units == 1 else deviation
 
     def at_level(self, level: float) -> Callable[[tf.Tensor], Tensors]:
-        """Return the function `design -> dict` for one level: the design is `(n, p)`, the keys are `KEYS`."""
+        """Return the function `design -> dict` for one level: of a design `(n, p)`, `KEYS` and `extrapolates`."""
         quantile = np.float32(two_sided_quantile(level, self._df))
         return lambda design: self._answer(design, quantile)
 
@@ -129,7 +148,9 @@ class Intervals(tf.Module):
         mean_se = self._deviation * column
         mean_reach, obs_reach = quantile * mean_se, quantile * self._deviation * tf.sqrt(1 + leverage_column)
         limits = (mean - mean_reach, mean + mean_reach, mean - obs_reach, mean + obs_reach)
-        return dict(zip(KEYS, (mean, mean_se, *limits, leverage), strict=True))
+        answer = dict(zip(KEYS, (mean, mean_se, *limits, leverage), strict=True))
+        # NaN is not below the threshold. TensorFlow's optimizer makes of `not <=` a `>`, which NaN is not either.
+        return {**answer, EXTRAPOLATES: tf.where(leverage <= self._threshold, False, True)}
 
     def _centred(self, design: tf.Tensor) -> tf.Tensor:
         if self._is_transposed:  # two transposes cancel, and the product takes the third: none of them moves a number

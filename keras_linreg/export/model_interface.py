@@ -33,6 +33,10 @@ class ServableModel(Protocol):
         """The modules, beside Keras's own weights, that predictions read."""
 
     @property
+    def is_plain_float32(self) -> bool:
+        """Whether predictions are `design @ kernel + bias` computed in float32, and nothing else."""
+
+    @property
     def schema(self) -> Schema | None:
         """The columns of the training data."""
 
@@ -55,5 +59,5 @@ class ExportableModel(Protocol):
     def schema(self) -> Schema | None:
         """The columns of the training data, or None before there are any."""
 
-    def export(self, filepath: PathLike, *, verbose: bool) -> None:
+    def export(self, filepath: PathLike, *, verbose: bool, **options: Any) -> None:
         """Write the model to a folder."""

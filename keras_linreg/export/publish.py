@@ -9,17 +9,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import tensorflow as tf
 
 from keras_linreg.export import manifest, saved_model, versions, warmup_requests
+from keras_linreg.export.defaults import Defaults
 from keras_linreg.export.model_interface import ExportableModel
+from keras_linreg.export.signatures import KERAS, check_style
+from keras_linreg.utils.arguments import check_count, check_seconds
 from keras_linreg.utils.files import flush, flush_all
 from keras_linreg.utils.types import Data, PathLike
 from keras_linreg.utils.warnings import warn_user
 
 
-def publish(model: ExportableModel | PathLike, base: PathLike, warmup: Data = None, keep: int | None = None) -> Path:
+def publish(
+    model: ExportableModel | PathLike,
+    base: PathLike,
+    warmup: Data = None,
+    keep: int | None = None,
+    keep_seconds: float = 120,
+    signatures: str | None = None,
+    defaults: Defaults = None,
+) -> Path:
     """Put a model into `base` as its next version, `base/1`, `base/2`, ..., where TF Serving finds it.
 
     The version is written beside the others, under a name that no server looks at. Its signatures are loaded (and run,
@@ -34,6 +44,10 @@ def publish(model: ExportableModel | PathLike, base: PathLike, warmup: Data = No
         warmup: rows that `predict` takes, in memory. Before it answers its first client, the server runs each
             signature on the first row alone and on all rows (the first 1,000).
         keep: the number of versions to keep. Older ones are removed once the new one is in place. `None` keeps all.
+        keep_seconds: a version that was the newest less than so many seconds ago stays, and a later call removes it: a
+            server may still be loading it. If it vanished, the server would try it five times, a minute apart, and
+            load nothing newer meanwhile. 0 removes all but `keep` at once.
+        signatures, defaults: of a model, as for its `export`; a folder has those that it was exported with.
 
     Returns:
         The path of the new version. Its `keras_linreg.json` holds the columns, the units, statistics of the training
@@ -51,20 +65,23 @@ def publish(model: ExportableModel | PathLike, base: PathLike, warmup: Data = No
     >>> model = klr.ExactLinearRegression()
     >>> history = model.fit(x, x.sum(axis=1), verbose=0)
     >>> with tempfile.TemporaryDirectory() as base:
-    ...     print(klr.publish(model, base, warmup=x).name, klr.publish(model, base, keep=1).name)
+    ...     print(klr.publish(model, base, warmup=x).name, klr.publish(model, base, keep=3).name)
     1 2
     """
     folder = _check_base(base)
-    if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int | np.integer) or keep < 1):
-        raise ValueError(f"`keep` must be a positive integer or None. Received: keep={keep!r}.")
+    check_count("keep", keep)
+    check_seconds("keep_seconds", keep_seconds)
     exported = _exported_folder(model)
+    if signatures is not None:
+        check_style(signatures)
     if exported is not None:
         if folder.resolve().is_relative_to(exported.resolve()):
             raise ValueError(f"`base` must lie outside the exported folder. Received: {base}, which is in {exported}.")
-        manifest.read(exported)
+        _check_exported(manifest.read(exported), signatures, defaults)
     with versions.make_folder(folder), versions.staging(folder) as staged, _python_errors():
         if exported is None:
-            cast(ExportableModel, model).export(staged, verbose=False)
+            options = {"signatures": signatures or KERAS, "defaults": defaults}
+            cast(ExportableModel, model).export(staged, verbose=False, **options)
         else:
             _copy(exported, staged)
         description = manifest.read(staged)
@@ -75,17 +92,17 @@ def publish(model: ExportableModel | PathLike, base: PathLike, warmup: Data = No
             warmup_requests.write_requests(staged, description, warmup, folder.name)
         with versions.lock(folder):
             version = max(versions.taken_numbers(folder), default=0) + 1
-            manifest.write(staged, {**description, "version": version})
+            manifest.write(staged, {**description, "version": version}, with_extra=True)
             flush_all(staged)
+            manifest.verify(staged)
             published = folder / str(version)
             os.rename(staged, published)
             flush(folder)
-    for old in versions.published(folder)[: -int(keep)] if keep else ():
-        if old < version:
-            try:
-                versions.remove(folder, old)
-            except OSError as error:  # the new version is in place all the same
-                warn_user(f"Version {old} of {folder} could not be removed: {error}")
+    for old in versions.outdated(folder, version, int(keep), keep_seconds) if keep else ():
+        try:
+            versions.remove(folder, old)
+        except OSError as error:  # the new version is in place all the same
+            warn_user(f"Version {old} of {folder} could not be removed: {error}")
     return published
 
 
@@ -118,6 +135,21 @@ def _exported_folder(model: Any) -> Path | None:
             f"Received: {type(model).__name__}."
         )
     return None
+
+
+def _check_exported(description: manifest.Manifest, signatures: str | None, defaults: Defaults) -> None:
+    """Refuse options that apply to the export of a model, where the exported folder has others."""
+    own = description.get("signatures", KERAS)
+    if signatures not in (None, own):
+        raise ValueError(
+            f"`signatures` of a folder are those that it was exported with, {own!r}: export the model again. "
+            f"Received: signatures={signatures!r}."
+        )
+    if defaults is not None:
+        raise ValueError(
+            "`defaults` of a folder are those that it was exported with: export the model with `defaults`. "
+            f"Received: defaults={defaults!r}."
+        )
 
 
 def _copy(exported: Path, staged: Path) -> None:

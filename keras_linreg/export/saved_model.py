@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -24,12 +24,13 @@ def signature_defs(folder: PathLike) -> dict[str, Any]:
     return {key: definitions[key] for key in definitions if not is_internal_signature(key)}
 
 
-def restore_names(folder: PathLike, column_names: Mapping[str, str]) -> None:
-    """Write the names that TensorFlow refuses into a SavedModel: the columns' own, and the method name of `regress`.
+def restore_names(folder: PathLike, column_names: Mapping[str, str], regress: Collection[str]) -> None:
+    """Write the names that TensorFlow refuses into a SavedModel: the columns' own, and the method name of Regress.
 
     Args:
         folder: the folder of the SavedModel.
         column_names: from the name of each argument to the name of its column.
+        regress: the keys of the signatures that Regress calls.
     """
     model = _read(folder)
     definitions = model.meta_graphs[0].signature_def
@@ -38,8 +39,8 @@ def restore_names(folder: PathLike, column_names: Mapping[str, str]) -> None:
         definition.inputs.clear()
         for key, info in inputs.items():
             definition.inputs[key].ParseFromString(info)
-    if "regress" in definitions:
-        definitions["regress"].method_name = tf.saved_model.REGRESS_METHOD_NAME
+    for key in regress:
+        definitions[key].method_name = tf.saved_model.REGRESS_METHOD_NAME
     path = os.path.join(os.fspath(folder), FILE)
     with tf.io.gfile.GFile(path + ".finished", "wb") as file:
         file.write(model.SerializeToString(deterministic=True))

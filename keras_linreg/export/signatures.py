@@ -6,10 +6,19 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_linreg.export.examples import ExampleParser
+from keras_linreg.export.explanations import Explanations
 from keras_linreg.export.float32 import Float32Model
 from keras_linreg.export.inputs import LEVEL, ServedInputs
 from keras_linreg.export.intervals import Intervals
 from keras_linreg.export.model_interface import ServableModel
+from keras_linreg.utils.arguments import check_choice
+
+KERAS, ESTIMATOR = "keras", "estimator"
+OF_KERAS = "serve"  # the signature that every exported Keras model has
+COLUMN_SIGNATURES = {KERAS: (OF_KERAS, "serving_default"), ESTIMATOR: (OF_KERAS,)}  # they take columns
+EXPLAIN = "explain"
+STATISTICS_SIGNATURES = ("predict_interval", "predict_interval_at", EXPLAIN)  # so do these; the others take Examples
 
 Tensors = dict[str, tf.Tensor]
 
@@ -19,43 +28,69 @@ class Signature:
     """One signature.
 
     Attributes:
-        function: from the inputs to a dict of outputs.
+        function: from the inputs to a dict of outputs, or to one tensor.
         specs: the specs of its arguments: a tensor, or a dict of columns.
+        is_regress: whether it is called by Regress, rather than by Predict.
     """
 
-    function: Callable[..., Tensors]
+    function: Callable[..., Any]
     specs: list[Any]
+    is_regress: bool = False
+
+
+def check_style(signatures: object) -> None:
+    """Raise a ValueError unless there are signatures of this name."""
+    check_choice("signatures", signatures, (KERAS, ESTIMATOR))
 
 
 def prediction_signatures(
-    model: ServableModel | Float32Model, inputs: ServedInputs, units: int
+    model: ServableModel | Float32Model, inputs: ServedInputs, parser: ExampleParser, units: int, style: str
 ) -> dict[str, Signature]:
-    """Return the signatures that predict; the default one is first, under Keras's name for it, "serve".
+    """Return the signatures that predict.
+
+    Of the style "estimator", `serving_default`, `regression` and `predict` take, and return, tensors of the names and
+    shapes that `tf.estimator.LinearRegressor` gave them. Its default signature is called by Regress, which takes a
+    single output alone.
 
     Args:
         model: computes the predictions of a design.
         inputs: the inputs of a request.
-        units: the number of outputs; `regress` needs one.
+        parser: parses Examples.
+        units: the number of outputs; Regress needs one.
+        style: "keras" or "estimator".
     """
 
     def predict(columns: Any) -> tf.Tensor:
         return tf.cast(model(inputs.design(columns), training=False), tf.float32)
 
-    def serve(columns: Any) -> Tensors:
-        return {"predictions": predict(inputs.check_columns(columns))}
+    def of_columns(columns: Any) -> tf.Tensor:
+        return predict(inputs.check_columns(columns))
 
-    def examples(serialized: tf.Tensor) -> Tensors:
-        return {"predictions": predict(inputs.parse_examples(serialized))}
+    def by_name(columns: Any) -> Tensors:
+        return {"predictions": of_columns(columns)}
+
+    def of_examples(serialized: tf.Tensor) -> Tensors:
+        return {"predictions": predict(parser.parse(serialized))}
 
     def regress(serialized: tf.Tensor) -> Tensors:
-        return {"outputs": tf.squeeze(predict(inputs.parse_examples(serialized)), 1)}
+        return {"outputs": tf.squeeze(predict(parser.parse(serialized)), 1)}
 
-    signatures = {
-        "serve": Signature(serve, [inputs.spec]),
-        "examples": Signature(examples, [tf.TensorSpec((None,), tf.string, name="examples")]),
-    }
+    def regression(serialized: tf.Tensor) -> Tensors:
+        return {"outputs": predict(parser.parse(serialized))}
+
+    examples = Signature(of_examples, [tf.TensorSpec((None,), tf.string, name="examples")])
+    serialized = [tf.TensorSpec((None,), tf.string, name="inputs")]
+    signatures = {OF_KERAS: Signature(of_columns, [inputs.spec])}
+    if style == KERAS:
+        signatures["serving_default"] = Signature(by_name, [inputs.spec])
+    elif units == 1:
+        estimator = Signature(regression, serialized, is_regress=True)
+        signatures |= {"serving_default": estimator, "regression": estimator, "predict": examples}
+    else:
+        signatures |= {"serving_default": examples, "predict": examples}
+    signatures["examples"] = examples
     if units == 1:
-        signatures["regress"] = Signature(regress, [tf.TensorSpec((None,), tf.string, name="inputs")])
+        signatures["regress"] = Signature(regress, serialized, is_regress=True)
     return signatures
 
 
@@ -87,3 +122,12 @@ def interval_signatures(intervals: Intervals, inputs: ServedInputs, level: float
         function = columns_and_level if inputs.named else matrix_and_level
         signatures["predict_interval_at"] = Signature(function, inputs.specs_with_level())
     return signatures
+
+
+def explain_signature(explanations: Explanations, inputs: ServedInputs) -> dict[str, Signature]:
+    """Return the signature that tells what each column contributed."""
+
+    def explain(columns: Any) -> Tensors:
+        return explanations.answer(inputs.design(inputs.check_columns(columns)))
+
+    return {EXPLAIN: Signature(explain, [inputs.spec])}

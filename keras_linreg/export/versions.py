@@ -1,6 +1,8 @@
 """The folder of the versions that a server watches: their numbers, its lock, unfinished and old versions."""
 
 import contextlib
+import itertools
+import math
 import os
 import shutil
 import uuid
@@ -23,6 +25,39 @@ def taken_numbers(folder: Path) -> list[int]:
 def published(folder: Path) -> list[int]:
     """Return the published versions, oldest first. A file "7" or a folder "007" is none: a user made it."""
     return sorted(version for version in taken_numbers(folder) if (folder / str(version)).is_dir())
+
+
+def outdated(folder: Path, newest: int, keep: int, keep_seconds: float) -> list[int]:
+    """Return the versions that may be removed: older than the last `keep`, and not the newest one for `keep_seconds`.
+
+    A version was the newest until the next one was renamed into place. The file system notes that time (`st_ctime`),
+    and by its own clock: clocks of several publishers may differ. Whatever else changes the folder later only makes
+    its predecessor stay longer.
+
+    Args:
+        folder: of the versions.
+        newest: the version that was published just now; later ones are another publisher's, who removes after it.
+        keep: the number of versions that stay in any case.
+        keep_seconds: how long a version stays after it was the newest.
+    """
+    present = published(folder)
+    appeared = {version: changed(folder / str(version)) for version in present}
+    now = appeared.get(newest, math.inf)
+    if math.isinf(now):  # a later publisher has removed it, and removes the others
+        return []
+    return [
+        version
+        for version, successor in itertools.pairwise(present)
+        if version in present[:-keep] and version < newest and now - appeared[successor] >= keep_seconds
+    ]
+
+
+def changed(path: Path) -> float:
+    """Return the time of the last change of a folder's name or content; infinity if it is gone."""
+    try:
+        return path.lstat().st_ctime
+    except FileNotFoundError:  # another publisher has removed it
+        return math.inf
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Warm-up requests: a server runs them before it answers its first client."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,19 @@ from keras_linreg.data import Column, Reader, Schema, default_names, is_sparse, 
 from keras_linreg.export import saved_model
 from keras_linreg.export.inputs import LEVEL
 from keras_linreg.export.manifest import EXTRA_FOLDER, Manifest
+from keras_linreg.export.signatures import COLUMN_SIGNATURES, KERAS, OF_KERAS, STATISTICS_SIGNATURES
 from keras_linreg.utils.types import Array, Data, PathLike
 
 FILE = os.path.join(EXTRA_FOLDER, "tf_serving_warmup_requests")
 MAX_ROWS = 1000
 COVERAGE = 0.95
-EXAMPLE_SIGNATURES = ("examples", "regress")  # they take serialized tf.Examples
 
 
 def write_requests(folder: PathLike, manifest: Manifest, rows: Data, name: str) -> None:
     """Run the warm-up requests of a SavedModel, and write them into its folder.
 
-    Each signature has two requests: the first row alone, and all rows (the first 1,000).
+    Each signature has two requests: the first row alone, and all rows (the first 1,000). Keras's own has the first:
+    where it is not the only one of columns, another one runs the same operations.
 
     Args:
         folder: the folder of the SavedModel.
@@ -34,17 +35,22 @@ def write_requests(folder: PathLike, manifest: Manifest, rows: Data, name: str) 
         ValueError: the model does not take the rows, or a signature refuses them. Nothing is written.
     """
     columns = _columns(manifest, rows)
+    of_columns = (*COLUMN_SIGNATURES[manifest.get("signatures", KERAS)], *STATISTICS_SIGNATURES)
+    count = len(_first(columns))
     records = []
     with saved_model.open_session(folder) as run:
         for key, signature in sorted(saved_model.signature_defs(folder).items()):
-            for inputs in _requests(key, set(signature.inputs), columns):
+            is_regress = signature.method_name == tf.saved_model.REGRESS_METHOD_NAME
+            for size in (1,) if key == OF_KERAS else sorted({1, count}):
+                first = {name: values[:size] for name, values in columns.items()}
+                inputs = _inputs(set(signature.inputs), first, key not in of_columns)
                 try:
                     run(key, inputs)
                 except (tf.errors.OpError, TypeError, ValueError) as error:
                     raise ValueError(
                         f"`warmup` must hold rows that every signature takes: {key!r} refuses them: {error}"
                     ) from error
-                records.append(_record(key, inputs, name))
+                records.append(_record(key, inputs, name, is_regress))
     path = os.path.join(os.fspath(folder), FILE)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with tf.io.TFRecordWriter(path) as writer:
@@ -91,17 +97,17 @@ def _reader(manifest: Manifest) -> Reader:
     return Reader(manifest["units"], dtype, own_names, schema=Schema(inputs, manifest["named_columns"], names))
 
 
-def _requests(signature: str, keys: set[str], columns: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-    """Yield the inputs `keys` of a signature: for one row, then for all rows."""
-    count = len(next(iter(columns.values())))
-    for size in sorted({1, count}):
-        first = {name: values[:size] for name, values in columns.items()}
-        if signature in EXAMPLE_SIGNATURES:
-            (key,) = keys
-            rows = [{name: values[i] for name, values in first.items()} for i in range(size)]
-            yield {key: np.array([to_example(row).SerializeToString() for row in rows], object)}
-        else:
-            yield first if keys == set(first) else {**first, LEVEL: np.full(size, COVERAGE)}
+def _inputs(keys: set[str], columns: Mapping[str, Array], takes_examples: bool) -> Mapping[str, Array]:
+    """Return the inputs `keys` of a signature for some rows."""
+    if not takes_examples:
+        return columns if keys == set(columns) else {**columns, LEVEL: np.full(len(_first(columns)), COVERAGE)}
+    (key,) = keys
+    rows = [{name: values[i] for name, values in columns.items()} for i in range(len(_first(columns)))]
+    return {key: np.array([to_example(row).SerializeToString() for row in rows], object)}
+
+
+def _first(columns: Mapping[str, Array]) -> Array:
+    return next(iter(columns.values()))
 
 
 def to_example(row: Mapping[str, Any]) -> tf.train.Example:
@@ -119,13 +125,13 @@ def to_example(row: Mapping[str, Any]) -> tf.train.Example:
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 
-def _record(key: str, inputs: Mapping[str, Array], name: str) -> Any:
+def _record(key: str, inputs: Mapping[str, Array], name: str, is_regress: bool) -> Any:
     """Return the `PredictionLog` of a request to the signature `key` of the model `name`."""
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, regression_pb2  # only warm-up needs them
 
-    request = regression_pb2.RegressionRequest() if key == "regress" else predict_pb2.PredictRequest()
+    request = regression_pb2.RegressionRequest() if is_regress else predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = name, key
-    if key == "regress":
+    if is_regress:
         request.input.example_list.examples.extend(map(tf.train.Example.FromString, inputs["inputs"]))
         return prediction_log_pb2.PredictionLog(regress_log=prediction_log_pb2.RegressLog(request=request))
     for column, values in inputs.items():

@@ -9,11 +9,23 @@ import tensorflow as tf
 
 from keras_linreg.data import Reader, preprocessing
 from keras_linreg.export import manifest, saved_model
+from keras_linreg.export.defaults import Defaults, column_means, resolve, to_json
+from keras_linreg.export.examples import ExampleParser
+from keras_linreg.export.explanations import Explanations
 from keras_linreg.export.float32 import Float32Model, predictions_fit_float32, warn_of_float32
 from keras_linreg.export.inputs import INPUT_DTYPES, LEVEL, ServedInputs, build_preprocessor
-from keras_linreg.export.intervals import Intervals
+from keras_linreg.export.intervals import EXTRAPOLATES, Intervals
 from keras_linreg.export.model_interface import ServableModel
-from keras_linreg.export.signatures import Signature, interval_signatures, prediction_signatures
+from keras_linreg.export.signatures import (
+    COLUMN_SIGNATURES,
+    EXPLAIN,
+    KERAS,
+    Signature,
+    explain_signature,
+    interval_signatures,
+    prediction_signatures,
+)
+from keras_linreg.inference.contributions import Contributions
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.intervals import KEYS
 from keras_linreg.moments.moments import Moments
@@ -21,6 +33,11 @@ from keras_linreg.utils.files import replace_folder
 from keras_linreg.utils.text import visible
 from keras_linreg.utils.types import PathLike
 from keras_linreg.utils.warnings import warn_user
+
+PRINTED = (  # the order of signatures
+    *("serving_default", "serve", "predict_interval", "predict_interval_at", "explain"),
+    *("examples", "predict", "regress", "regression"),
+)
 
 
 def write_saved_model(
@@ -32,6 +49,10 @@ def write_saved_model(
     *,
     input_dtype: str = "float32",
     level: float = 0.95,
+    signatures: str = KERAS,
+    defaults: Defaults = None,
+    leverage_threshold: float | None = None,
+    contributions: Contributions | None = None,
     verbose: bool = True,
 ) -> None:
     """Write a built linear model to a folder, as a SavedModel with a manifest beside it.
@@ -44,10 +65,15 @@ def write_saved_model(
         estimate: the estimate of the fit, or None if it has no intervals.
         input_dtype: the dtype of numbers in a request, `"float32"` or `"float64"`.
         level: the coverage of `predict_interval`.
+        signatures: "keras", or "estimator" for the clients of `tf.estimator.LinearRegressor`.
+        defaults: of the columns that an Example may lack.
+        leverage_threshold: above it, a row extrapolates; None for 3 * rank / nobs.
+        contributions: of the columns to predictions, or None if they are unknown.
         verbose: whether to print the inputs and outputs of the signatures.
 
     Raises:
-        ValueError: `filepath` is no path or a file, a name is not Unicode, or the preprocessor has not been adapted.
+        ValueError: `filepath` is no path or a file, a name is not Unicode, the preprocessor has not been adapted, or
+            `defaults` are not those of columns.
     """
     folder = _check_folder(filepath)
     assert model.schema is not None  # a built model has one
@@ -56,18 +82,25 @@ def write_saved_model(
     if float32_model is not None:
         reader.dtype = "float32"
     inputs = ServedInputs(reader, model.schema, input_dtype)
+    means = column_means(moments, model.preprocessor is not None)
+    values = resolve(defaults, inputs.columns, inputs.named, means)
     warn_of_float32(model, moments, input_dtype)
     if estimate is not None and LEVEL in inputs.argument_names:
         warn_user(
             f"predict_interval_at is left out: its input {LEVEL!r} would collide with the column of that name. Rename "
             "the column to have this signature."
         )
-    signatures = prediction_signatures(float32_model or model, inputs, model.units)
+    parser = ExampleParser(inputs.columns, inputs.named, values)
+    written = prediction_signatures(float32_model or model, inputs, parser, model.units, signatures)
     intervals = None
     if estimate is not None:
         is_transposed = inputs.named and model.preprocessor is None
-        intervals = Intervals(estimate, input_dtype, is_transposed, predict_in_float32=float32_model is not None)
-        signatures |= interval_signatures(intervals, inputs, level)
+        threshold = manifest.default_threshold(estimate) if leverage_threshold is None else leverage_threshold
+        intervals = Intervals(estimate, input_dtype, is_transposed, threshold, float32_model is not None)
+        written |= interval_signatures(intervals, inputs, level)
+    explanations = None if contributions is None else Explanations(contributions)
+    if explanations is not None:
+        written |= explain_signature(explanations, inputs)
     build_preprocessor(model.preprocessor, inputs)
     with (
         replace_folder(folder, last=saved_model.FILE, obsolete=[manifest.EXTRA_FOLDER]) as unfinished,
@@ -75,14 +108,30 @@ def write_saved_model(
     ):
         _write_graph(
             unfinished,
-            signatures,
-            filter(None, (model, *model.graph_modules, model.preprocessor, intervals, float32_model)),
+            written,
+            filter(
+                None,
+                (
+                    model,
+                    *model.graph_modules,
+                    model.preprocessor,
+                    inputs.categories,
+                    intervals,
+                    explanations,
+                    float32_model,
+                ),
+            ),
         )
-        saved_model.restore_names(unfinished, {argument: name for name, argument in inputs.argument_names.items()})
-        description = manifest.describe(model, inputs, moments, estimate, None if estimate is None else level)
-        manifest.write(unfinished, description)
+        column_names = {argument: name for name, argument in inputs.argument_names.items()}
+        regress = [key for key, signature in written.items() if signature.is_regress]
+        saved_model.restore_names(unfinished, column_names, regress)
+        level_of_intervals = None if estimate is None else level
+        description = manifest.describe(model, inputs, moments, estimate, level_of_intervals, leverage_threshold)
+        groups = None if contributions is None else list(contributions.names)
+        own = {"signatures": signatures, "defaults": to_json(values), "groups": groups}
+        manifest.write(unfinished, {**description, **own})
     if verbose:
-        print(f"Saved {folder}\n{_describe_signatures(folder, inputs, level)}")
+        print(f"Saved {folder}\n{_describe_signatures(folder, inputs, level, signatures)}")
 
 
 def check_input_dtype(input_dtype: object) -> None:
@@ -122,22 +171,23 @@ def _write_graph(folder: str, signatures: Mapping[str, Signature], resources: It
     archive.write_out(folder, verbose=False)
 
 
-def _describe_signatures(folder: str, inputs: ServedInputs, level: float) -> str:
+def _describe_signatures(folder: str, inputs: ServedInputs, level: float, style: str) -> str:
     """Return a line for each signature: its inputs and outputs."""
-    definitions = saved_model.signature_defs(folder)
-    lines = []
-    for key in ("serving_default", "predict_interval", "predict_interval_at", "examples", "regress"):
-        if key not in definitions:
-            continue
+    by_column = COLUMN_SIGNATURES[style][-1]
+    definitions, lines = saved_model.signature_defs(folder), []
+    for key in sorted(definitions, key=PRINTED.index):
         arguments, outputs = definitions[key].inputs, definitions[key].outputs
-        names = [name for name in (*inputs.argument_names, LEVEL, "examples", "inputs") if name in arguments]
+        # The columns in their own order; then the inputs that are none.
+        names = sorted(arguments, key=[*inputs.argument_names, *arguments].index)
         listed = [f"{visible(name)}: {_describe_tensor(arguments[name])}" for name in names]
         if key.startswith("predict_interval"):
-            listed = ["as serving_default", *listed[len(inputs.argument_names) :]]
+            listed = [f"as {by_column}", *listed[len(inputs.argument_names) :]]
             returned = f"{', '.join(KEYS)}: {_describe_tensor(outputs[KEYS[0]])}"
+            returned += f", {EXTRAPOLATES}: {_describe_tensor(outputs[EXTRAPOLATES])}"
             returned += f", at level {level:g}" if key == "predict_interval" else ""
         else:
-            returned = ", ".join(f"{name}: {_describe_tensor(info)}" for name, info in outputs.items())
+            listed = [f"as {by_column}"] if key == EXPLAIN else listed
+            returned = ", ".join(f"{name}: {_describe_tensor(info)}" for name, info in sorted(outputs.items()))
         lines.append(f"  {key}({', '.join(listed)}) -> {returned}")
     return "\n".join(lines)
 

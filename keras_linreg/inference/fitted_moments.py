@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_linreg.data.row_blocks import row_blocks
 from keras_linreg.inference import sandwich
+from keras_linreg.inference.contributions import Contributions, Groups, split
 from keras_linreg.inference.diagnose import diagnose
 from keras_linreg.inference.diagnostics import Diagnostics
 from keras_linreg.inference.estimate import Estimate, estimate_parameters
-from keras_linreg.inference.intervals import KEYS, intervals_by_block
+from keras_linreg.inference.intervals import BLOCK_NUMBERS, KEYS, intervals_by_block
 from keras_linreg.inference.labels import by_row
 from keras_linreg.inference.report import RegressionReport
 from keras_linreg.inference.row_influence import RowsOfFit
@@ -94,6 +96,23 @@ class FittedMoments:
                 f"Received: {estimate.nobs} rows, {estimate.rank} coefficients."
             )
         return estimate
+
+    def contributions(self, groups: Groups) -> Contributions:
+        """Return the contributions of groups of columns of the design to predictions."""
+        features, kernel = len(self.solution.kernel), self.solution.kernel
+        mean = self.moments.statistics.mean
+        at_means = mean[features:] if self.use_bias else matmul(mean[:features][None], kernel)[0]
+        centre = np.stack([mean.hi[:features], mean.lo[:features]])
+        return split(self.estimate, centre, kernel, at_means.hi, groups, self.has_errors)
+
+    def explain(self, batches: Iterable[Batch], groups: Groups, labels: Any = None) -> "pandas.DataFrame":
+        """Return what groups of columns contribute to the predictions of rows, as described for `MomentsModel`."""
+        contributions = self.contributions(groups)
+        parts = [contributions.of(block[0]) for block in row_blocks(batches, BLOCK_NUMBERS)]
+        if not parts:
+            raise ValueError("`x` must hold at least one batch. Received: none.")
+        whole = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        return contributions.frame(whole, labels, self.moments.output_names)
 
     def report(
         self,

@@ -158,6 +158,11 @@ class Linear(keras.Model):
         """The modules, beside Keras's own weights, that predictions read."""
         return ()
 
+    @property
+    def is_plain_float32(self) -> bool:
+        """Whether predictions are `inputs @ kernel + bias` computed in float32, and nothing else."""
+        return self.compute_dtype == self.variable_dtype == "float32"
+
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Return the shape of the predictions for inputs of `input_shape`."""
         return (*(input_shape if len(input_shape) == 1 else input_shape[:-1]), self.units)

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_linreg.data import Prepared, Rows, preprocessing
 from keras_linreg.inference import sandwich
+from keras_linreg.inference.contributions import Contributions
 from keras_linreg.inference.diagnostics import Diagnostics
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
@@ -186,6 +187,30 @@ class MomentsModel(SolvedModel):
         with divergence.explain_bad_batches(data):
             return fitted.intervals(data.dense_batches(), level, data.labels if isinstance(data, Rows) else None)
 
+    def explain(self, x: Data) -> "pandas.DataFrame":
+        """Return what each column contributed to the predictions, in float64, for every `x` that `predict` takes.
+
+        A column contributes its distance from the mean of the fit's data, times its coefficient. The columns that a
+        FeatureSpace makes of one are summed up; a cross stands alone. Baseline and contributions add up to the
+        prediction.
+
+        Args:
+            x: as in `predict`.
+
+        Returns:
+            A DataFrame with the index of `x`. Its columns are pairs: `("contributions", column)`; `("contribution_se",
+            column)`, the standard errors, unless the fit is penalised or has no degrees of freedom left;
+            `("baseline", "")`, the prediction at the means; `("predictions", "")`. Of several outputs, each has the
+            output as third. A row without a value is NaN.
+
+        Raises:
+            ValueError: the model is not fitted.
+        """
+        fitted, data = self._fitted_or_refuse(), self._prepare(x, targets=False)
+        labels = data.labels if isinstance(data, Rows) else None
+        with divergence.explain_bad_batches(data):
+            return fitted.explain(data.dense_batches(), self._groups(fitted), labels)
+
     def score(self, x: Data, y: Data = None, sample_weight: Data = None) -> float:
         """Return R-squared of new data, as described for `LinearRegression.score`."""
         self._check_fitted("scored")
@@ -206,6 +231,12 @@ class MomentsModel(SolvedModel):
         if self._fitted is None:
             return None, None
         return self._fitted.moments, self._fitted.estimate if self._fitted.has_errors else None
+
+    def _contributions(self) -> Contributions | None:
+        return None if self._fitted is None else self._fitted.contributions(self._groups(self._fitted))
+
+    def _groups(self, fitted: FittedMoments) -> list[tuple[str, list[int]]]:
+        return preprocessing.output_groups(self.preprocessor, fitted.moments.feature_names)
 
     def _fitted_or_refuse(self) -> FittedMoments:
         if self._fitted is None:

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_linreg import export
 from keras_linreg.data import Schema, TablePreprocessor
+from keras_linreg.inference.contributions import Contributions
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.models.file_checks import check_schema, check_weights, explain_bad_file
@@ -159,6 +160,9 @@ class SavedLinear(Linear):
         input_signature: Any = None,
         input_dtype: str = "float32",
         level: float = 0.95,
+        signatures: str = "keras",
+        defaults: Mapping[str, Any] | str | None = None,
+        leverage_threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
         """Write the model for serving, as one SavedModel (or in another format of `keras.Model.export`).
@@ -167,16 +171,23 @@ class SavedLinear(Linear):
 
         - `serving_default`: what the model was trained on, `features` `[batch, p]` or one input `[batch]` a column, by
           its own name ("fixed acidity", "größe") -> `predictions`, float32 `[batch, units]`.
+        - `serve`: the same -> one tensor, as every exported Keras model has it.
         - `examples`: serialized `tf.Example`s of the columns, or of `features` -> `predictions`.
         - `regress`, of one unit: the same as `inputs` -> `outputs`, float32 `[batch]`; for the Regress call.
         - `predict_interval`, of an exact fit: as `serving_default` -> `mean`, `mean_se`, `mean_ci_lower`,
           `mean_ci_upper`, `obs_ci_lower`, `obs_ci_upper`, `leverage`, as `ExactLinearRegression.predict_interval`
-          returns them, in float32. A leverage above 3 * rank / nobs, or above the largest of the training data, says
-          that a row lies far from what the model has seen.
-        - `predict_interval_at`: the same with a `level`, float64 `[batch]`.
+          returns them, in float32; and `extrapolates`, bool `[batch]`: the row lies far from what the model has seen,
+          for its leverage is above `leverage_threshold` (or unknown).
+        - `predict_interval_at`: the same with a `level`, float64 `[batch]`. A level outside of [0, 1] has limits of
+          NaN.
 
-        Columns are strings or integers if the preprocessor takes them so. Beside the graph, `keras_linreg.json` lists
-        the inputs, the training data and a hash of the files.
+        - `explain`, of a model with moments: as `serving_default` -> `contributions` `[batch, groups]`, `baseline`
+          `[batch]`, `predictions` `[batch, 1]`, and, of an exact fit, `contribution_se` `[batch, groups]`; as `explain`
+          returns them. The manifest has the names of the groups. Of several units each but `predictions`, which is
+          `[batch, units]`, has them as a last axis.
+
+        Columns are strings or integers if the preprocessor takes them so; a category that it would refuse answers NaN.
+        Beside the graph, `keras_linreg.json` lists the inputs, the training data and hashes of the files.
 
         Args:
             filepath: the folder to write; its old content is replaced once everything is written.
@@ -186,10 +197,18 @@ class SavedLinear(Linear):
             input_signature: for Keras's other formats only.
             input_dtype: the dtype of numbers in requests, `"float32"` or `"float64"`; in a `tf.Example` always float32.
             level: the coverage of `predict_interval`, between 0 and 1.
+            signatures: `"keras"`; or `"estimator"`, for clients of `tf.estimator.LinearRegressor`: `serving_default`
+                and `regression` (of one unit) are then called by Regress, with Examples under `inputs`, and `predict`
+                takes Examples under `examples`. The others stay; columns go to `serve`.
+            defaults: values by column for Examples that lack it, such as `{"age": 0.0, "city": "Rome"}`; or `"mean"`,
+                the means of the data of an exact fit without a preprocessor. Without a default, such an Example is
+                refused. NaN as default answers NaN.
+            leverage_threshold: of `extrapolates`; by default 3 * rank / nobs, three times the average leverage of the
+                data of the fit.
             **kwargs: for Keras's other formats only.
 
         Raises:
-            ValueError: the model has not been built.
+            ValueError: the model has not been built, or an argument is none of those above.
 
         Warns:
             UserWarning: the model was fitted exactly on float64 columns whose digits float32 would lose.
@@ -200,6 +219,9 @@ class SavedLinear(Linear):
                 f"first. Received: {self.name!r}, which has seen none."
             )
         export.check_input_dtype(input_dtype)
+        export.check_style(signatures)
+        if leverage_threshold is not None:
+            export.check_threshold(leverage_threshold)
         if verbose is not None:
             check_choice("verbose", verbose, (True, False))
         level = check_level(level)
@@ -208,6 +230,12 @@ class SavedLinear(Linear):
                 raise ValueError(
                     "`input_dtype` and `level` apply to format='tf_saved_model' alone. "
                     f"Received: input_dtype={input_dtype!r}, level={level}, format={format!r}."
+                )
+            if (signatures, defaults, leverage_threshold) != ("keras", None, None):
+                raise ValueError(
+                    "`signatures`, `defaults` and `leverage_threshold` apply to format='tf_saved_model' alone. "
+                    f"Received: signatures={signatures!r}, defaults={defaults!r}, "
+                    f"leverage_threshold={leverage_threshold!r}, format={format!r}."
                 )
             self(ops.zeros((1, self._width), self.compute_dtype))  # Keras wants to have seen a call
             with replace_export(filepath, format) as path:
@@ -223,9 +251,17 @@ class SavedLinear(Linear):
         options: dict[str, Any] = {
             "input_dtype": input_dtype,
             "level": level,
+            "contributions": self._contributions(),
+            "signatures": signatures,
+            "defaults": defaults,
+            "leverage_threshold": None if leverage_threshold is None else float(leverage_threshold),
             "verbose": verbose is None or bool(verbose),
         }
         export.write_saved_model(self, self._reader(), filepath, *self._moments_and_estimate(), **options)
+
+    def _contributions(self) -> Contributions | None:
+        """Return what columns contribute to predictions, or None if the means of the data are unknown."""
+        return None
 
     def _moments_and_estimate(self) -> tuple[Moments | None, Estimate | None]:
         """Return the moments of the fit and its estimate, each `None` if it is not known."""

@@ -71,6 +71,11 @@ class ScaledLinearRegression(LinearRegression):
         """Return the penalty in the units of the loss."""
         return self.kernel_regularizer(kernel) * ops.cast(ops.square(self.target_scale), kernel.dtype)
 
+    @property
+    def is_plain_float32(self) -> bool:
+        """False: predictions go through centers and scales."""
+        return False
+
     def call(self, inputs: Any) -> Any:
         """Return the predictions, of shape `(batch, units)`; the preprocessor is not part of them."""
         scale, center = (ops.cast(part, self.compute_dtype) for part in (self.scale, self.center))

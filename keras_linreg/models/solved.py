@@ -120,6 +120,11 @@ class SolvedModel(LinearModel):
             return super()._linear(inputs)
         return self._centre.predictions(inputs, self.kernel, self.bias)
 
+    @property
+    def is_plain_float32(self) -> bool:
+        """False: predictions go through the means of the fit."""
+        return False
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return `inputs @ kernel + bias`, of shape `(batch, units)`; the preprocessor is not part of it."""
         if training is True and self._fitted is None:

@@ -58,3 +58,14 @@ def check_share(argument: str, value: object) -> None:
     is_number = isinstance(value, int | float | np.integer | np.floating)
     if not is_number or not math.isfinite(value) or not 0 <= value < 1:  # type: ignore[arg-type, operator]
         raise ValueError(f"`{argument}` must be a number in [0, 1). Received: {argument}={value!r}.")
+
+
+def check_seconds(argument: str, value: object) -> None:
+    """Refuse a value that is no finite number of seconds, 0 or more.
+
+    Raises:
+        ValueError: it is none.
+    """
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value < 0:  # type: ignore[arg-type, operator]
+        raise ValueError(f"`{argument}` must be a number of seconds, 0 or more. Received: {argument}={value!r}.")

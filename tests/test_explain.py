@@ -1,0 +1,141 @@
+"""What each column contributed: contributions add up to the prediction, in Python and in the served graph."""
+
+import itertools
+import json
+import math
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from exported_models import WITH_INTERVALS, close, solve
+from loader_process import serve
+
+import keras_linreg as klr
+
+RNG = np.random.default_rng(6)
+FRAME = pd.DataFrame(RNG.normal(size=(60, 3)) * [1, 10, 100] + [0, 5, 1e6], columns=["age", "größe", "c"])
+TARGET = FRAME.sum(axis=1) + RNG.normal(size=60)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return solve(FRAME, TARGET)
+
+
+def shapley_values(predict, row, background):
+    """The Shapley values of columns by their definition: over all subsets, averaged over all rows of the background."""
+    columns = range(len(row))
+
+    def value(subset):
+        mixed = background.copy()
+        mixed[:, list(subset)] = row[list(subset)]
+        return predict(mixed).mean()
+
+    values = np.zeros(len(row))
+    for column in columns:
+        others = [other for other in columns if other != column]
+        for size in range(len(row)):
+            weight = 1 / (len(row) * math.comb(len(row) - 1, size))
+            for subset in itertools.combinations(others, size):
+                values[column] += weight * (value((*subset, column)) - value(subset))
+    return values
+
+
+def test_contributions_are_the_shapley_values_for_independent_columns(model):
+    rows = FRAME.to_numpy()
+    explained = model.explain(FRAME.head(3))["contributions"]
+    for i in range(3):
+        expected = shapley_values(lambda x: model.predict(x, verbose=0)[:, 0], rows[i], rows)
+        close(explained.iloc[i].to_numpy(), expected, 1e-9, 1e-7)
+
+
+@pytest.mark.parametrize("kind", [*WITH_INTERVALS, "penalised"])
+def test_contributions_and_baseline_add_up_to_the_prediction(exported, kind):
+    _, _, model, x = exported[kind]
+    explained = model.explain(x)
+    predicted = model.predict(x, verbose=0)
+    tolerance = 1e-12 if model.compute_dtype == "float64" else 1e-5
+    scale = np.abs(predicted).max()
+    if model.units == 1:
+        total = explained["contributions"].sum(axis=1) + explained["baseline"].to_numpy().ravel()
+        close(explained["predictions"].to_numpy().ravel(), predicted[:, 0], tolerance, tolerance * scale)
+        close(total.to_numpy(), predicted[:, 0], tolerance, tolerance * scale)
+    else:
+        total = explained["contributions"].T.groupby(level="output", sort=False).sum().T + explained["baseline"][""]
+        close(total.to_numpy(), predicted, tolerance, tolerance * scale)
+
+
+@pytest.mark.parametrize("kind", [*WITH_INTERVALS, "penalised"])
+def test_the_served_graph_explains_as_the_model_does(exported, kind):
+    folder, request, model, x = exported[kind]
+    answer, explained = serve(folder, "explain", request), model.explain(x)
+    manifest = json.loads((folder / "keras_linreg.json").read_text())
+    groups = list(dict.fromkeys(explained["contributions"].columns.get_level_values(0)))
+    assert manifest["groups"] == groups
+    assert set(answer) == set(explained.columns.get_level_values(0))
+    scale = np.abs(explained.to_numpy()[:, : len(groups)]).max()
+    for key, values in answer.items():
+        expected = explained[key].to_numpy()
+        if model.units == 1 and key == "baseline":
+            expected = expected.ravel()
+        assert values.dtype == np.float32 and values.shape == (len(x), *values.shape[1:])
+        close(values, expected.reshape(values.shape), 1e-5, 2e-6 * scale, key)
+    total = answer["contributions"].sum(axis=1) + answer["baseline"]
+    close(total.reshape(answer["predictions"].shape), answer["predictions"], 1e-5, 2e-6 * scale)
+
+
+def test_the_errors_are_those_of_the_coefficients(model):
+    explained = model.explain(FRAME)
+    report = model.report()
+    for name in FRAME:
+        distance = np.abs(FRAME[name] - FRAME[name].mean())
+        close(explained["contribution_se"][name].to_numpy(), distance * report.bse[name], 1e-8)
+
+
+def test_the_levels_of_a_category_are_one_group_with_the_error_of_their_sum(exported):
+    model, x = exported["exact, FeatureSpace"].model, exported["exact, FeatureSpace"].x
+    explained = model.explain(x)
+    assert list(explained["contributions"].columns) == ["bill", "site", "species"]
+    design = model.preprocessor({name: tf.constant(x[name].to_numpy()) for name in x}).numpy().astype(float)
+    names = model.feature_names
+    columns = [i for i, name in enumerate(names) if name.startswith("species_")]
+    centred = design[:, columns] - design[:, columns].mean(axis=0)
+    close(explained["contributions"]["species"].to_numpy(), centred @ model.kernel.numpy()[columns, 0], 1e-6, 1e-8)
+    covariance = model.report().cov_params().loc[[names[i] for i in columns], [names[i] for i in columns]].fillna(0)
+    variance = np.einsum("ni,ij,nj->n", centred, covariance.to_numpy(), centred)
+    close(explained["contribution_se"]["species"].to_numpy(), np.sqrt(variance), 1e-5, 1e-8)
+
+
+def test_a_cross_is_a_group_of_its_own_named_by_its_columns():
+    frame = pd.DataFrame({"city": ["Paris", "Rome", "Rome", "Paris"] * 20, "code": [0, 1, 2, 3, 1] * 16})
+    kinds = keras.utils.FeatureSpace
+    cross = kinds.cross(("city", "code"), crossing_dim=8)
+    space = kinds({"city": kinds.string_categorical(), "code": kinds.integer_categorical()}, crosses=[cross])
+    space.adapt(tf.data.Dataset.from_tensor_slices(dict(frame)))
+    model = solve(frame, RNG.normal(size=80), preprocessor=space)
+    explained = model.explain(frame)
+    assert list(explained["contributions"].columns) == ["city", "code", "city:code"]
+    total = explained["contributions"].sum(axis=1) + explained["baseline"].to_numpy().ravel()
+    close(total.to_numpy(), model.predict(frame, verbose=0)[:, 0], 1e-10, 1e-10)
+
+
+def test_a_row_without_a_value_is_nan_and_keeps_its_label(model):
+    rows = FRAME.head(3).set_axis(["x", "y", "z"]).astype(float)
+    rows.loc["y", "age"] = np.nan
+    explained = model.explain(rows)
+    assert list(explained.index) == ["x", "y", "z"]
+    assert explained["predictions"].isna().to_numpy().ravel().tolist() == [False, True, False]
+
+
+def test_no_rows_have_no_contributions(exported):
+    folder, request, *_ = exported["exact, frame"]
+    answer = serve(folder, "explain", {name: values[:0] for name, values in request.items()})
+    assert answer["contributions"].shape == (0, 4) and answer["baseline"].shape == (0,)
+
+
+def test_a_model_without_moments_has_no_explanation(exported):
+    with pytest.raises(ValueError, match="must be fitted"):
+        klr.ExactLinearRegression().explain(FRAME)
+    assert json.loads((exported["frame"].folder / "keras_linreg.json").read_text())["groups"] is None
