@@ -34,7 +34,7 @@ SERVE = """
 import numpy, pandas, tensorflow as tf
 model, rows = tf.saved_model.load("served"), pandas.read_pickle("rows.pkl")
 columns = {name: tf.constant(column.to_numpy()) for name, column in rows.items()}
-numpy.save("again.npy", model.serve(columns)["predictions"])
+numpy.save("again.npy", model.serve(columns))
 """
 
 

@@ -346,7 +346,7 @@ def test_images_pass_a_backbone_to_an_exact_head_and_to_the_served_graph(tmp_pat
     np.testing.assert_allclose(model.kernel[:, 0], [2, -1], atol=1e-4)
     model.export(tmp_path / "served", verbose=False)
     graph = tf.saved_model.load(tmp_path / "served")
-    served = graph.serve(tf.constant(images[:3]))["predictions"]
+    served = graph.serve(tf.constant(images[:3]))
     np.testing.assert_allclose(np.ravel(served), target[:3], atol=1e-4)
     images[7, 2, 3, 1] = np.nan
     with pytest.raises(ValueError, match="1 of 60 rows have no value"):
