@@ -7,6 +7,7 @@ Data flow one way through the rooms, and each imports only rooms above it:
 - `plots`: pictures, as functions of arrays and a Matplotlib Axes.
 - `losses`: `SquaredError`.
 - `data`: from the user's data to rows of a design; names, dtypes, preprocessors, streams.
+- `formula`: R's formulas, as a preprocessor.
 - `sufficient_statistics`: all that least squares needs to know of some rows, and how two of them merge.
 - `solvers`: from statistics to coefficients, one solver a file.
 - `moments`: from rows to `Moments`, which add up, are saved, and are solved.
@@ -28,6 +29,7 @@ from keras_linreg.utils import import_hook
 if TYPE_CHECKING:
     from keras_linreg import callbacks, plots
     from keras_linreg.export import publish, verify
+    from keras_linreg.formula import Formula
     from keras_linreg.inference.report import RegressionReport
     from keras_linreg.losses import SquaredError
     from keras_linreg.models.elastic_net import ElasticNetRegression
@@ -44,6 +46,7 @@ __all__ = [
     "ElasticNetRegression",
     "ExactLinearRegression",
     "FoldMoments",
+    "Formula",
     "HyperElasticNet",
     "HyperLinearRegression",
     "LinearRegression",
@@ -62,6 +65,7 @@ _MODULES = {
     "ExactLinearRegression": "models.exact",
     "FoldMoments": "moments.folds",
     "HyperElasticNet": "tuner",
+    "Formula": "formula.layer",
     "HyperLinearRegression": "tuner",
     "LinearRegression": "models.gradient",
     "Moments": "moments.moments",
@@ -72,7 +76,7 @@ _MODULES = {
     "verify": "export",
 }
 _NEED_NO_KERAS = ("FoldMoments", "Moments", "RegressionReport", "RegularizationPath", "plots")
-_SERIALIZABLE = ("losses", "models.gradient", "models.scaled", "models.exact", "models.elastic_net")
+_SERIALIZABLE = ("losses", "formula.layer", "models.gradient", "models.scaled", "models.exact", "models.elastic_net")
 
 
 def _register_classes() -> None:

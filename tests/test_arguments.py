@@ -51,7 +51,7 @@ IN_EVALUATE = {
 }
 IN_INIT = {
     "units": [0, -1, 1.0, "1", True, None],
-    "use_bias": ["no", "", None, 0, 2, [True]],
+    "use_bias": ["no", "", 0, 2, [True]],
     "trainable": ["no"],
     "dtype": ["int32", "bool", "complex64", "string", "junk", 3, "int8_from_float32", "float8_from_float32"],
 }

@@ -255,6 +255,32 @@ def test_the_benchmark_of_inference_prints_its_ratios(monkeypatch, capsys):
 
 
 @pytest.mark.heavy
+def test_the_formula_example_reports_predicts_and_serves(tmp_path):
+    result = run("formula.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for said in (
+        "Linear regression of log(price)",
+        "area:C(c",
+        "120 m² in Rome",
+        "predicts the same: True",
+        "Atlantis",
+    ):
+        assert said in result.stdout
+    assert drawn(tmp_path / "formula_output" / "prices.png")
+
+
+@pytest.mark.heavy
+def test_the_benchmark_of_formulas_prints_its_ratios(monkeypatch, capsys):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    benchmark = loaded(ROOT / "examples" / "benchmarks" / "formula.py")
+    monkeypatch.setattr(benchmark.sys, "argv", ["formula.py"])
+    benchmark.main()
+    own, *others = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert len({line[-1] for line in (own, *others)}) == 1  # all fit the same slope
+    assert all(float(line[3]) > 2 for line in others)
+
+
+@pytest.mark.heavy
 def test_the_serving_example_shows_requests_that_the_published_graph_answers(tmp_path):
     result = run("serving.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -114,6 +114,7 @@ ROOMS = [
     "plots",
     "losses",
     "data",
+    "formula",
     "sufficient_statistics",
     "solvers",
     "moments",
@@ -216,6 +217,7 @@ def test_the_examples_in_docstrings_run(example, tmp_path, monkeypatch):
 
 
 PUBLIC_WITH_EXAMPLES = [
+    klr.Formula,
     klr.LinearRegression,
     klr.SquaredError,
     klr.HyperLinearRegression,

@@ -14,6 +14,8 @@ from keras_linreg.callbacks.loss_history import LossHistory
 from keras_linreg.callbacks.notebook import SCREEN_DPI, NotebookOutput, open_notebook
 from keras_linreg.callbacks.output_files import as_path, check_writable, open_event_writer, picture_format, text_or_none
 from keras_linreg.callbacks.sample import Sample
+from keras_linreg.data import is_stream
+from keras_linreg.data.tables import as_table
 from keras_linreg.utils.files import replace_file
 from keras_linreg.utils.types import Array, Data, PathLike
 
@@ -48,7 +50,7 @@ class FitPlot(keras.callbacks.Callback):
             observed values together, as a tuple `(x, y)` or a dataset or PyDataset of batches of `(x, y)`. The name of
             the only column labels the axis. Of a dataset the first `20 * max_points` rows are read, once.
         y: the observed values: an array, tensor, column or table of shape `(n,)` or `(n, outputs)`; the name of a
-            column of `x`; `None` if `x` holds them.
+            column of `x`; `None` if `x` holds them, as the table of a `klr.Formula` with a left side does.
         path: the file of the picture, written when the training ends. Its extension chooses Matplotlib's format. An
             existing file is replaced in one step or stays. `None` writes none.
         gif: a path ending in `.gif`, for an animation of the fit from before the first epoch to the last; `None`
@@ -76,6 +78,7 @@ class FitPlot(keras.callbacks.Callback):
     2
     """
 
+    _sample: Sample
     _losses: LossHistory
     _frames: list[Frame]  # of the animation, drawn only at its end, on axes that hold all of them
     _newest: Frame | None
@@ -104,7 +107,11 @@ class FitPlot(keras.callbacks.Callback):
         # A Path would lose a slash of "gs://bucket".
         self.log_dir = text_or_none("log_dir", log_dir)
         self.live = live
-        self._sample = Sample.from_data(x, y, int(max_points))
+        # A formula takes y from the table, once it has learned.
+        self._table = x if y is None and not is_stream(x) and as_table(x) is not None else None
+        self._max_points = int(max_points)
+        if self._table is None:
+            self._sample = Sample.from_data(x, y, self._max_points)
         self._writer: tf.summary.SummaryWriter | None = None
         self._notebook: NotebookOutput | None = None
         self._start_over()
@@ -131,6 +138,8 @@ class FitPlot(keras.callbacks.Callback):
         """Check that all files can be written, before the training takes time."""
         self._close()
         self._start_over()
+        if self._table is not None:
+            self._sample = Sample.from_formula(self._table, self.model, self._max_points)
         if self.gif is not None and self.gif.suffix.lower() != ".gif":
             raise ValueError(f"`gif` must end in .gif. Received: gif={str(self.gif)!r}.")
         if self.gif is not None and self.gif == self.path:

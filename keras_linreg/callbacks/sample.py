@@ -5,12 +5,15 @@ from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from keras_linreg.callbacks.data_to_draw import separate, without_sparse
+from keras_linreg.data import TablePreprocessor
 from keras_linreg.data.kinds import is_scipy_sparse
 from keras_linreg.data.pairing import common_labels
-from keras_linreg.data.tables import as_native
+from keras_linreg.data.table_preprocessor import pick
+from keras_linreg.data.tables import as_native, as_table
 from keras_linreg.data.values import read
 from keras_linreg.utils.types import Array, Data
 
@@ -80,6 +83,24 @@ class Sample:
             return cls(inputs, len(rows), values, None, None, "x", names)
         inputs, grid = _grid_like(x, points)
         return cls(inputs, len(grid), values, points, grid, (_column_names(x) or ["x"])[0], names)
+
+    @classmethod
+    def from_formula(cls, x: Data, model: Any, max_rows: int) -> "Sample":
+        """Return a sample of a table, of which the model's formula takes y.
+
+        Raises:
+            ValueError: the model has no formula with a left side.
+        """
+        preprocessor, table = getattr(model, "preprocessor", None), as_table(x)
+        if table is None or not isinstance(preprocessor, TablePreprocessor) or preprocessor.response_name is None:
+            raise ValueError(
+                "`y` must be given, unless the model has a formula with a left side and `x` is a table. "
+                "Received: y=None."
+            )
+        names = [column.name for column in preprocessor.inputs]
+        columns = {name: _native(column) for name, column in pick(table.columns, names).items()}
+        target = preprocessor.read(table, with_target=True).target()[:, 0]
+        return cls.from_data(columns, pd.Series(target, table.labels, name=preprocessor.response_name), max_rows)
 
 
 def _check_rows(argument: str, data: Data) -> Any:
@@ -173,8 +194,6 @@ def _grid_like(x: Any, points: Array) -> tuple[Any, Array]:
         grid = np.round(grid)
     grid = np.unique(grid)
     if hasattr(x, "iloc"):
-        import pandas as pd
-
         column = pd.Series(grid).astype(dtype)
         form = column.to_frame(x.columns[0]) if hasattr(x, "columns") else column.rename(x.name)
     else:

@@ -10,12 +10,14 @@ import numpy as np
 
 from keras_linreg.data.arrow import column_names
 from keras_linreg.data.arrow_source import ArrowSource
-from keras_linreg.data.column_matrix import ColumnMatrix
+from keras_linreg.data.column_matrix import LazyMatrix
 from keras_linreg.data.dense import dense_matrix, dense_vector
 from keras_linreg.data.missing import MissingRows
 from keras_linreg.data.packing import pack_batch
 from keras_linreg.data.prepared import Stream
 from keras_linreg.data.streams import noting_errors, numbered
+from keras_linreg.data.table_preprocessor import has_response, response_names
+from keras_linreg.data.table_rows import complete_rows
 from keras_linreg.utils.lazy import LazyModule
 from keras_linreg.utils.types import Batch, Data
 
@@ -48,10 +50,10 @@ def arrow_stream(reader: Reader, source: ArrowSource, y: Data, sample_weight: Da
     def converted() -> Iterator[Any]:
         for number, (x, own_y, weight) in enumerate(raw_batches(reader, source, y, sample_weight, targets)):
             with noting_errors(errors, number):
-                rows = reader.rows(x, own_y, weight, empty=True)
+                rows = reader.rows(x, own_y, weight, empty=True, targets=targets)
             if rows.missing is not None:
                 dropped[number] = rows.missing
-            design = np.asarray(rows.x) if isinstance(rows.x, ColumnMatrix) else rows.x
+            design = np.asarray(rows.x) if isinstance(rows.x, LazyMatrix) else rows.x
             yield (design,) if rows.y is None else pack_batch(design, rows.y, rows.sample_weight)
 
     def in_parts() -> Iterator[list[Batch]]:
@@ -75,7 +77,27 @@ def arrow_stream(reader: Reader, source: ArrowSource, y: Data, sample_weight: Da
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
     dataset = dataset.prefetch(2)
     read_again = functools.partial(numbered, dataset)
-    return Stream(dataset, errors=errors, read_again=read_again, dropped=dropped, in_parts=in_parts)
+    names = response_names(reader.preprocessor, targets)
+    return Stream(dataset, output_names=names, errors=errors, read_again=read_again, dropped=dropped, in_parts=in_parts)
+
+
+def learn_from_source(reader: Reader, source: ArrowSource, y: Data, sample_weight: Data) -> None:
+    """Let a formula learn from files, which are read once more for it.
+
+    Raises:
+        ValueError: the source can be read once.
+    """
+    if not source.reads_again:
+        raise ValueError(
+            "`preprocessor` must be adapted before it is fitted on record batches that can be read once: call "
+            f"`.adapt(table)` on the formula first. Received: {source.text}."
+        )
+
+    def frames() -> Iterator[Any]:
+        for batch in raw_batches(reader, source, y, sample_weight, targets=True):
+            yield complete_rows(reader.preprocessor, batch, reader.units, reader.missing)
+
+    reader.preprocessor.learn(frames)
 
 
 def raw_batches(
@@ -96,7 +118,7 @@ class _Columns(NamedTuple):
 
     @property
     def all(self) -> list[str]:
-        return [*self.x, *self.y, *self.weights]
+        return list(dict.fromkeys([*self.x, *self.y, *self.weights]))
 
     def of(self, table: Any) -> tuple[Any, Any, Any]:
         """Return x, y and weights of a table or record batch."""
@@ -106,13 +128,18 @@ class _Columns(NamedTuple):
 
 def _columns(reader: Reader, source: ArrowSource, y: Data, sample_weight: Data, targets: bool) -> _Columns:
     _check_name("sample_weight", sample_weight)
-    if targets and y is None:
+    makes_y = targets and has_response(reader.preprocessor)
+    if targets and y is None and not makes_y:
         raise ValueError(f"`target` must name a column of {source.text!r}, {source.schema.names}. Received: none.")
     wanted = reader.columns_of_model()
+    weights = [] if sample_weight is None or not targets else [sample_weight]
+    if makes_y:
+        named = reader.preprocessor.named_columns
+        return _Columns(list(named or [name for name in source.schema.names if name not in weights]), [], weights)
     if not targets:
         return _Columns(list(wanted or source.schema.names), [], [])
     names, outputs = column_names(source.schema, y, wanted, sample_weight)
-    return _Columns(names, outputs, [] if sample_weight is None else [sample_weight])
+    return _Columns(names, outputs, weights)
 
 
 def _check_name(argument: str, name: Data) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_linreg.data import columns, elements, graph, streams
-from keras_linreg.data.column_matrix import ColumnMatrix
+from keras_linreg.data.column_matrix import LazyMatrix
 from keras_linreg.data.kinds import is_dataset, is_py_dataset
 from keras_linreg.data.learning import learn_inputs
 from keras_linreg.data.missing import MissingRows
 from keras_linreg.data.packing import pack_batch, unpack_batch
 from keras_linreg.data.prepared import Prepared, Stream
+from keras_linreg.data.table_preprocessor import TablePreprocessor, check_no_target, has_response, response_names
+from keras_linreg.data.table_rows import complete_rows
 from keras_linreg.utils.lazy import LazyModule
 from keras_linreg.utils.types import Data
 
@@ -57,7 +60,11 @@ def prepare_stream(reader: Reader, x: Data, targets: bool, groups: Data = None, 
         x = _prepare_dataset(reader, x, targets)
         drops_later = reader.missing == "drop" and not reader.drops_in_graph
         return Stream(
-            x, groups=groups, read_again=lambda: streams.numbered(x), drop_names=names if drops_later else None
+            x,
+            output_names=response_names(reader.preprocessor, targets),
+            groups=groups,
+            read_again=lambda: streams.numbered(x),
+            drop_names=names if drops_later else None,
         )
     if is_py_dataset(x) or hasattr(x, "__next__"):
         return _prepare_python_batches(reader, x, targets, groups, steps)
@@ -71,6 +78,36 @@ def prepare_stream(reader: Reader, x: Data, targets: bool, groups: Data = None, 
             f"Received: {'named columns' if by_name else 'a model with a preprocessor'}."
         )
     return Stream(x, groups=groups, drop_names=names if reader.missing == "drop" else None)
+
+
+def learn_from_stream(reader: Reader, x: Data, steps: int | None) -> None:
+    """Let a formula learn from a stream, which is read once more for it.
+
+    Raises:
+        ValueError: the stream can be read once.
+    """
+    if not (is_dataset(x) or is_py_dataset(x)):
+        raise ValueError(
+            "`preprocessor` must be adapted before it is fitted on a generator, which can be read once: call "
+            f"`.adapt(data)` on the formula first. Received: x of type {type(x).__name__}."
+        )
+    is_endless = is_dataset(x) and int(x.cardinality()) == tf.data.INFINITE_CARDINALITY
+    if steps is None and (is_endless or (is_py_dataset(x) and x.num_batches is None)):
+        raise elements.endless(type(x).__name__)
+
+    def frames() -> Iterator[Any]:
+        batches = (x[i] for i in range(steps or x.num_batches)) if is_py_dataset(x) else iter(x)
+        for number, raw in enumerate(itertools.islice(batches, steps)):
+            with streams.noting_errors([], number):
+                batch = unpack_batch(_as_arrays(raw) if is_dataset(x) else raw)
+                yield complete_rows(reader.preprocessor, batch, reader.units, reader.missing)
+
+    reader.preprocessor.learn(frames)
+
+
+def _as_arrays(batch: Any) -> Any:
+    """Return a batch of a dataset with its dense tensors as arrays."""
+    return tf.nest.map_structure(lambda part: part.numpy() if isinstance(part, tf.Tensor) else part, batch)
 
 
 def _design_names(reader: Reader) -> tuple[str, ...]:
@@ -102,7 +139,15 @@ def _prepare_python_batches(reader: Reader, x: Any, targets: bool, groups: Data,
         kept = streams.KeptBatches(x, convert, errors)
         batches, read_again = kept.generator(), kept.again
     dropped.clear()  # the first batch is read once more
-    return Stream(batches, groups=groups, errors=errors, read_again=read_again, first=first, dropped=dropped)
+    return Stream(
+        batches,
+        output_names=response_names(reader.preprocessor, targets),
+        groups=groups,
+        errors=errors,
+        read_again=read_again,
+        first=first,
+        dropped=dropped,
+    )
 
 
 def _prepare_counted_dataset(reader: Reader, dataset: tf.data.Dataset, targets: bool, groups: Data) -> Stream:
@@ -110,15 +155,14 @@ def _prepare_counted_dataset(reader: Reader, dataset: tf.data.Dataset, targets: 
 
     A fit alone needs the counts, and alone reads its data in this way.
     """
-    elements.check_element(dataset, targets, reader.units)
+    elements.check_element(dataset, targets and not has_response(reader.preprocessor), reader.units)
     errors: list[str] = []
     dropped: dict[int, MissingRows] = {}
 
     def converted() -> Iterator[Any]:
         for number, raw in enumerate(dataset):
-            arrays = tf.nest.map_structure(lambda part: part.numpy() if isinstance(part, tf.Tensor) else part, raw)
             with streams.noting_errors(errors, number):
-                batch = _convert(reader, arrays, number, targets, True, dropped)
+                batch = _convert(reader, _as_arrays(raw), number, targets, True, dropped)
             yield batch
 
     first = next(converted(), None)
@@ -130,7 +174,14 @@ def _prepare_counted_dataset(reader: Reader, dataset: tf.data.Dataset, targets: 
     if int(dataset.cardinality()) >= 0:
         prepared = prepared.apply(tf.data.experimental.assert_cardinality(int(dataset.cardinality())))
     read_again = functools.partial(streams.numbered, prepared)
-    return Stream(prepared, groups=groups, errors=errors, read_again=read_again, dropped=dropped)
+    return Stream(
+        prepared,
+        output_names=response_names(reader.preprocessor, targets),
+        groups=groups,
+        errors=errors,
+        read_again=read_again,
+        dropped=dropped,
+    )
 
 
 def _convert(
@@ -138,17 +189,24 @@ def _convert(
 ) -> Any:
     """Return a batch as Keras takes it; note the rows that are dropped."""
     x, y, sample_weight = unpack_batch(batch)
-    if targets and y is None:
+    if targets and y is None and not has_response(reader.preprocessor):
         raise elements.no_targets(type(batch))
-    rows = reader.rows(x, y, sample_weight, empty=empty)
+    check_no_target(reader.preprocessor, y if targets else None)
+    rows = reader.rows(x, y, sample_weight, empty=empty, targets=targets)
     if rows.missing is not None:
         dropped[number] = rows.missing
-    design = np.asarray(rows.x) if isinstance(rows.x, ColumnMatrix) else rows.x
+    design = np.asarray(rows.x) if isinstance(rows.x, LazyMatrix) else rows.x
     return (design,) if rows.y is None else pack_batch(design, rows.y, rows.sample_weight)
 
 
 def _prepare_dataset(reader: Reader, dataset: tf.data.Dataset, targets: bool) -> tf.data.Dataset:
-    x, y, _ = elements.check_element(dataset, targets, reader.units)
+    x, y, _ = elements.check_element(dataset, targets and not has_response(reader.preprocessor), reader.units)
+    if isinstance(reader.preprocessor, TablePreprocessor):
+        check_no_target(reader.preprocessor, y if targets else None)
+        reader.learn_inputs_of_formula()
+        dataset = dataset.map(functools.partial(_formula_batch, reader, targets), num_parallel_calls=tf.data.AUTOTUNE)
+        drops = targets and reader.missing == "drop" and reader.drops_in_graph
+        return dataset.filter(lambda x, *_: tf.shape(x)[0] > 0) if drops else dataset
     schema = reader.schema or learn_inputs(x, reader.preprocessor, reader.feature_names)
     if isinstance(x, Mapping):
         x = {str(name): spec for name, spec in x.items()}
@@ -170,10 +228,22 @@ def _prepare_dataset(reader: Reader, dataset: tf.data.Dataset, targets: bool) ->
     return dataset
 
 
+def _formula_batch(reader: Reader, targets: bool, *batch: Any) -> Any:
+    """Return a batch of columns as Keras takes it, with y if the formula makes it."""
+    x, y, sample_weight = unpack_batch(batch)
+    if has_response(reader.preprocessor):
+        y = reader.preprocessor.graph_target(x) if targets else None
+    return _finished(reader, reader.graph_design(x, checks=targets), y, sample_weight)
+
+
 def _graph_batch(reader: Reader, *batch: Any) -> Any:
     """Return a batch of tensors as Keras takes it, inside a dataset's graph."""
     x, y, sample_weight = unpack_batch(batch)
-    x = reader.graph_design(x)
+    return _finished(reader, reader.graph_design(x), y, sample_weight)
+
+
+def _finished(reader: Reader, x: Any, y: Any, sample_weight: Any) -> Any:
+    """Return a design with y and weights, checked; rows without a value are dropped if they may be."""
     drops = reader.missing == "drop"
     if sample_weight is not None:
         sample_weight = graph.checked_weights(sample_weight, reader.dtype, may_be_missing=drops)

@@ -1,33 +1,20 @@
-"""ColumnMatrix: the columns of a table as a matrix, without a copy of them."""
+"""Matrices that are put together when they are read: the columns of a table."""
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 
-class ColumnMatrix:
-    """Columns `(n,)` as a matrix `(n, p)`. Its rows are put together when they are read, a slice at a time.
-
-    Args:
-        columns: of numbers, of the same length.
-        dtype: of the matrix.
-
-    Example:
-    >>> matrix = ColumnMatrix([np.arange(4.0), np.ones(4)], "float64")
-    >>> np.asarray(matrix[1:3])
-    array([[1., 1.],
-           [2., 1.]])
-    """
+class LazyMatrix(abc.ABC):
+    """A matrix `(n, p)` whose rows are put together when they are read, a slice at a time."""
 
     ndim = 2
-
-    def __init__(self, columns: Sequence[np.ndarray], dtype: str):
-        self.columns = list(columns)
-        self.dtype = np.dtype(dtype)
-        self.shape = (len(columns[0]), len(columns))
+    dtype: np.dtype
+    shape: tuple[int, int]
 
     @property
     def size(self) -> int:
@@ -42,6 +29,51 @@ class ColumnMatrix:
     def __len__(self) -> int:
         return self.shape[0]
 
+    @abc.abstractmethod
+    def __getitem__(self, key: Any) -> Any:
+        """Return some rows, by a slice, mask or numbers: such a matrix; with `[:, j]` a column; `[i]` a row."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return the matrix as one array, column by column in memory; it is always a copy.
+
+        Raises:
+            ValueError: a copy is not allowed.
+        """
+        if copy is False:
+            raise ValueError(f"A {type(self).__name__} cannot become one array without a copy.")
+        out = np.empty(self.shape, self.dtype if dtype is None else dtype, order="F")
+        with np.errstate(over="ignore"):  # whoever reads the numbers finds infinities
+            self._write(out)
+        return out
+
+    @abc.abstractmethod
+    def _write(self, out: np.ndarray) -> None:
+        """Write the numbers into an array."""
+
+    def astype(self, dtype: Any) -> np.ndarray:
+        """Return the matrix as one array of another dtype."""
+        return self.__array__(dtype)
+
+
+class ColumnMatrix(LazyMatrix):
+    """Columns `(n,)` as a matrix `(n, p)`, without a copy of them.
+
+    Args:
+        columns: of numbers, of the same length.
+        dtype: of the matrix.
+
+    Example:
+    >>> matrix = ColumnMatrix([np.arange(4.0), np.ones(4)], "float64")
+    >>> np.asarray(matrix[1:3])
+    array([[1., 1.],
+           [2., 1.]])
+    """
+
+    def __init__(self, columns: Sequence[np.ndarray], dtype: str):
+        self.columns = list(columns)
+        self.dtype = np.dtype(dtype)
+        self.shape = (len(columns[0]), len(columns))
+
     def __getitem__(self, key: Any) -> Any:
         """Return some rows, by a slice, mask or numbers: a ColumnMatrix; with `[:, j]` a column; `[i]` a row."""
         if isinstance(key, tuple):
@@ -51,25 +83,11 @@ class ColumnMatrix:
             return np.array([column[key] for column in self.columns], self.dtype)
         return ColumnMatrix([column[key] for column in self.columns], self.dtype.name)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Return the matrix as one array, column by column in memory; it is always a copy.
-
-        Raises:
-            ValueError: a copy is not allowed.
-        """
-        if copy is False:
-            raise ValueError("A ColumnMatrix cannot become one array without a copy.")
-        out = np.empty(self.shape, self.dtype if dtype is None else dtype, order="F")
-        with np.errstate(over="ignore"):  # whoever reads the numbers finds infinities
-            for i, column in enumerate(self.columns):
-                out[:, i] = column
-        return out
+    def _write(self, out: np.ndarray) -> None:
+        for i, column in enumerate(self.columns):
+            out[:, i] = column
 
     def less(self, shift: np.ndarray, out: np.ndarray) -> None:
         """Write the matrix less a number for each column, `shift` `(p,)`, into an array `(n, p)`."""
         for i, column in enumerate(self.columns):
             np.subtract(column, shift[i], out=out[:, i])
-
-    def astype(self, dtype: Any) -> np.ndarray:
-        """Return the matrix as one array of another dtype."""
-        return self.__array__(dtype)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_linreg.data.column_matrix import ColumnMatrix
+from keras_linreg.data.column_matrix import LazyMatrix
 from keras_linreg.data.integers import check_rounding
 from keras_linreg.data.kinds import is_scipy_sparse, is_sparse_tensor
 from keras_linreg.data.packing import unpack_batch
@@ -26,12 +26,12 @@ def dense_batch(batch: Any) -> Batch:
 
 
 def dense_matrix(values: Data, argument: str = "x") -> Any:
-    """Return values as a float array `(n, p)`; a ColumnMatrix stays one.
+    """Return values as a float array `(n, p)`; a LazyMatrix stays one.
 
     Raises:
         ValueError: float64 rounds an integer.
     """
-    if isinstance(values, ColumnMatrix):
+    if isinstance(values, LazyMatrix):
         return values
     if is_sparse_tensor(values):
         values = tf.sparse.to_dense(tf.sparse.reorder(values))

@@ -19,18 +19,22 @@ else:
 
 
 ROWS_RULE = "`x`, `y` and `sample_weight` of a batch must have the same number of rows."
+LEVELS_RULE = "must hold levels that the formula has seen in fit."
+VALUE_RULE = "must have a value in each row."
+FINITE_RULE = "of the formula must be finite."
 WEIGHTS_RULE = "`sample_weight` must be finite and not negative."
 
 
 def broken_rule(error: Exception) -> str | None:
     """Return the rule that a batch has broken inside a dataset's graph, with what was received; or None."""
     message = str(getattr(error, "message", ""))
-    for rule in (ROWS_RULE, WEIGHTS_RULE, INTEGERS_RULE):
+    for rule in (ROWS_RULE, WEIGHTS_RULE, INTEGERS_RULE, LEVELS_RULE, FINITE_RULE):
         at = message.find(rule)
         if at >= 0:
             rest = message[at + len(rule) :].partition("\n")[0]
             received = re.sub(r"[\[\]]+", " ", rest.partition("{{")[0]).replace("Received:", "").split()
-            return f"{message[:at][-40:].rpartition('[')[2]}{rule} Received: {' '.join(received)}."
+            subject = message[:at].rpartition("assertion failed: [")[2].replace("\\'", "'")
+            return f"{subject}{rule} Received: {' '.join(received)}."
     return None
 
 

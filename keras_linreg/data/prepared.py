@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from keras_linreg.data.column_matrix import ColumnMatrix
+from keras_linreg.data.column_matrix import LazyMatrix
 from keras_linreg.data.dense import dense_batch, dense_matrix, dense_vector
 from keras_linreg.data.graph import broken_rule
 from keras_linreg.data.kinds import is_py_dataset, is_sparse
@@ -132,7 +132,7 @@ class Rows(Prepared):
 
     def in_one_array(self) -> Self:
         """Return the rows with `x` as one array: columns of a table are put together."""
-        is_array = not isinstance(self.x, ColumnMatrix)
+        is_array = not isinstance(self.x, LazyMatrix)
         return self if is_array else dataclasses.replace(self, x=np.ascontiguousarray(self.x))
 
     def dense_batches(self) -> Iterator[Batch]:
@@ -208,7 +208,7 @@ class Rows(Prepared):
 
     def _sliceable(self) -> Any:
         """Return `x` as something whose slices are rows."""
-        return self.x if isinstance(self.x, ColumnMatrix) else np.asarray(self.x)
+        return self.x if isinstance(self.x, LazyMatrix) else np.asarray(self.x)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_linreg.data.kinds import is_feature_space, is_layer, is_scipy_sparse, is_sparse_tensor
 from keras_linreg.data.schema import Column, Schema, default_names
+from keras_linreg.data.table_preprocessor import TablePreprocessor
 from keras_linreg.utils.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def _with_sublayers(layer: Any) -> Iterator[keras.Layer]:
 
 def _is_adapted(layer: Any) -> bool:
     layers = keras.layers
+    if isinstance(layer, TablePreprocessor):
+        return layer.is_adapted
     if is_feature_space(layer):
         try:
             layer.get_inputs()
@@ -88,6 +91,8 @@ def takes_codes(preprocessor: Any) -> bool:
 
 def may_keep_float64(preprocessor: Any) -> bool:
     """Return whether the output of a preprocessor may depend on digits that float32 does not have."""
+    if isinstance(preprocessor, TablePreprocessor):
+        return bool(preprocessor.spoiled_columns)
     for layer in _with_sublayers(preprocessor):
         is_container = isinstance(layer, keras.Model | keras.layers.InputLayer) or is_feature_space(layer)
         if is_container or layer.compute_dtype != "float64":
@@ -119,6 +124,8 @@ def input_names(preprocessor: Any) -> tuple[str, ...] | None:
     """Return the names of the columns that the preprocessor takes; None if it takes a matrix, or does not tell."""
     if preprocessor is None:
         return None
+    if isinstance(preprocessor, TablePreprocessor):
+        return preprocessor.named_columns
     if is_feature_space(preprocessor):
         return tuple(preprocessor.features)
     if isinstance(preprocessor, keras.Sequential) or not isinstance(preprocessor, keras.Model):
@@ -160,6 +167,8 @@ def output_names(preprocessor: Any, width: int, columns: tuple[str, ...] | None)
     A FeatureSpace names a number "age", a category "color_red" (as scikit-learn does), a bin "age_3". Layers that work
     on each column alone keep the columns' names.
     """
+    if isinstance(preprocessor, TablePreprocessor):
+        return preprocessor.design_names
     if is_feature_space(preprocessor):
         names = [name for _, columns_of_feature in _encoded(preprocessor) for name in columns_of_feature]
         return tuple(names) if len(names) == width else None
@@ -262,7 +271,7 @@ def _with_nan(design: tf.Tensor, x: Any, texts: frozenset[str]) -> tf.Tensor:
 
 def text_names(preprocessor: Any) -> frozenset[str]:
     """Return the names of the columns of free text: a TextVectorization reads them."""
-    if preprocessor is None:
+    if preprocessor is None or isinstance(preprocessor, TablePreprocessor):
         return frozenset()
     kind = keras.layers.TextVectorization
     if input_names(preprocessor) is None:
@@ -302,6 +311,8 @@ def graph_names(preprocessor: Any) -> Iterator[None]:
 
 def _readers(preprocessor: Any) -> Iterator[tuple[str, keras.Layer]]:
     """Yield the layers that read a single column, with its name."""
+    if isinstance(preprocessor, TablePreprocessor):
+        return
     if is_feature_space(preprocessor):
         yield from preprocessor.preprocessors.items()
         return
@@ -335,6 +346,8 @@ def scope_of(column: str) -> str:
 
 def declared_schema(preprocessor: Any, names: tuple[str, ...]) -> Schema:
     """Return the inputs of a model that has seen no data: those that a preprocessor declares, or named columns."""
+    if isinstance(preprocessor, TablePreprocessor):
+        return Schema(preprocessor.inputs, True, names)
     declared = input_names(preprocessor)
     if declared:
         dtypes = input_dtypes(preprocessor)

@@ -11,7 +11,7 @@ import numpy as np
 from keras_linreg.data import batches, graph, preprocessing
 from keras_linreg.data import columns as column_kinds
 from keras_linreg.data.arrow_source import ArrowSource, is_arrow_source, open_source
-from keras_linreg.data.arrow_stream import arrow_stream, raw_batches
+from keras_linreg.data.arrow_stream import arrow_stream, learn_from_source, raw_batches
 from keras_linreg.data.inputs import Inputs, read_columns, read_matrix
 from keras_linreg.data.kinds import is_scipy_sparse, is_stream
 from keras_linreg.data.learning import learn_inputs, names_of_design, takes_columns
@@ -19,8 +19,17 @@ from keras_linreg.data.missing import MissingMask, check_rule, find, keep_rows, 
 from keras_linreg.data.pairing import check_lengths, common_labels, keep_groups
 from keras_linreg.data.prepared import Prepared, Rows, prepared_rows, target_names
 from keras_linreg.data.schema import Schema
+from keras_linreg.data.table_preprocessor import (
+    TableInputs,
+    TablePreprocessor,
+    check_no_target,
+    forgetting_on_error,
+    has_response,
+    pick,
+)
+from keras_linreg.data.table_rows import counting_rows, not_a_table, read_table
 from keras_linreg.data.tables import Table, as_table, match
-from keras_linreg.data.targets import check_some_weight, read_targets, read_weights
+from keras_linreg.data.targets import check_some_weight, check_units, read_targets, read_weights
 from keras_linreg.data.values import as_array, read
 from keras_linreg.utils.types import Data
 
@@ -83,10 +92,15 @@ class Reader:
         if x is None:
             raise ValueError("`x` is missing: give arrays, a table, a dict of columns or a dataset. Received: x=None.")
         x, y = column_kinds.only_element(x), column_kinds.only_element(y)
-        if self.preprocessor is not None:
+        learns = fitting and self.learns
+        if self.preprocessor is not None and not learns:
             preprocessing.check_adapted(self.preprocessor)
+        check_no_target(self.preprocessor, y)
         if is_arrow_source(x):
-            return self._prepare_source(open_source(x), y, sample_weight, targets, groups, steps)
+            source = open_source(x)
+            if learns:
+                learn_from_source(self, source, y, sample_weight)
+            return self._prepare_source(source, y, sample_weight, targets, groups, steps)
         if is_stream(x):
             for name, part in (("y", y), ("sample_weight", sample_weight)):
                 if part is not None:
@@ -94,10 +108,13 @@ class Reader:
                         "`y` and `sample_weight` must be part of `x` where `x` is a stream of batches. "
                         f"Received: x of type {type(x).__name__} and {name} beside it."
                     )
+            if learns:
+                batches.learn_from_stream(self, x, steps)
             return batches.prepare_stream(self, x, targets, groups, steps)
-        if targets and y is None:
+        if targets and y is None and not has_response(self.preprocessor):
             raise ValueError("`y` is missing: a linear regression needs targets. Received: y=None.")
-        return self.rows(x, y, sample_weight, fitting, groups=groups)
+        with forgetting_on_error(self.preprocessor):
+            return self.rows(x, y, sample_weight, fitting, groups=groups, targets=targets)
 
     def _prepare_source(
         self, source: ArrowSource, y: Data, sample_weight: Data, targets: bool, groups: Data, steps: int | None
@@ -121,6 +138,8 @@ class Reader:
         """Return the user's data, a stream or a tuple, ready for Keras; `argument` is their name in errors."""
         if isinstance(data, (tuple, list)) and len(data) == 1 and is_stream(data[0]):
             data = data[0]
+        if has_response(self.preprocessor) and not isinstance(data, tuple) and not is_stream(data):
+            return self.prepare(data, groups=groups, steps=steps)
         if isinstance(data, (tuple, list)):
             if len(data) not in (2, 3):
                 raise ValueError(
@@ -142,11 +161,13 @@ class Reader:
         fitting: bool = False,
         empty: bool = False,
         groups: Data = None,
+        targets: bool = True,
         is_reduced: bool = False,
     ) -> Rows:
         """Return data in memory, checked; a batch of a stream may be `empty`.
 
-        Rows that are to be `is_reduced` are not read for NaN, which the reduction finds.
+        A formula makes y of `x`, for `targets`. Rows that are to be `is_reduced` are not read for NaN, which the
+        reduction finds.
         """
         x = x.tocsr() if is_scipy_sparse(x) else x  # SciPy's dok_array is a dict
         table = as_table(x)
@@ -159,8 +180,10 @@ class Reader:
         known = () if self.schema is None else self.schema.output_names
         target, outputs = (None, ()) if y is None else read_targets(y, self.units, self.dtype, known)
         weight = read_weights(sample_weight)
-        schema = self.schema or learn_inputs(x, self.preprocessor, self.feature_names)
-        inputs = self._inputs(x, schema)
+        inputs, schema = self._read(x, weight, targets)
+        if isinstance(inputs, TableInputs) and targets and has_response(self.preprocessor):
+            target, outputs = inputs.target(), (self.preprocessor.response_name,)
+            check_units(target.shape, self.units)
         lengths = {"x": inputs.rows}
         lengths |= {"y": int(target.shape[0])} if target is not None else {}
         lengths |= {"sample_weight": len(weight)} if weight is not None else {}
@@ -179,8 +202,11 @@ class Reader:
             check_some_weight(weight)
         if self.preprocessor is not None and target is not None:
             inputs.check_no_infinity()
+        if isinstance(inputs, TableInputs) and fitting and self.learns:
+            counting = counting_rows(inputs, weight)
+            self.preprocessor.learn(lambda: [counting])
         design = inputs.design(self.preprocessor)
-        self._learn(schema, int(design.shape[-1]), outputs)
+        self._learn(schema or self._schema_of_inputs(), int(design.shape[-1]), outputs)
         return prepared_rows(
             *(design, target, weight),
             output_names=outputs,
@@ -190,19 +216,36 @@ class Reader:
             missing=None if found is None else found.counts,
         )
 
-    def served_inputs(self, x: Data) -> dict[str, Any]:
-        """Return the inputs of a served graph for `x` in memory, by the names of the schema: columns, or the matrix."""
+    def served_inputs(self, x: Data, ignores_others: bool = False) -> dict[str, Any]:
+        """Return the inputs of a served graph for `x` in memory, by the names of the schema: columns, or the matrix.
+
+        Args:
+            x: as in `predict`.
+            ignores_others: whether columns that the schema does not know are ignored.
+        """
         schema, x = self.schema, column_kinds.only_element(x)
         if schema is None:
             raise ValueError("The schema must be known: prepare some data first.")
         table = as_table(x)
         x = table if table is not None else as_array(x, "`x`") if isinstance(x, list | tuple) else x
+        if isinstance(x, Table) and ignores_others:
+            x = Table(pick(x.columns, schema.names), x.labels)
         if schema.named:
             return read_columns(x, schema, frozenset()).columns or {}
         return {schema.names[0]: self._inputs(x, schema).matrix}
 
-    def graph_design(self, x: Any) -> Any:
-        """Return the design of a batch inside a graph: of a dict of tensors `[batch]`, or of one matrix."""
+    def graph_design(self, x: Any, checks: bool | None = None) -> Any:
+        """Return the design of a batch inside a graph: of a dict of tensors `[batch]`, or of one matrix.
+
+        Args:
+            x: the dict or the matrix.
+            checks: of a formula: whether a term that is not finite ends the graph with an error; None: the graph is of
+                a server, which refuses missing categories instead.
+        """
+        if isinstance(self.preprocessor, TablePreprocessor):
+            if not isinstance(x, Mapping):
+                raise not_a_table(x)
+            return self.preprocessor(x) if checks is None else self.preprocessor.graph_design(x, checks)  # type: ignore
         schema = self.schema or learn_inputs(x, self.preprocessor, self.feature_names)
         names = None
         if isinstance(x, Mapping) and not takes_columns(self.preprocessor, schema):
@@ -217,6 +260,10 @@ class Reader:
     def learn_width(self, schema: Schema, width: int) -> None:
         """Keep the schema of a stream whose width is known, unless one is known."""
         self._learn(schema, width, ())
+
+    def learn_inputs_of_formula(self) -> None:
+        """Keep the schema of a formula that has learned, unless one is known."""
+        self._learn(self._schema_of_inputs(), len(self.preprocessor.design_names), ())
 
     def names_to_match(self, schema: Schema, columns: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return the names to match columns by; or None to take them in their order, the first time.
@@ -250,6 +297,24 @@ class Reader:
             model_columns = self.schema.names
         return table.without(set(names.values()) - set(model_columns)), *parts.values()
 
+    @property
+    def learns(self) -> bool:
+        """Whether the preprocessor waits for the data of a fit, to learn from them."""
+        return isinstance(self.preprocessor, TablePreprocessor) and not self.preprocessor.is_adapted
+
+    def _read(
+        self, x: Table | Data, weight: np.ndarray | None, targets: bool
+    ) -> tuple[Inputs | TableInputs, Schema | None]:
+        """Return rows in memory before the preprocessor, and their schema; a formula tells it once it has learned."""
+        if isinstance(self.preprocessor, TablePreprocessor):
+            return read_table(self.preprocessor, x, weight, targets), None
+        schema = self.schema or learn_inputs(x, self.preprocessor, self.feature_names)
+        return self._inputs(x, schema), schema
+
+    def _schema_of_inputs(self) -> Schema:
+        """Return the inputs of a formula that has learned."""
+        return Schema(self.preprocessor.inputs, True, ())
+
     def _inputs(self, x: Table | Data, schema: Schema) -> Inputs:
         """Return what the preprocessor, or the model, takes of rows in memory."""
         if takes_columns(self.preprocessor, schema):
@@ -262,13 +327,16 @@ class Reader:
         return read_matrix(x, schema, names, self.dtype, strings, is_flat, is_category)
 
     def _missing(
-        self, inputs: Inputs, y: Any, weight: np.ndarray | None, outputs: tuple[str, ...], fitting: bool
+        self, inputs: Inputs | TableInputs, y: Any, weight: np.ndarray | None, outputs: tuple[str, ...], fitting: bool
     ) -> MissingMask | None:
         """Return the rows without a value; of a fit that refuses them, only if they are known without reading all."""
-        own = nan_masks(y, target_names(outputs, y)) | nan_masks(weight, ["sample_weight"])
-        is_known = bool(inputs.masks) or any(mask is not None for mask in own.values())
+        own = nan_masks(weight, ["sample_weight"])
+        if not has_response(self.preprocessor):  # which counts by the columns that it is made of
+            own = nan_masks(y, target_names(outputs, y)) | own
         reads_all = self.missing == "drop" or self.preprocessor is not None or not fitting
-        if not (is_known or reads_all):
+        if isinstance(inputs, Inputs) and not (
+            reads_all or inputs.masks or any(mask is not None for mask in own.values())
+        ):
             return None  # the pass over the rows finds NaN by itself
         return find(inputs.all_masks() | own, weight)
 

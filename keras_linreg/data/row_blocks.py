@@ -1,6 +1,7 @@
 """Batches of rows in blocks of a size that a core's cache holds."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def row_blocks(batches: Iterable[Batch], numbers: int) -> Iterator[Batch]:
             yield tuple(None if part is None else np.asarray(part[rows]) for part in (x, y, weights))
 
 
-def without_zero_weights(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Batch:
+def without_zero_weights(x: Any, y: np.ndarray, weights: np.ndarray | None) -> Batch:
     """Return the rows whose weight is not zero; return None for weights that are all 1."""
     if weights is None:
         return x, y, None

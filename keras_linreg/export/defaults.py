@@ -85,15 +85,13 @@ def _means(
 
 def _value(column: Column, value: Any) -> Array:
     """Return the default of a column as its requests hold it."""
-    kind = {"string": "texts", "int64": "integers"}.get(column.dtype, "numbers")
+    kind = {"string": "texts", "int64": "integers", "bool": "booleans"}.get(column.dtype, "numbers")
     rule = f"`defaults` must have {kind} of shape {column.shape} for {column.name!r}. Received:"
     try:
         array = np.asarray(value)
     except ValueError:
         array = np.asarray(None)
-    is_right = {"texts": array.dtype.kind in "US", "integers": array.dtype.kind in "iu"}.get(
-        kind, array.dtype.kind in "iuf"
-    )
+    is_right = array.dtype.kind in {"texts": "US", "integers": "iu", "booleans": "b", "numbers": "iuf"}[kind]
     if kind == "texts" and array.dtype.kind == "O":
         is_right = all(isinstance(part, str | bytes) for part in array.ravel())
     if not is_right or array.shape != column.shape:
@@ -102,7 +100,7 @@ def _value(column: Column, value: Any) -> Array:
         encoded = [part if isinstance(part, bytes) else str(part).encode() for part in array.ravel().tolist()]
         return np.array(encoded, object).reshape(column.shape)
     with np.errstate(over="ignore"):
-        converted = array.astype(np.int64 if kind == "integers" else np.float32)
+        converted = array.astype(np.float32 if kind == "numbers" else np.int64)  # an Example holds no booleans
     if kind == "numbers" and (np.isinf(converted).any()):
         raise ValueError(f"{rule} {value!r}, which float32 does not hold.")
     if kind == "integers" and not np.array_equal(converted, array):

@@ -10,6 +10,7 @@ from keras_linreg.data import Column
 from keras_linreg.utils.types import Array
 
 INTEGERS_FOLLOW = r"\x12\C{1,3}\x1a"  # in a serialized Example, a feature's name, if the feature holds integers
+HELD_AS = {"float64": "float32", "bool": "int64"}
 LONGEST_NAMES = 10_000  # characters
 
 
@@ -22,18 +23,19 @@ class ExampleParser:
     expression finds out whether there are any. If it errs, a batch is only slower.
 
     Args:
-        columns: the columns of a request. An Example holds float32, no float64.
+        columns: the columns of a request. An Example holds float32, no float64, and booleans as integers.
         named: whether the Examples hold columns by name, rather than the one matrix `features`.
         defaults: for each column that an Example may lack, its value.
     """
 
     def __init__(self, columns: Sequence[Column], named: bool, defaults: Mapping[str, Array]):
         self._named = named
-        dtypes = {column.name: "float32" if column.dtype == "float64" else column.dtype for column in columns}
+        dtypes = {column.name: HELD_AS.get(column.dtype, column.dtype) for column in columns}
         self._features = {
             column.name: tf.io.FixedLenFeature(column.shape, dtypes[column.name], defaults.get(column.name))
             for column in columns
         }
+        self._booleans = [column.name for column in columns if column.dtype == "bool"]
         self._numbers = [name for name, dtype in dtypes.items() if dtype == "float32"]
 
     def parse(self, examples: tf.Tensor) -> Any:
@@ -45,6 +47,7 @@ class ExampleParser:
                 tf.reduce_any(has_integers), lambda: _integers_as_floats(examples, self._numbers), lambda: examples
             )
         columns = tf.io.parse_example(examples, self._features)
+        columns |= {name: tf.cast(columns[name], tf.bool) for name in self._booleans}
         return columns if self._named else columns["features"]
 
 

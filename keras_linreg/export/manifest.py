@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_linreg.data import TablePreprocessor
 from keras_linreg.export import hashes
 from keras_linreg.export.inputs import ServedInputs
 from keras_linreg.export.model_interface import ServableModel
@@ -51,6 +52,7 @@ def describe(
         "named_columns": inputs.named,
         "feature_names": model.feature_names,
         "preprocessor": model.preprocessor is not None,
+        "ignores_other_columns": isinstance(model.preprocessor, TablePreprocessor),
         "units": model.units,
         "level": level,
         "training": None if moments is None else _describe_training(moments, estimate, leverage_threshold),

@@ -66,7 +66,8 @@ def _columns(manifest: Manifest, rows: Data) -> dict[str, Array]:
             f"Received: {type(rows).__name__}."
         )
     try:
-        values = _reader(manifest).served_inputs(to_csr(rows).toarray() if is_sparse(rows) else rows)
+        dense = to_csr(rows).toarray() if is_sparse(rows) else rows
+        values = _reader(manifest).served_inputs(dense, manifest.get("ignores_other_columns", False))
     except (IndexError, TypeError, ValueError) as error:
         raise ValueError(f"`warmup` must hold rows that `predict` takes: {error}") from error
     columns = {}
@@ -117,8 +118,8 @@ def to_example(row: Mapping[str, Any]) -> tf.train.Example:
         if values.dtype.kind in "OSU":
             texts = [v if isinstance(v, bytes) else str(v).encode() for v in values.tolist()]
             features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=texts))
-        elif values.dtype.kind in "iu":
-            features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+        elif values.dtype.kind in "iub":
+            features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=map(int, values)))
         else:
             features[name] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
     return tf.train.Example(features=tf.train.Features(feature=features))

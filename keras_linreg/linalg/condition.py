@@ -5,6 +5,7 @@ import scipy.linalg
 from scipy.linalg import lapack
 
 from keras_linreg.linalg.triangular import column_norms
+from keras_linreg.utils.threads import one_blas_thread
 from keras_linreg.utils.types import Array
 
 EXACT_CONDITION = 300  # columns: singular values of so many take no time
@@ -28,7 +29,7 @@ def scaled_condition_number(factor: Array) -> float:
     """Return the condition number of a full-rank factor, its columns scaled to norm 1."""
     if not len(factor):
         return 1.0
-    singular = scipy.linalg.svdvals(factor / column_norms(factor), check_finite=False)
+    singular = _singular_values(factor / column_norms(factor))
     return float(singular[0] / singular[-1]) if singular[-1] > 0 else np.inf
 
 
@@ -44,7 +45,7 @@ def inverse_and_condition(factor: Array) -> tuple[Array, float]:
     if is_singular:
         return np.full_like(factor, np.inf), np.inf
     if len(factor) <= EXACT_CONDITION:
-        singular = scipy.linalg.svdvals(factor, check_finite=False)
+        singular = _singular_values(factor)
         return inverse, float(singular[0] / singular[-1]) if singular[-1] > 0 else np.inf
     return inverse, largest_singular_value(factor) * largest_singular_value(inverse)
 
@@ -52,9 +53,15 @@ def inverse_and_condition(factor: Array) -> tuple[Array, float]:
 def largest_singular_value(matrix: Array) -> float:
     """Return the largest singular value; of many columns a lower bound, to some percent, by the power method."""
     if len(matrix) <= EXACT_CONDITION:
-        return float(scipy.linalg.svdvals(matrix, check_finite=False)[0])
+        return float(_singular_values(matrix)[0])
     vector, size = np.ones(len(matrix)) + 0.5 * np.cos(np.arange(len(matrix))), 0.0
     for _ in range(POWER_STEPS):
         vector = matrix.T @ (matrix @ (vector / np.linalg.norm(vector)))
         size = float(np.linalg.norm(vector))
     return size**0.5
+
+
+def _singular_values(matrix: Array) -> Array:
+    """Return the singular values, from the largest down."""
+    with one_blas_thread():  # on a busy host, threads that wait for each other take fifty times as long
+        return scipy.linalg.svdvals(matrix, check_finite=False)

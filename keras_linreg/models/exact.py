@@ -33,12 +33,12 @@ class ExactLinearRegression(OnePassModel):
 
     Args:
         units: positive int, the number of outputs.
-        use_bias: whether to fit an intercept.
+        use_bias: whether to fit an intercept; `None`: yes, unless the preprocessor is a formula without one.
         kernel_regularizer: `keras.regularizers.L2` or `None`; the bias is never penalised.
         feature_names: a name for each column of the design; `None` takes them from the data (frames, dicts), from the
             preprocessor, or calls them x0, x1, ...
-        preprocessor: an adapted `keras.utils.FeatureSpace`, a Keras layer or model from the user's columns to the
-            design.
+        preprocessor: a `klr.Formula`, an adapted `keras.utils.FeatureSpace`, a Keras layer or model from the user's
+            columns to the design.
         dependent: what to do about a column that depends on those before it, or on the bias: `"drop"` gives it weight
             0, `"min_norm"` takes the smallest kernel. Either way a warning names it.
         missing: `"error"` refuses rows without a value in a column that the model needs, in y or in the weights;
@@ -68,7 +68,7 @@ class ExactLinearRegression(OnePassModel):
     def __init__(
         self,
         units: int = 1,
-        use_bias: bool = True,
+        use_bias: bool | None = None,
         kernel_regularizer: Any = None,
         feature_names: Sequence[str] | None = None,
         preprocessor: keras.Layer | None = None,

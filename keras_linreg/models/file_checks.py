@@ -27,7 +27,7 @@ CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # in a `.keras` archive
 OWN_CLASS = b'"keras_linreg>'
 FREE_BYTES = 2**25  # an array may have so many bytes however well it is compressed
 MOST_COMPRESSION = 100  # Keras does not compress
-INPUT_DTYPES = ("float32", "float64", "int64", "string")
+INPUT_DTYPES = ("float32", "float64", "int64", "string", "bool")
 
 
 def check_schema(schema: Schema, width: int | None, given_names: Sequence[str] | None, is_preprocessed: bool) -> None:

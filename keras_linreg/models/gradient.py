@@ -26,7 +26,7 @@ class LinearRegression(TrainedModel):
 
     Args:
         units: positive int, the number of outputs.
-        use_bias: whether to fit an intercept.
+        use_bias: whether to fit an intercept; `None`: yes, unless the preprocessor is a formula without one.
         kernel_initializer, bias_initializer: the initial weights, as in `keras.layers.Dense`.
         kernel_regularizer: a Keras regularizer of the kernel; the bias is never penalised.
         feature_names: a name for each column of the design; `None` takes them from the data (frames, dicts), from the

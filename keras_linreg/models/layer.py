@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_linreg.data import Prepared, Reader, Schema, check_rule, checked_names, preprocessing
+from keras_linreg.data import Prepared, Reader, Schema, check_rule, checked_names, intercept_of, preprocessing
 from keras_linreg.moments.checks import check_name_of_bias
 from keras_linreg.utils import keras_compat
 from keras_linreg.utils.arguments import check_count, check_flag
@@ -29,7 +29,7 @@ class Linear(keras.Model):
     def __init__(
         self,
         units: int = 1,
-        use_bias: bool = True,
+        use_bias: bool | None = None,
         kernel_initializer: Any = "zeros",
         bias_initializer: Any = "zeros",
         kernel_regularizer: Any = None,
@@ -39,14 +39,14 @@ class Linear(keras.Model):
         **kwargs: Any,
     ):
         check_count("units", units, optional=False)
-        has_bias = check_flag("use_bias", use_bias)
+        has_bias = None if use_bias is None else check_flag("use_bias", use_bias)
         check_flag("trainable", kwargs.get("trainable", True))
         check_dtype(kwargs.get("dtype"))
         preprocessing.check(preprocessor)
         check_rule(missing)
         super().__init__(**kwargs)
         self.units = int(units)
-        self.use_bias = has_bias
+        self.use_bias = intercept_of(preprocessor, has_bias)
         self.missing = missing
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)

@@ -40,7 +40,7 @@ class MomentsModel(SolvedModel):
         moments: Moments,
         kernel_regularizer: Any = None,
         dependent: str = "drop",
-        use_bias: bool = True,
+        use_bias: bool | None = None,
         **kwargs: Any,
     ) -> Self:
         """Return a fitted model of moments, without the data.

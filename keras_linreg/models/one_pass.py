@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import Prepared, Rows, SparseRows, Stream, default_output_names
+from keras_linreg.data import CellMatrix, Prepared, Rows, SparseRows, Stream, default_output_names
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.row_order import RowOrder
 from keras_linreg.moments.accumulator import Accumulator
@@ -338,5 +338,5 @@ def batch_rows(data: Rows, batch_size: Any) -> int:
         return int(batch_size)
     if isinstance(data, SparseRows):
         return max(1, data.count)
-    columns = int(data.x.shape[1])
+    columns = len(data.x.parts) + 1 if isinstance(data.x, CellMatrix) else int(data.x.shape[1])
     return max(1, min(data.block_size, max(BATCH_NUMBERS // columns, BATCH_HEIGHT * columns)))

@@ -22,6 +22,7 @@ from keras_linreg.models.exact_checks import (
     check_compile,
     check_strategy,
 )
+from keras_linreg.models.learning_fit import learning_fit
 from keras_linreg.models.moments_model import MomentsModel
 from keras_linreg.models.no_optimizer import NoOptimizer
 from keras_linreg.models.one_at_a_time import one_at_a_time
@@ -104,6 +105,7 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         )
         self._set_untracked("_has_built_metrics", False)
 
+    @learning_fit
     def fit(
         self,
         x: Data = None,

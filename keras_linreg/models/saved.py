@@ -1,6 +1,6 @@
 """SavedLinear: how the layer under every linear model is saved, loaded and exported."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_linreg import export
-from keras_linreg.data import Schema
+from keras_linreg.data import Schema, TablePreprocessor
 from keras_linreg.inference.contributions import Contributions
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
@@ -80,6 +80,12 @@ class SavedLinear(Linear):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
+
+    def summary(self, *args: Any, print_fn: Callable[[str], object] | None = None, **kwargs: Any) -> None:
+        """Print Keras's summary of the layer, and what a formula has learned; arguments as in `keras.Model.summary`."""
+        super().summary(*args, print_fn=print_fn, **kwargs)
+        if isinstance(self._preprocessor, TablePreprocessor):
+            self._preprocessor.summary(print if print_fn is None else print_fn)
 
     def save(self, filepath: PathLike, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
         """Save the model, as `keras.Model.save` does, to a `.keras` file: there is the whole new file, or the old one.

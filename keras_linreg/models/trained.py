@@ -12,6 +12,7 @@ from keras_linreg.data import Prepared, Rows, SparseRows
 from keras_linreg.data.arrow_source import ArrowSource, data_of_fit
 from keras_linreg.losses import SquaredError
 from keras_linreg.models.call_arguments import check_call, validation_epochs
+from keras_linreg.models.learning_fit import learning_fit
 from keras_linreg.models.linear_model import LinearModel, one_batch
 from keras_linreg.training import divergence, loop
 from keras_linreg.utils import keras_compat
@@ -122,6 +123,7 @@ class TrainedModel(LinearModel):
 
     # Training
 
+    @learning_fit
     def fit(
         self,
         x: Data = None,

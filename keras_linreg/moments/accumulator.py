@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from keras_linreg.data import CellMatrix
 from keras_linreg.data.row_blocks import without_zero_weights
 from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import as_doubledouble
+from keras_linreg.moments.cells import is_worth_cells, reduce_cells
 from keras_linreg.moments.checks import check_finite, check_memory, check_norms
 from keras_linreg.moments.reduce import LARGEST_INFLATION, SMALLEST_UNEXPLAINED, reduce_rows, residual_norms
 from keras_linreg.moments.small_data import reduce_in_double_double
@@ -60,7 +62,7 @@ class Accumulator:
         """Add a batch.
 
         Args:
-            x: `(n, p)`, of any float dtype; or SciPy's compressed sparse rows.
+            x: `(n, p)`, of any float dtype; or SciPy's compressed sparse rows; or a CellMatrix.
             y: `(n, k)`.
             sample_weight: `(n,)`, finite and not negative; or None.
 
@@ -81,6 +83,9 @@ class Accumulator:
             )
         if scipy.sparse.issparse(x):
             self._update_sparse(x, y, sample_weight)
+            return
+        if isinstance(x, CellMatrix):
+            self._update_cells(x, y, sample_weight)
             return
         self.coarsest = coarser(self.coarsest, x.dtype.name)
         if self._waiting_rows + len(x) > self._chunk:
@@ -105,6 +110,21 @@ class Accumulator:
                 chunk = reduce_sparse(x, y, sample_weight, self._first_row)
             if chunk is not None:
                 self.coarsest = coarser(self.coarsest, x.dtype.name)
+                self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
+                self._all, self.rows, self._first_row = None, self.rows + rows, self._first_row + rows
+                return
+        for part in written_out((x, y, sample_weight)):
+            self.update(*part)
+
+    def _update_cells(self, x: CellMatrix, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+        """Add rows of factors: by their cells, or written out, some at a time."""
+        rows, width = len(x), self.features + self.outputs
+        if _work(self.rows + rows, width) > WORTH_EXACT and is_worth_cells(x):
+            self._reduce()
+            plane = None if self._reduced is None else self._reduced.plane
+            with one_blas_thread():
+                chunk = reduce_cells(x, y, sample_weight, None if plane is None else plane.kernel)
+            if chunk is not None:
                 self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
                 self._all, self.rows, self._first_row = None, self.rows + rows, self._first_row + rows
                 return

@@ -6,7 +6,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from keras_linreg.data import MissingRows, Reader, checked_names, default_names, default_output_names, preprocessing
+from keras_linreg.data import (
+    MissingRows,
+    Prepared,
+    Reader,
+    checked_names,
+    default_names,
+    default_output_names,
+    forgetting_on_error,
+    preprocessing,
+)
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments import moments_file
@@ -76,7 +85,8 @@ class Moments(StoredMoments):
             feature_names: a name for each column; `None` takes the table's or dict's, or x0, x1, ...
             missing: `"error"` refuses rows without a value in a column, in y or in the weights; `"drop"` leaves them
                 out, and counts them (`moments.missing`).
-            preprocessor: an adapted `keras.utils.FeatureSpace`, a Keras layer or model from the columns to the design.
+            preprocessor: a `klr.Formula`, which learns from x if it has not, an adapted `keras.utils.FeatureSpace`, a
+                Keras layer or model from the columns to the design.
 
         Raises:
             ValueError: on data that cannot be fitted: names, shapes, NaN, infinity, no rows.
@@ -85,7 +95,12 @@ class Moments(StoredMoments):
         preprocessing.check(preprocessor)
         names = checked_names(feature_names)
         reader = Reader(None, "float64", names, preprocessor, missing=missing, drops_in_graph=False)
-        prepared = reader.prepare(x, y, sample_weight, fitting=True)
+        with forgetting_on_error(preprocessor):
+            return cls._of_prepared(reader, reader.prepare(x, y, sample_weight, fitting=True))
+
+    @classmethod
+    def _of_prepared(cls, reader: Reader, prepared: Prepared) -> "Moments":
+        """Return the moments of prepared data; the reader knows the names of the columns."""
         accumulator = None
         for batch in batches_to_reduce(prepared):
             if accumulator is None:

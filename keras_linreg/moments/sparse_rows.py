@@ -7,7 +7,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 
-from keras_linreg.data import Prepared, Rows, SparseRows, to_csr
+from keras_linreg.data import CellMatrix, Prepared, Rows, SparseRows, to_csr
 from keras_linreg.data.row_blocks import without_zero_weights
 from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import DoubleDouble
@@ -48,15 +48,16 @@ def batches_by_number(prepared: Rows, batch_size: int) -> Callable[[int], Any]:
 
 
 def written_out(batch: Any) -> Iterator[Batch]:
-    """Yield a batch, its rows dense: of sparse rows some at a time."""
+    """Yield a batch, its rows dense: of sparse rows, and of rows of factors, some at a time."""
     x, y, weights = batch
-    if not scipy.sparse.issparse(x):
+    if not (scipy.sparse.issparse(x) or isinstance(x, CellMatrix)):
         yield batch
         return
     height = WRITTEN_NUMBERS // max(x.shape[1], 1) + 1
     for start in range(0, x.shape[0], height):
         part = slice(start, start + height)
-        yield x[part].toarray(), *(None if values is None else values[part] for values in (y, weights))
+        dense = np.asarray(x[part]) if isinstance(x, CellMatrix) else x[part].toarray()
+        yield dense, *(None if values is None else values[part] for values in (y, weights))
 
 
 def is_worth_sparse(x: Any) -> bool:

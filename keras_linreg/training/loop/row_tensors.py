@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import ColumnMatrix, is_sparse, to_csr
+from keras_linreg.data import LazyMatrix, is_sparse, to_csr
 from keras_linreg.utils.types import Data
 
 ALIGNMENT = 64  # bytes: TensorFlow shares memory that begins at a multiple of it
@@ -35,7 +35,7 @@ class RowTensors:
     def __init__(self, values: Data, dtype: str | None = None):
         values_dtype = tf.as_dtype(values.dtype)
         self._dtype = tf.as_dtype(dtype or (keras.config.floatx() if values_dtype.is_floating else values_dtype))
-        self._values = values if tf.is_tensor(values) or isinstance(values, ColumnMatrix) else np.asarray(values)
+        self._values = values if tf.is_tensor(values) or isinstance(values, LazyMatrix) else np.asarray(values)
 
     def shared_tensors(self) -> tuple[tf.Tensor, tf.Tensor] | None:
         """Return the first few rows as a copy and the others in the array's own memory, or `None` if it cannot be done.
@@ -89,7 +89,7 @@ class RowTensors:
         """Write rows into the first rows of a buffer."""
         values, count = self._values, _count(rows)
         with np.errstate(over="ignore"):  # the loss shows an overflow
-            if isinstance(rows, slice) or isinstance(values, ColumnMatrix) or not values.flags.c_contiguous:
+            if isinstance(rows, slice) or isinstance(values, LazyMatrix) or not values.flags.c_contiguous:
                 buffer[:count] = values[rows]
             elif values.dtype == buffer.dtype:
                 np.take(values, rows, axis=0, out=buffer[:count], mode="clip")  # the other modes copy first
