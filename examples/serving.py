@@ -121,7 +121,7 @@ def answer_without_a_server(version: Path, predict, regress) -> None:
     served = tf.saved_model.load(str(version))
     columns = {name: tf.constant(tf.make_ndarray(tensor)) for name, tensor in predict.inputs.items()}
     for key, values in sorted(served.predict_interval(columns).items()):
-        print(f"    {key:16} {np.round(values.numpy(), 4)}")
+        print(f"    {key:16} {values.numpy() if values.dtype == tf.bool else np.round(values.numpy(), 4)}")
     examples = [example.SerializeToString() for example in regress.input.example_list.examples]
     print(f"    {'regress':16} {np.round(served.regress(tf.constant(examples))['outputs'].numpy(), 4)}")
 
