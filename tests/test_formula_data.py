@@ -374,3 +374,16 @@ def test_a_large_design_is_never_written_and_predicts_as_its_rows_do():
     np.testing.assert_allclose(stream.kernel, model.kernel, rtol=1e-9, atol=1e-9)
     robust = model.report(cov_type="HC1", data=table).bse, stream.report(cov_type="HC1", data=batches(table, 5000)).bse
     np.testing.assert_allclose(*robust, rtol=1e-9)
+
+
+def test_an_explanation_of_a_formula_is_by_the_users_columns():
+    rng = np.random.default_rng(4)
+    table = pd.DataFrame({"area": rng.gamma(5, 20, 80), "city": rng.choice(["Rome", "Oslo"], 80)})
+    table["price"] = table["area"] + 0.01 * table["area"] ** 2 + 9 * (table["city"] == "Rome") + rng.normal(size=80)
+    model = klr.ExactLinearRegression(preprocessor=klr.Formula("price ~ area * city + I(area ** 2)"))
+    model.fit(table, verbose=0)
+    explained = model.explain(table.head(5))
+    contributions = explained["contributions"]
+    assert sorted(contributions) == ["area", "area:city", "city"]
+    total = contributions.sum(axis=1) + np.ravel(explained["baseline"])
+    np.testing.assert_allclose(total, model.predict(table.head(5), verbose=0)[:, 0], rtol=1e-12)

@@ -196,13 +196,15 @@ def _lookups() -> tuple[Any, ...]:
 def output_groups(preprocessor: Any, names: Sequence[str]) -> list[tuple[str, list[int]]]:
     """Return the user's columns, each with the design's columns that come of it, by number.
 
-    A category has one for each level. A cross is a group of its own, "city:code". Another layer or model does not tell
-    what its columns come of: each is a group of its own.
+    A category has one for each level. A cross, and an interaction of a formula, is a group of its own, "city:code".
+    Another layer or model does not tell what its columns come of: each is a group of its own.
 
     Args:
         preprocessor: the preprocessor, or None.
         names: of the columns of the design.
     """
+    if isinstance(preprocessor, TablePreprocessor):
+        return preprocessor.design_groups
     if is_feature_space(preprocessor):
         crosses = {cross.name: ":".join(cross.feature_names) for cross in preprocessor.crosses}
         made = [(crosses.get(name, name), len(columns)) for name, columns in _encoded(preprocessor)]

@@ -92,6 +92,11 @@ class TablePreprocessor(abc.ABC):
     def design_names(self) -> tuple[str, ...]:
         """The names of the columns of the design."""
 
+    @property
+    @abc.abstractmethod
+    def design_groups(self) -> list[tuple[str, list[int]]]:
+        """The columns of the user, each with the design's columns that come of it, by number."""
+
     @abc.abstractmethod
     def read(self, table: Table, with_target: bool) -> TableInputs:
         """Return the rows of a table; before it has learned, the table tells the kinds of the columns."""

@@ -51,6 +51,8 @@ class Plan:
 
     Attributes:
         names: of the columns of the design.
+        groups: the columns of the user, each with the design's columns that come of it alone, by number; those that
+            come of several are a group of their own, "area:city".
     """
 
     def __init__(
@@ -69,12 +71,24 @@ class Plan:
             for term, subterms in zip(group, coding.codings(group, is_categorical), strict=True):
                 self._blocks += [self._block(term, subterm) for subterm in subterms if term]
         self.names = tuple(name for block in self._blocks for name in block.names)
+        self.groups = self._groups()
         self._parts: list[Part] = list(dict.fromkeys(part for block in self._blocks for part in block.parts))
         self._part_of_column = np.array(
             [self._parts.index(part) for block in self._blocks for part in block.parts], int
         )
         used = [code for block in self._blocks for code in block.signs]
         self._categorical = list(dict.fromkeys(used))
+
+    def _groups(self) -> list[tuple[str, list[int]]]:
+        groups: dict[frozenset[str], tuple[str, list[int]]] = {}
+        columns = [
+            (part, place) for block in self._blocks for part, place in zip(block.parts, block.places, strict=True)
+        ]
+        for number, (part, place) in enumerate(columns):
+            codes = [*(code for code, _ in part), *place]
+            used = list(dict.fromkeys(column for code in codes for column in self._factors[code].columns))
+            groups.setdefault(frozenset(used), (":".join(used), []))[1].append(number)
+        return list(groups.values())
 
     def _block(self, term: tuple[str, ...], subterm: coding.Subterm) -> Block:
         signs: dict[str, np.ndarray] = {}

@@ -192,6 +192,13 @@ class Formula(keras.Layer, TablePreprocessor):
         assert plan is not None
         return plan.names
 
+    @property
+    def design_groups(self) -> list[tuple[str, list[int]]]:
+        """The columns of the user, each with the design's columns that come of it, by number."""
+        plan = self._adapted().plan
+        assert plan is not None
+        return plan.groups
+
     def graph_design(self, columns: Mapping[str, tf.Tensor], checks: bool) -> tf.Tensor:
         """Return the design of a batch, float64; a row without a value is NaN."""
         return self._adapted().graph_design(columns, checks, refuses_missing=False)
