@@ -314,7 +314,7 @@ def test_a_layer_of_strings_takes_a_column_of_them(kind, tmp_path):
     served = tf.saved_model.load(str(tmp_path / "m"))
     name = "city" if kind == "frame" else None
     request = {name: tf.constant(STRINGS)} if name else tf.constant(STRINGS.reshape(-1, 1))
-    np.testing.assert_allclose(served.serve(request)["predictions"][:, 0], y, atol=0.1)
+    np.testing.assert_allclose(served.serve(request)[:, 0], y, atol=0.1)
 
 
 def test_an_exact_fit_warns_of_a_category_that_it_has_not_seen(penguins, penguin_space):

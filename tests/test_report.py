@@ -114,6 +114,8 @@ def test_names_may_hold_spaces_operators_numbers_and_each_other(text, row, value
     ("restrictions", "message"),
     [
         ("weight = 0", "Received: the name 'weight'"),
+        ("bmi:age = 0", "Received: the name 'bmi:age'; like it: 'bmi'"),
+        ("bmu = 0", "Received: the name 'bmu'; like it: 'bmi'"),
         ("bmi * bp = 0", "not linear"),
         ("1 / bmi", "not linear"),
         ("bmi / 0 = 1", "division by zero"),

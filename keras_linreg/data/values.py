@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     tf, pd, nw = LazyModule("tensorflow"), LazyModule("pandas"), LazyModule("narwhals.stable.v2")
 
-TAKES_TEXT = "a preprocessor that takes strings or categories, such as a keras.utils.FeatureSpace"
+TAKES_TEXT = "a preprocessor that takes strings or categories, such as klr.Formula or a keras.utils.FeatureSpace"
 EXACT_INTEGERS = 2**53  # float64 holds every integer up to here, and not the next
 DATES = "subtract a first date and take days or seconds, as in (column - column.min()).dt.total_seconds()"
 

@@ -15,6 +15,7 @@ The value of an expression is a row of P + 1 numbers: its coefficients of the P 
 """
 
 import contextlib
+import difflib
 import itertools
 import math
 import re
@@ -34,6 +35,7 @@ NUMBER = re.compile(r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?")
 QUOTED = re.compile(r"`([^`]*)`|\"([^\"]*)\"|'([^']*)'")
 SIGNS = "+-*/()=,"
 SHOWN_NAMES = 8
+SHOWN_LIKE = 4  # names that are like an unknown one
 DEEPEST = 100  # brackets in brackets
 
 
@@ -232,8 +234,19 @@ class _Parser:
                 yield _Token("sign", rest[0], start)
                 start += 1
             else:
-                word = re.match(r"\w+|.", rest)
-                raise self._error(f"the name {word.group() if word else rest!r}")
+                raise self._error(self._unknown_name(start))
+
+    def _unknown_name(self, start: int) -> str:
+        """Return the words of an error for a name that does not exist: the whole name, and those that are like it."""
+        begin = start
+        while begin and self.text[begin - 1] not in f"{SIGNS} ":
+            begin -= 1  # a known name may be the beginning of an unknown one: "area:city" of "area"
+        word = re.match(r"[^\s=,+*/()]+", self.text[begin:])
+        name = word.group() if word else self.text[start]
+        close = [known for known in self.names if known.startswith(name)]
+        close = close or difflib.get_close_matches(name, self.names, SHOWN_LIKE, 0.6)
+        like = f"; like it: {', '.join(map(repr, close[:SHOWN_LIKE]))}" if close else ""
+        return f"the name {name!r}{like}"
 
     def _error(self, received: str) -> ValueError:
         names = ", ".join(map(repr, self.names[:SHOWN_NAMES])) + ", ..." * (len(self.names) > SHOWN_NAMES)

@@ -106,7 +106,7 @@ class Estimate:
             raise ValueError(
                 "A penalised fit has no standard errors, tests or intervals: the penalty has pulled its coefficients "
                 "towards zero, and the data do not tell how far. Fit without `kernel_regularizer`, from the moments "
-                "of this fit: ExactLinearRegression.from_moments(model.moments)."
+                "of this fit: ExactLinearRegression.from_moments(model.moments, preprocessor=model.preprocessor)."
             )
         return self.coordinates
 

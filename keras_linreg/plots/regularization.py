@@ -21,7 +21,6 @@ from keras_linreg.plots.style import (
 from keras_linreg.utils.types import Array
 
 NAMED = 8  # coefficients that get a name at their end
-NAMED_SHARE = 0.02  # of the largest: smaller ones have no name
 COUNTS = 6  # numbers of coefficients along the top
 NEAREST = 0.045  # of the height of the picture, between two names
 
@@ -42,7 +41,7 @@ def coefficient_path(
         ax: the Axes to draw on.
         penalties: positive, shape `(L,)`.
         coefficients: shape `(L, p)`.
-        names: of the p columns; those with the largest coefficients are named at the right end.
+        names: of the p columns; those that enter first are named at the right end.
         counts: how many coefficients are not zero, `(L,)`, for the top; `None` for none.
         choices: numbers of penalties to mark, by the names of the rules.
         penalty_name: for the axis.
@@ -62,8 +61,8 @@ def coefficient_path(
     check_same_size("penalties", "coefficients", len(x), len(values), "penalties")
     check_same_size("coefficients", "names", values.shape[1], len(names), "columns")
     last = values[-1] if len(values) else np.zeros(len(names))
-    largest = np.argsort(-np.abs(last), kind="stable")[:NAMED]
-    largest = largest[np.abs(last[largest]) > NAMED_SHARE * np.abs(last).max(initial=0.0)]
+    largest = np.lexsort([-np.abs(last), -np.count_nonzero(values, axis=0)])[:NAMED]  # those that enter first
+    largest = largest[last[largest] != 0]
     for j in range(values.shape[1]):
         is_named = j in largest
         colour = COLOURS[int(np.flatnonzero(largest == j)[0]) % len(COLOURS)] if is_named else "#9A9A9A"
