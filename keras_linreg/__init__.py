@@ -80,7 +80,13 @@ _SERIALIZABLE = ("losses", "formula.layer", "models.gradient", "models.scaled", 
 
 
 def _register_classes() -> None:
-    """Register the classes that Keras loads from files, and explain its errors, unless Keras has another backend."""
+    """Register the classes that Keras loads from files, and explain its errors, unless Keras has another backend.
+
+    Nothing is done before both libraries are there: TensorFlow imports Keras while it is imported itself.
+    """
+    has_tensorflow = "tensorflow" not in sys.modules or import_hook.is_imported("tensorflow")
+    if not (import_hook.is_imported("keras") and has_tensorflow):
+        return
     if sys.modules["keras"].backend.backend() == "tensorflow":
         for module in _SERIALIZABLE:
             importlib.import_module(f"keras_linreg.{module}")
@@ -104,4 +110,5 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-import_hook.call_when_imported("keras", _register_classes)
+for _package in ("keras", "tensorflow"):
+    import_hook.call_when_imported(_package, _register_classes)

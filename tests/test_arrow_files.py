@@ -98,6 +98,10 @@ def test_reports_scores_and_second_passes_read_the_files_again(parquet, expected
         rtol=1e-10,
     )
     assert model.score(*data) == pytest.approx(expected.score(*own), rel=1e-12)
+    assert model.score(parquet, target="price", sample_weight="weight") == model.score(*data)
+    assert model.evaluate(f"{parquet}/*", target="price", verbose=0, batch_size=90) == pytest.approx(
+        expected.evaluate(*own[:2], verbose=0), rel=1e-6
+    )
     loss = model.evaluate(parquet, "price", sample_weight="weight", verbose=0)
     assert loss == pytest.approx(expected.evaluate(*own[:2], sample_weight=own[2], verbose=0), rel=1e-6)
     assert model.diagnose(data).durbin_watson == pytest.approx(expected.diagnose(own).durbin_watson, rel=1e-10)
@@ -268,6 +272,8 @@ def test_what_predict_to_cannot_do_is_refused_by_name(parquet, tmp_path):
     model, tape = fitted(parquet), klr.LinearRegression()
     for call, words in (
         (lambda: model.predict_to(FRAME, tmp_path / "a"), "`source` must be a path.*DataFrame"),
+        (lambda: model.predict_to(parquet, sorted(parquet.iterdir())[0]), "`destination` must be another file"),
+        (lambda: model.predict_to(parquet, tmp_path / "a.csv"), "`destination` must be a Parquet file, no .csv"),
         (lambda: model.predict_to(parquet, tmp_path / "a", columns=["nope"]), "`columns` must be columns of.*nope"),
         (lambda: model.predict_to(parquet, tmp_path / "a", level=2), "level"),
         (lambda: tape.predict_to(parquet, tmp_path / "a", interval=True), "`interval` must be False"),

@@ -61,6 +61,7 @@ def test_the_server_answers_as_predict_and_predict_interval_do(house):
     model, path = house
     expected = model.predict_interval(TABLE)
     served = serve(path, "predict_interval", request())
+    assert not served.pop("extrapolates").any()
     for key in served:
         np.testing.assert_allclose(served[key], expected[key], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(

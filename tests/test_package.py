@@ -67,6 +67,8 @@ def test_moments_and_their_report_need_neither_tensorflow_nor_keras_nor_pandas()
             "import keras_linreg, keras",
             "import keras, keras_linreg",
             "import keras_linreg; keras_linreg.SquaredError; import keras",
+            "import keras_linreg, tensorflow, keras",
+            "import keras_linreg.utils.quiet, keras",
         ],
         "import keras_linreg, keras",
     ),

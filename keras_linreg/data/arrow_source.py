@@ -31,6 +31,7 @@ class ArrowSource:
         read: returns an iterator of the record batches of some columns, from the first row; with a random generator,
             row groups and files come in a random order.
         reads_again: whether `read` may be called more than once.
+        files: the paths of the files, if it has some.
         batch_size: the rows of a batch of a fit; None for large batches.
         shuffle: whether a fit brings the rows into a random order.
     """
@@ -40,6 +41,7 @@ class ArrowSource:
     rows: int | None
     read: Callable[[Sequence[str], np.random.Generator | None], Iterator[Any]]
     reads_again: bool
+    files: tuple[str, ...] = ()
     batch_size: int | None = None
     shuffle: bool = False
 
@@ -68,7 +70,7 @@ def open_source(x: Data) -> ArrowSource:
         return ArrowSource(type(x).__name__, x.schema, None, lambda columns, _: _selected(x, columns), False)
     if is_arrow_dataset(x):
         rows = None if "csv" in str(getattr(x, "format", "")).lower() else int(x.count_rows())
-        return _of_datasets({"the dataset": x}, "the dataset", rows)
+        return _of_datasets({"the dataset": x}, "the dataset", rows, tuple(getattr(x, "files", ())))
     return _of_files(_paths(x), str(x))
 
 
@@ -125,10 +127,10 @@ def _of_files(paths: list[str], text: str) -> ArrowSource:
         except (OSError, ValueError) as error:
             raise ValueError(f"`x` must be files that pyarrow can read. Received: {path!r} ({error}).") from None
     rows = None if kinds == {"csv"} else sum(dataset.count_rows() for dataset in datasets.values())
-    return _of_datasets(datasets, text, rows)
+    return _of_datasets(datasets, text, rows, tuple(paths))
 
 
-def _of_datasets(datasets: dict[str, Any], text: str, rows: int | None) -> ArrowSource:
+def _of_datasets(datasets: dict[str, Any], text: str, rows: int | None, files: tuple[str, ...]) -> ArrowSource:
     """Return the rows of datasets, one for each file, by their names in messages."""
     schema = next(iter(datasets.values())).schema
 
@@ -144,7 +146,7 @@ def _of_datasets(datasets: dict[str, Any], text: str, rows: int | None) -> Arrow
             path, part = parts[number]
             yield from _explained(part.to_batches(columns=list(columns), schema=schema), path, columns)
 
-    return ArrowSource(text, schema, rows, read, reads_again=True)
+    return ArrowSource(text, schema, rows, read, reads_again=True, files=files)
 
 
 def _row_groups(dataset: Any) -> Iterator[Any]:

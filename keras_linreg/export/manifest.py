@@ -19,7 +19,7 @@ from keras_linreg.moments.moments import Moments
 from keras_linreg.utils.files import path_text
 from keras_linreg.utils.types import PathLike
 
-FILE = "keras_linreg.json"
+FILE = hashes.MANIFEST
 FORMAT = 1
 EXTRA_FOLDER = "assets.extra"  # a server's own files, such as warm-up requests: users may add to them
 
@@ -150,7 +150,7 @@ def verify(path: PathLike) -> Manifest:
 
     Raises:
         ValueError: there is no manifest; or a file, the manifest itself among them, is missing, was changed, or was
-            added. The error names each.
+            added (to an export, among the files of the model). The error names each.
 
     Example:
     >>> import tempfile

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_linreg.data import Prepared, Rows, to_dense
-from keras_linreg.data.arrow_source import is_arrow_source, open_source
+from keras_linreg.data.arrow_source import ArrowSource, data_of_fit, is_arrow_source, open_source
 from keras_linreg.models.call_arguments import check_call
 from keras_linreg.models.one_at_a_time import one_at_a_time
 from keras_linreg.models.predict_files import PREDICTION, predict_batches, predict_to
@@ -49,12 +49,16 @@ class LinearModel(SavedLinear):
     ) -> Any:
         """Return loss and metrics as `keras.Model.evaluate` does, for every kind of data that `fit` takes.
 
+        `target="name"` is another word for `y="name"`, the column of a table or of files, as in `fit`.
+
         Steps on data in memory run in one compiled call, or in Keras's own loop, by the same rules as in `fit`. Threads
         may evaluate one model at once: they take turns. But nothing else may run while a thread fits it.
 
         Raises:
             ValueError: the model is not compiled.
         """
+        x, y = data_of_fit(x, y, kwargs.pop("target", None), batch_size, shuffle=False)
+        batch_size = None if isinstance(x, ArrowSource) else batch_size
         arguments = {
             "x": x,
             "y": y,
@@ -164,7 +168,7 @@ class LinearModel(SavedLinear):
             else ([PREDICTION] if self.units == 1 else [f"{PREDICTION}_{j}" for j in range(self.units)])
         )
 
-    def score(self, x: Data, y: Data = None, sample_weight: Data = None) -> float:
+    def score(self, x: Data, y: Data = None, sample_weight: Data = None, target: Any = None) -> float:
         """Return R-squared of data: the share of their variance that the predictions explain.
 
         ```python
@@ -175,11 +179,12 @@ class LinearModel(SavedLinear):
         as in scikit-learn. It is NaN if y does not vary.
 
         Args:
-            x, y, sample_weight: as in `fit`; with missing="drop", rows without a value are left out.
+            x, y, sample_weight, target: as in `fit`; with missing="drop", rows without a value are left out.
 
         Raises:
             ValueError: the data do not suit the model.
         """
+        x, y = data_of_fit(x, y, target, None, shuffle=False)
         data = self._prepare(x, y, sample_weight)
         with divergence.explain_bad_batches(data):
             return r_squared(data.dense_batches(), self._predictions)

@@ -211,10 +211,10 @@ class MomentsModel(SolvedModel):
         with divergence.explain_bad_batches(data):
             return fitted.explain(data.dense_batches(), self._groups(fitted), labels)
 
-    def score(self, x: Data, y: Data = None, sample_weight: Data = None) -> float:
+    def score(self, x: Data, y: Data = None, sample_weight: Data = None, target: Any = None) -> float:
         """Return R-squared of new data, as described for `LinearRegression.score`."""
         self._check_fitted("scored")
-        return super().score(x, y, sample_weight)
+        return super().score(x, y, sample_weight, target)
 
     def export(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
         """Write the fitted model for serving, with its intervals, as described for `LinearRegression.export`."""

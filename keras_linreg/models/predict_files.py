@@ -1,13 +1,14 @@
 """Predictions for rows that pyarrow reads: batch by batch, or from file to file."""
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from keras_linreg.data.arrow_source import ArrowSource, open_source
+from keras_linreg.data.arrow_source import FORMATS, ArrowSource, open_source
 from keras_linreg.data.arrow_stream import tables
 from keras_linreg.utils.files import path_text, replace_file
 from keras_linreg.utils.types import Array, Data, PathLike
@@ -75,6 +76,18 @@ def _one_chunk(column: Any) -> Any:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
+def _check_destination(path: Path, files: Sequence[str]) -> None:
+    """Refuse to write over a file that is read, and names of files of other formats.
+
+    Raises:
+        ValueError: `path` is one of the files, or ends in another format's suffix.
+    """
+    if any(os.path.exists(path) and os.path.exists(file) and os.path.samefile(path, file) for file in files):
+        raise ValueError(f"`destination` must be another file than those of `source`. Received: {str(path)!r}.")
+    if FORMATS.get(path.suffix.lower(), "parquet") != "parquet":
+        raise ValueError(f"`destination` must be a Parquet file, no {path.suffix} file. Received: {str(path)!r}.")
+
+
 def predict_to(
     model: Predicts,
     source: Data,
@@ -93,6 +106,7 @@ def predict_to(
 
     path = Path(path_text("destination", destination))
     opened, count = open_source(source), 0
+    _check_destination(path, opened.files)
     batches = predict_batches(model, opened, interval, level, columns)
     first = next(batches, None)
     if first is None:

@@ -10,6 +10,13 @@ from collections.abc import Callable, Sequence
 
 from keras_linreg.utils.lazy import loaded_module
 
+_finished: set[str] = set()  # packages whose import we have seen to its end
+
+
+def is_imported(package: str) -> bool:
+    """Return whether the import of a package has come to its end."""
+    return package in _finished or loaded_module(package) is not None
+
 
 def call_when_imported(package: str, function: Callable[[], object]) -> None:
     """Call a function now if a package is imported, else right after its import.
@@ -59,4 +66,5 @@ class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         assert self._loader is not None and module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
+        _finished.add(self._package)
         _call(self._function)
