@@ -11,20 +11,21 @@ from keras_linreg.utils.types import PathLike
 
 MODEL_FILES = ("saved_model.pb", "fingerprint.pb", "variables/", "assets/")
 MANIFEST = "keras_linreg.json"
+WARM_UP = "assets.extra/tf_serving_warmup_requests"
 KEYS = ("hash", "files", "manifest_hash")  # of a manifest
 
 
-def of_files(folder: PathLike, beginnings: Sequence[str] | None = MODEL_FILES) -> dict[str, str]:
+def of_files(folder: PathLike, beginnings: Sequence[str] = MODEL_FILES) -> dict[str, str]:
     """Return the hashes of files by name, `variables/variables.index`.
 
     Args:
         folder: the folder of a SavedModel.
-        beginnings: of the names; other files in the folder do not count. None counts all files.
+        beginnings: of the names; other files in the folder do not count.
     """
     root, hashes = Path(folder), {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
-        if (beginnings is None or name.startswith(tuple(filter(None, beginnings)))) and path.is_file():
+        if name.startswith(tuple(filter(None, beginnings))) and path.is_file():
             with path.open("rb") as file:
                 hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes
@@ -51,11 +52,12 @@ def find_faults(folder: PathLike, manifest: Mapping[str, Any]) -> list[str]:
     content = {key: value for key, value in manifest.items() if key != "manifest_hash"}
     faults = [] if manifest.get("manifest_hash") == of_json(content) else ["a manifest that was changed"]
     expected = manifest["files"] if isinstance(manifest.get("files"), dict) else {}
-    is_version = "version" in manifest  # nobody but `publish` writes there; beside an export a user may keep files
     extra = {os.path.dirname(name) + "/" for name in expected if not name.startswith(MODEL_FILES)}
-    present = of_files(folder, None if is_version else (*MODEL_FILES, *extra))
+    present = of_files(folder, (*MODEL_FILES, *extra))
     faults += [f"{name}, which is missing" for name in expected if name not in present]
     faults += [f"{name}, which was changed" for name, value in expected.items() if present.get(name, value) != value]
-    others = [name for name in present if name not in expected and name != MANIFEST]
-    added = others if is_version else [name for name in others if name.startswith(MODEL_FILES)]
+    warm_up = of_files(folder, [WARM_UP]) if "version" in manifest else {}  # a server runs it when it loads a version
+    added = [
+        name for name in {**present, **warm_up} if name not in expected and name.startswith((*MODEL_FILES, WARM_UP))
+    ]
     return faults + [f"{name}, which was added" for name in added]

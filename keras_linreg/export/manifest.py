@@ -150,7 +150,7 @@ def verify(path: PathLike) -> Manifest:
 
     Raises:
         ValueError: there is no manifest; or a file, the manifest itself among them, is missing, was changed, or was
-            added (to an export, among the files of the model). The error names each.
+            added to those that a server reads. The error names each. Other files beside them do not count.
 
     Example:
     >>> import tempfile
