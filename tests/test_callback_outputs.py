@@ -257,6 +257,7 @@ model.fit(x, x, epochs=2, verbose=0, callbacks=[watch])
 """
 
 
+@pytest.mark.heavy
 def test_neither_pyplot_nor_a_display_is_needed(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "MPLBACKEND")}
     root = os.path.dirname(os.path.dirname(os.path.dirname(callbacks.__file__)))

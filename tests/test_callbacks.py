@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import scipy.sparse
 import tensorflow as tf
+from cases import quick_and_heavy
 from fit_plot_runs import X1, X3, Y1, Y3, Echo, N, dense, fit, run
 
 import keras_linreg as klr
@@ -196,7 +197,7 @@ def test_it_holds_a_bounded_sample_that_is_always_the_same():
     assert (np.random.get_state()[1] == state).all()
 
 
-@pytest.mark.parametrize("moment", ["before", "during", "after"])
+@pytest.mark.parametrize("moment", quick_and_heavy(["before", "during", "after"], "during"))
 def test_a_copy_trains_and_draws_on_its_own(tmp_path, moment):
     watch = FitPlot(tf.constant(X1), Y1, path=tmp_path / "fit.png", gif=tmp_path / "fit.gif", log_dir=tmp_path / "log")
     copies = []

@@ -332,6 +332,7 @@ def test_the_weights_after_a_divergence_have_a_finite_loss_and_can_be_trained():
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.heavy
 def test_divergence_on_two_replicas_is_explained_and_leaves_finite_weights(mirrored):
     with mirrored.scope():
         model = compiled()

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from cases import quick_and_heavy
 from exported_models import WITH_INTERVALS, close, solve
 from loader_process import serve
 
@@ -51,7 +52,9 @@ def test_contributions_are_the_shapley_values_for_independent_columns(model):
         close(explained.iloc[i].to_numpy(), expected, 1e-9, 1e-7)
 
 
-@pytest.mark.parametrize("kind", [*WITH_INTERVALS, "penalised"])
+@pytest.mark.parametrize(
+    "kind", quick_and_heavy([*WITH_INTERVALS, "penalised"], "exact, off centre", "exact, FeatureSpace", "penalised")
+)
 def test_contributions_and_baseline_add_up_to_the_prediction(exported, kind):
     _, _, model, x = exported[kind]
     explained = model.explain(x)

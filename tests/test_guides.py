@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+from cases import quick_and_heavy
 
 GUIDES = sorted((Path(__file__).parents[1] / "examples" / "guides").glob("*.md"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -17,7 +18,10 @@ def as_lines(text):
     return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
+QUICK = [path for path in GUIDES if path.stem in ("analyst", "numbers")]
+
+
+@pytest.mark.parametrize("guide", quick_and_heavy(GUIDES, *QUICK), ids=lambda path: path.stem)
 def test_a_guide_runs_and_prints_what_it_says(guide, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     matplotlib.use("agg")

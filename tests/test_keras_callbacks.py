@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from cases import quick_and_heavy
 
 import keras_linreg as klr
 
@@ -64,8 +65,11 @@ SHIPPED = sorted(
 )
 
 
+QUICK = ("BackupAndRestore", "EarlyStopping", "ModelCheckpoint", "LearningRateScheduler", "TensorBoard")
+
+
 @pytest.mark.filterwarnings("ignore:Could not reach RemoteMonitor")  # there is no server at that port
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", quick_and_heavy(SHIPPED, *QUICK))
 def test_every_callback_of_keras_runs_and_has_its_effect(name, tmp_path):
     model = klr.LinearRegression()
     model.compile(optimizer=keras.optimizers.SGD(0.05, use_ema=name == "SwapEMAWeights"))

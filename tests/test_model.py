@@ -153,6 +153,7 @@ def test_squared_error_equals_keras_mse_under_half_precision():
 TOGETHER = Case(adam(), regularizer=lambda: reg.L2(0.05), metrics=["mae"], fit={"sample_weight": WEIGHTS})
 
 
+@pytest.mark.heavy
 def test_two_replicas_equal_stock_keras_on_two_replicas(mirrored):
     assert_same(TOGETHER, scope=mirrored.scope)
 

@@ -84,6 +84,7 @@ def test_keras_loads_a_model_after_import_of_the_package_alone_in_either_order_a
     assert "Traceback" not in result.stderr, result.stderr
 
 
+@pytest.mark.heavy
 def test_another_backend_is_refused_when_a_model_is_asked_for_and_does_not_break_keras():
     code = (
         "import keras_linreg, keras\n"

@@ -34,6 +34,7 @@ def test_after_normalization_in_a_functional_model(table):
 
 
 @pytest.mark.parametrize("functional", [False, True])
+@pytest.mark.heavy
 def test_as_the_last_layer_it_is_trained_end_to_end(table, functional, tmp_path):
     x, y = table[0] / 10, (table[1] - 150) / 77
     keras.utils.set_random_seed(1)

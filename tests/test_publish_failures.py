@@ -135,7 +135,8 @@ def test_a_disk_that_is_full_leaves_the_versions_as_they_were(folder, tmp_path):
         assert manifest.read(tmp_path / name)["version"] == int(name)
 
 
-@pytest.mark.parametrize(("kills", "publishers", "each"), [(3, 2, 2), pytest.param(50, 6, 4, marks=pytest.mark.heavy)])
+@pytest.mark.heavy
+@pytest.mark.parametrize(("kills", "publishers", "each"), [(3, 2, 2), (50, 6, 4)])
 def test_kills_and_publishers_at_once_leave_only_complete_versions(kills, publishers, each):
     script = Path(__file__).with_name("publishers.py")
     command = [sys.executable, script, *("--kills", str(kills), "--publishers", str(publishers), "--each", str(each))]

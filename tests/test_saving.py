@@ -89,6 +89,7 @@ def test_training_goes_on_after_loading_as_if_it_had_not_stopped(models, kind, t
     assert not np.allclose(loaded.kernel, model.kernel)
 
 
+@pytest.mark.heavy
 def test_a_process_that_only_imports_the_package_loads_it_without_custom_objects(models, tmp_path):
     model, x, _ = models["frame"]
     model.save(tmp_path / "model.keras")

@@ -39,8 +39,8 @@ def count():
     [
         {},
         {"optimizer": lambda: opt.Adam(0.05)},
-        {"optimizer": lambda: opt.SGD(opt.schedules.CosineDecay(0.1, 10))},
-        {"optimizer": lambda: opt.AdamW(0.05, weight_decay=0.01, clipnorm=1.0)},
+        pytest.param({"optimizer": lambda: opt.SGD(opt.schedules.CosineDecay(0.1, 10))}, marks=pytest.mark.heavy),
+        pytest.param({"optimizer": lambda: opt.AdamW(0.05, weight_decay=0.01, clipnorm=1.0)}, marks=pytest.mark.heavy),
         {"loss": "huber", "metrics": lambda: ["mae", keras.metrics.R2Score()]},
         {"loss": klr.SquaredError(), "regularizer": keras.regularizers.L1L2(0.01, 0.02), "units": 2},
     ],
