@@ -98,7 +98,7 @@ def by_descent(table: pd.DataFrame, target: str, exact: klr.ExactLinearRegressio
     terms = [f"scale({quoted(name)})" if is_number(table[name]) else quoted(name) for name in features]
     model = klr.LinearRegression(preprocessor=klr.Formula(f"{quoted(target)} ~ {' + '.join(terms)}"))
     # Steps of Adam are of the size of its learning rate: a part of the spread of y.
-    rate = keras.optimizers.schedules.ExponentialDecay(0.3 * float(table[target].std()), 150, 0.5)
+    rate = keras.optimizers.schedules.ExponentialDecay(0.05 * float(table[target].std()), 300, 0.5)
     model.compile(optimizer=keras.optimizers.Adam(rate), metrics=["r2_score"])
     history = model.fit(
         table,
