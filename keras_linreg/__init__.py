@@ -15,6 +15,7 @@ Data flow one way through the rooms, and each imports only rooms above it:
 - `training`: blocks of train steps in one compiled call, and the watch over a loss that diverges.
 - `export`: the served graph, its signatures, its versions.
 - `models`: the Keras models.
+- `drift`: whether new rows are still like the rows of a fit.
 - `callbacks`, `tuner`: `FitPlot`; `HyperLinearRegression`, `HyperElasticNet`.
 
 A name is imported when it is first used: `keras_linreg.Moments` brings no TensorFlow.
@@ -28,6 +29,7 @@ from keras_linreg.utils import import_hook
 
 if TYPE_CHECKING:
     from keras_linreg import callbacks, plots
+    from keras_linreg.drift import DriftMonitor, DriftReport
     from keras_linreg.export import publish, verify
     from keras_linreg.formula import Formula
     from keras_linreg.inference.report import RegressionReport
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DriftMonitor",
+    "DriftReport",
     "ElasticNetRegression",
     "ExactLinearRegression",
     "FoldMoments",
@@ -61,6 +65,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "DriftMonitor": "drift",
+    "DriftReport": "drift",
     "ElasticNetRegression": "models.elastic_net",
     "ExactLinearRegression": "models.exact",
     "FoldMoments": "moments.folds",
@@ -75,7 +81,9 @@ _MODULES = {
     "publish": "export",
     "verify": "export",
 }
-_NEED_NO_KERAS = ("FoldMoments", "Moments", "RegressionReport", "RegularizationPath", "plots")
+_NEED_NO_KERAS = (
+    *("DriftMonitor", "DriftReport", "FoldMoments", "Moments", "RegressionReport", "RegularizationPath", "plots"),
+)
 _SERIALIZABLE = ("losses", "formula.layer", "models.gradient", "models.scaled", "models.exact", "models.elastic_net")
 
 

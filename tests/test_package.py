@@ -125,6 +125,7 @@ ROOMS = [
     "training",
     "export",
     "models",
+    "drift",
     "callbacks",
     "tuner",
 ]
