@@ -128,10 +128,15 @@ def columns_of(fit: Fit, seen: Seen) -> list[Column]:
     shapes = shapes_of(seen)
     return [
         Column(
-            *(fit.moments.feature_names[j], n1, n2, float(before.mean.hi[j]), float(difference[j])),
-            *(float(part[j]) for part in variances),
-            bool(before.constant[j]),
-            shapes[j],
+            name=fit.moments.feature_names[j],
+            rows_of_fit=n1,
+            rows=n2,
+            fit_mean=float(before.mean.hi[j]),
+            difference=float(difference[j]),
+            fit_variance=float(variances[0][j]),
+            variance=float(variances[1][j]),
+            is_constant=bool(before.constant[j]),
+            shape=shapes[j],
         )
         for j in range(p)
     ]
@@ -222,7 +227,7 @@ def mean_test(column: Column, tests: int) -> tuple[float, str]:
         if abs(error) > level_errors.TOLERATED:
             return math.nan, f"too rare: some {level_errors.rows_needed(n2, error):,} rows are needed"
         z = column.difference / math.sqrt(pooled * (1 / n1 + 1 / n2))
-        return float(p_of_t(np.float64(z), None)), ""
+        return float(p_of_t(np.asarray(z), None)), ""
     if v2 == 0:
         return math.nan, "all rows have the same number now"
     shape = column.shape
@@ -234,7 +239,7 @@ def mean_test(column: Column, tests: int) -> tuple[float, str]:
     of_fit, of_rows = v1 / n1, v2 / n2
     total = of_fit + of_rows
     df = 1 / ((of_fit / total) ** 2 / (n1 - 1) + (of_rows / total) ** 2 / (n2 - 1))
-    return float(p_of_t(np.float64(column.difference / math.sqrt(total)), df)), ""
+    return float(p_of_t(np.asarray(column.difference / math.sqrt(total)), df)), ""
 
 
 def variance_test(column: Column, tests: int) -> tuple[float, str]:
@@ -266,4 +271,4 @@ def variance_ratio_test(ratio: float, kurtosis: float, rows: float, rows_of_fit:
             f"tails too heavy, or too few rows {few}for its variance: some {math.ceil(needed):,} are needed",
         )
     z = math.log(ratio) / math.sqrt((kurtosis + 2) * (1 / rows + 1 / rows_of_fit))
-    return float(p_of_t(np.float64(z), None)), ""
+    return float(p_of_t(np.asarray(z), None)), ""

@@ -11,7 +11,7 @@ import numpy as np
 from keras_linreg.data import Schema
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.fitted_moments import FittedMoments
-from keras_linreg.linalg.double_double import matmul
+from keras_linreg.linalg.double_double import DoubleDouble, matmul
 from keras_linreg.moments.moments import Moments
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.utils.types import Array
@@ -82,7 +82,7 @@ class Fit:
         return self.ssr / df if df > 0 else np.full(len(self.ssr), np.nan)
 
     @property
-    def predictions_at_means(self) -> Array:
+    def predictions_at_means(self) -> DoubleDouble:
         """The predictions at the means of the columns, double-double `(k,)`."""
         mean, p = self.moments.statistics.mean, len(self.kernel)
         return mean[p:] if self.use_bias else matmul(mean[:p][None], self.kernel)[0]

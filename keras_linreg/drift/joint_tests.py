@@ -96,8 +96,9 @@ def hotelling(fit: Fit, seen: Seen) -> MeansTest:
         Hotelling, "The generalization of Student's ratio" (1931); Anderson, An Introduction to Multivariate Statistical
         Analysis (2003), section 5.3.4.
     """
-    kept = fit.centred_estimate.coordinates.kept  # type: ignore[union-attr]
-    columns = [column for column, is_kept in zip(columns_of(fit, seen), kept, strict=True) if is_kept]
+    coordinates = fit.centred_estimate.coordinates
+    assert coordinates is not None  # it is not penalised
+    columns = [column for column, is_kept in zip(columns_of(fit, seen), coordinates.kept, strict=True) if is_kept]
     p, none = len(columns), (math.nan, math.nan)
     n1, n2 = effective_rows(fit.moments.statistics), seen.effective_rows
     reasons = [reason_without_test(column) for column in columns if column.kind != CONSTANT] or ["no columns"]
@@ -111,7 +112,7 @@ def hotelling(fit: Fit, seen: Seen) -> MeansTest:
     kurtosis = np.mean([level_errors.of_difference(column.shape, n2, n1).kurtosis for column in columns])
     error = level_errors.error_of_quadratic_form(p, float(kurtosis) / 2)
     reason = "" if abs(error) <= level_errors.TOLERATED else "columns too rare or with tails too heavy for so few rows"
-    return MeansTest(p, t_squared, f, p, df, math.nan if reason else float(p_of_f(np.float64(f), p, df)), reason)
+    return MeansTest(p, t_squared, f, p, df, math.nan if reason else float(p_of_f(np.asarray(f), p, df)), reason)
 
 
 def mean_leverage(fit: Fit, seen: Seen) -> Leverage:
@@ -124,7 +125,9 @@ def mean_leverage(fit: Fit, seen: Seen) -> Leverage:
     expected = estimate.rank / float(fit.moments.statistics.weight.hi)
     if not now.nobs:
         return Leverage(math.nan, expected, math.nan)
-    scatter = as_doubledouble(now.factor).hi[:, estimate.coordinates.kept] @ estimate.coordinates.inverse  # type: ignore[union-attr]
+    coordinates = estimate.coordinates
+    assert coordinates is not None  # it is not penalised
+    scatter = as_doubledouble(now.factor).hi[:, coordinates.kept] @ coordinates.inverse
     mean = float(np.square(scatter).sum()) / float(now.weight.hi) + leverage_of_means(fit, seen)
     return Leverage(mean, expected, mean / expected)
 
@@ -161,7 +164,7 @@ def covariance_change(fit: Fit, seen: Seen) -> CovarianceChange | None:
     _, before, now = _in_coordinates(fit, seen)
     ratios, directions = np.linalg.eigh(now)
     ratios = np.maximum(ratios / before[0, 0], 0.0)
-    upper = as_doubledouble(triangular.triangularise(_kept_factor(fit, kept))).hi
+    upper = triangular.triangularise(as_doubledouble(fit.moments.statistics.factor).hi[:, kept])
     correlations = (upper.T @ directions) / triangular.column_norms(upper)[:, None]
 
     def direction(i: int) -> Direction:
@@ -176,17 +179,13 @@ def covariance_change(fit: Fit, seen: Seen) -> CovarianceChange | None:
     return CovarianceChange(tuple(direction(i) for i in order), direction(0), limits)
 
 
-def _kept_factor(fit: Fit, kept: Array) -> Array:
-    return as_doubledouble(fit.moments.statistics.factor).hi[:, kept]
-
-
 def _in_coordinates(fit: Fit, seen: Seen) -> tuple[Array, Array, Array]:
     """Return the difference of the means and both covariances, in coordinates of the fit's rows."""
     coordinates, before, now = fit.centred_estimate.coordinates, fit.moments.statistics, seen.features
     assert coordinates is not None  # it is not penalised
     kept, p = coordinates.kept, len(coordinates.kept)
     difference = (now.mean - before.mean[:p]).hi[kept] @ coordinates.inverse
-    scatter = now.factor[:, kept] @ coordinates.inverse
+    scatter = as_doubledouble(now.factor).hi[:, kept] @ coordinates.inverse
 
     def scale(weight: float, rows: float) -> float:
         return rows / weight / (rows - 1)

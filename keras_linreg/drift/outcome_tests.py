@@ -1,5 +1,4 @@
-"""Tests of outcomes that have come back: are the predictions right on average, as precise as in the fit, and by the
-same coefficients?
+"""Tests of outcomes: are the predictions right on average, as precise as in the fit, by the same coefficients?
 
 With r the residuals of the fit's predictions for n2 new rows, and h the leverage of the rows by the fit:
 
@@ -12,9 +11,9 @@ t = mean(r) / sqrt(var(r) / n2 + scale * leverage_of_means)
 
 with Welch's degrees of freedom, because both variances are estimates.
 
-**Residual variance.** About its mean, r has the variance `scale * (1 + mean(h) - leverage_of_means)`. The ratio to it is
-tested as the variance of a column is, by Layard's test with the kurtosis of r, and the degrees of freedom of the fit in
-place of n1.
+**Residual variance.** About its mean, r has the variance `scale * (1 + mean(h) - leverage_of_means)`. The ratio to it
+is tested as the variance of a column is, by Layard's test with the kurtosis of r, and the degrees of freedom of the fit
+in place of n1.
 
 **Coefficients.** Chow's F compares one fit of all rows with two fits, one of each sample:
 
@@ -48,7 +47,8 @@ from keras_linreg.inference.distributions import p_of_f, p_of_t
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import as_doubledouble, matmul
 from keras_linreg.moments.moments import Moments
-from keras_linreg.solvers import NO_PENALTY, Solution
+from keras_linreg.solvers import NO_PENALTY
+from keras_linreg.utils.types import Array
 
 PENALISED = "a penalised fit does not tell how sure its coefficients are"
 
@@ -99,24 +99,32 @@ def outcome_drifts(fit: Fit, seen: Seen) -> tuple[OutcomeDrift, ...]:
     sums = triangular.column_norms(factor[:, p:] - factor[:, :p] @ fit.kernel) ** 2
     of_means = leverage_of_means(fit, of_labelled)
     spread = 1 + (mean_leverage(fit, of_labelled).mean - of_means) * weight / n
-    chows = _chow(fit, labelled)
-    shapes = _shapes_of_residuals(seen)
+    shapes, chow = _shapes_of_residuals(seen), _Chow.of(fit, labelled)
     drifts = []
     for j, name in enumerate(fit.moments.output_names):
         variance = float(sums[j]) / (n - 1) if n > 1 else math.nan
         ratio = variance / (float(scale[j]) * spread) if scale[j] > 0 else math.nan
-        test = _calibration(fit, float(means[j]), variance / weight, float(scale[j]) * of_means, shapes[j], n)
+        of_fit = float(scale[j]) * of_means
+        error, p_calibration, calibration = _calibration(fit, float(means[j]), variance / weight, of_fit, shapes[j], n)
+        p_scale, same_scale = _scale_test(fit, ratio, shapes[j], n)
+        p_chow, same_coefficients = chow.test(j, shapes[j], seen, n)
         drifts.append(
             OutcomeDrift(
-                name,
-                n,
-                float(means[j]),
-                *test,
-                variance,
-                float(scale[j]),
-                ratio,
-                *_scale_test(fit, ratio, shapes[j], n),
-                *_chow_test(*(part[j] for part in chows[:3]), chows[3], shapes[j], seen),
+                name=name,
+                rows=n,
+                calibration=float(means[j]),
+                calibration_se=error,
+                calibration_pvalue=p_calibration,
+                calibration_reason=calibration,
+                scale=variance,
+                fit_scale=float(scale[j]),
+                scale_ratio=ratio,
+                scale_pvalue=p_scale,
+                scale_reason=same_scale,
+                chow=chow.f(j),
+                chow_df=(chow.restrictions, chow.df_resid),
+                chow_pvalue=p_chow,
+                chow_reason=same_coefficients,
             )
         )
     return tuple(drifts)
@@ -155,7 +163,7 @@ def _calibration(
         needed = level_errors.rows_needed(n, error)
         return math.sqrt(total), math.nan, f"residuals too skewed: some {needed:,} rows are needed"
     df = 1 / ((of_rows / total) ** 2 / (n - 1) + (of_fit / total) ** 2 / fit.estimate.df_resid)
-    return math.sqrt(total), float(p_of_t(np.float64(mean / math.sqrt(total)), df)), ""
+    return math.sqrt(total), float(p_of_t(np.asarray(mean / math.sqrt(total)), df)), ""
 
 
 def _scale_test(fit: Fit, ratio: float, shape: Shape, n: int) -> tuple[float, str]:
@@ -165,35 +173,49 @@ def _scale_test(fit: Fit, ratio: float, shape: Shape, n: int) -> tuple[float, st
     return variance_ratio_test(ratio, shape.kurtosis, n, fit.estimate.df_resid)
 
 
-def _chow(fit: Fit, labelled: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
-    """Return what one fit for all leaves more than two fits, `(k,)`, what two leave, the F, and its degrees of freedom.
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Chow:
+    """One fit for all rows, against one for each sample.
 
-    The moments of both samples add up; nothing else is needed.
+    Attributes:
+        more: `(k,)`: the residual sum of squares that one fit for all leaves more.
+        left: `(k,)`: the sum that the two fits leave.
+        restrictions, df_resid: the degrees of freedom of F.
     """
 
-    def solved(moments: Moments) -> Solution:
-        return moments.solve_with(NO_PENALTY, fit.dependent, fit.use_bias)
+    more: Array
+    left: Array
+    restrictions: int
+    df_resid: int
 
-    one, two, both = solved(fit.moments), solved(labelled), solved(fit.moments + labelled)
-    df = one.rank + two.rank - both.rank, one.nobs + two.nobs - one.rank - two.rank
-    more, left = np.maximum(both.rss - one.rss - two.rss, 0.0), one.rss + two.rss
-    with np.errstate(all="ignore"):
-        return more, left, np.divide(more, max(df[0], 1)) / np.divide(left, max(df[1], 1)), df
+    @classmethod
+    def of(cls, fit: Fit, labelled: Moments) -> "_Chow":
+        """Return the sums of squares; the moments of both samples add up, and nothing else is needed."""
+        one, two, both = (
+            moments.solve_with(NO_PENALTY, fit.dependent, fit.use_bias)
+            for moments in (fit.moments, labelled, fit.moments + labelled)
+        )
+        left = one.rss + two.rss
+        more = np.maximum(both.rss - left, 0.0)
+        return cls(more, left, one.rank + two.rank - both.rank, one.nobs + two.nobs - one.rank - two.rank)
 
+    def f(self, j: int) -> float:
+        """Return F of output j; NaN without degrees of freedom."""
+        if self.restrictions <= 0 or self.df_resid <= 0 or not self.left[j] > 0:
+            return math.nan
+        return float(self.more[j] / self.restrictions / (self.left[j] / self.df_resid))
 
-def _chow_test(
-    more: float, left: float, f: float, df: tuple[int, int], shape: Shape, seen: Seen
-) -> tuple[float, tuple[int, int], float, str]:
-    q, rest = df
-    n = seen.labelled.nobs if seen.labelled is not None else 0
-    if q <= 0 or rest <= 0 or not left > 0:
-        return math.nan, df, math.nan, "no degrees of freedom are left" if left > 0 else "the residuals are zero"
-    if n < FEWEST_ROWS:
-        return float(f), df, math.nan, f"fewer than {FEWEST_ROWS} rows with outcomes"
-    kurtoses = [column.kurtosis for column in shapes_of(seen) if math.isfinite(column.kurtosis)]
-    squared_leverages = (sum(kurtoses) + q * (q + 2)) / n
-    inflation = shape.kurtosis * squared_leverages / (2 * q) if math.isfinite(shape.kurtosis) else 0.0
-    error = level_errors.error_of_quadratic_form(q, inflation)
-    if abs(error) > level_errors.TOLERATED:
-        return float(f), df, math.nan, "errors too far from normal for so few rows of some column"
-    return float(f), df, float(p_of_f(np.float64(f), q, rest)), ""
+    def test(self, j: int, errors: Shape, seen: Seen, n: int) -> tuple[float, str]:
+        """Return the p-value of F, or the reason why there is none."""
+        q, f = self.restrictions, self.f(j)
+        if math.isnan(f):
+            return math.nan, "no degrees of freedom are left" if self.left[j] > 0 else "the residuals are zero"
+        if n < FEWEST_ROWS:
+            return math.nan, f"fewer than {FEWEST_ROWS} rows with outcomes"
+        kurtoses = [column.kurtosis for column in shapes_of(seen) if math.isfinite(column.kurtosis)]
+        squared_leverages = (sum(kurtoses) + q * (q + 2)) / n
+        inflation = errors.kurtosis * squared_leverages / (2 * q)
+        error = level_errors.error_of_quadratic_form(q, inflation) if math.isfinite(inflation) else math.inf
+        if abs(error) > level_errors.TOLERATED:
+            return math.nan, "errors too far from normal for so few rows"
+        return float(p_of_f(np.asarray(f), q, self.df_resid)), ""

@@ -68,7 +68,7 @@ class DriftReport:
         for column in self.columns:
             if column.kind == CONSTANT and (column.shift or column.std):
                 yield f"{column.name!r} was constant in the fit"
-            if column.kind != CONSTANT and column.std == 0 and self.nobs > 1 and not column.fit_std == 0:
+            if column.kind != CONSTANT and column.std == 0 and self.nobs > 1 and column.fit_std != 0:
                 yield f"{column.name!r} has the same number in all rows"
             if column.shift_pvalue_holm < level:
                 yield f"the mean of {column.name!r} has moved by {column.shift:.3g} standard deviations"
@@ -90,9 +90,8 @@ class DriftReport:
         import pandas  # slow to import
 
         rows = [dataclasses.asdict(column) for column in self.columns]
-        return pandas.DataFrame(rows).set_index(pandas.Index([row["name"] for row in rows], name="column", dtype=object)).drop(
-            columns="name"
-        )  # fmt: skip
+        index = pandas.Index([row["name"] for row in rows], name="column", dtype=object)
+        return pandas.DataFrame(rows, index=index).drop(columns="name")
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures as plain Python objects, ready for JSON; None for a number that is not finite."""

@@ -43,7 +43,8 @@ class Seen:
     @classmethod
     def nothing(cls, features: int, outputs: int) -> "Seen":
         """Return no rows."""
-        return cls(None, None, *(CentralMoments.from_values(np.zeros((0, width))) for width in (features, outputs)))
+        columns, residuals = (CentralMoments.from_values(np.zeros((0, width))) for width in (features, outputs))
+        return cls(None, None, columns, residuals)
 
     def __add__(self, other: "Seen") -> "Seen":
         return Seen(
@@ -110,9 +111,10 @@ def see_rows(fit: Fit, batch: Batch, known: Array | None) -> Seen:
     with naming_columns(*names):
         accumulator.update(x, outcomes, weights)
         moments = Moments.of(accumulator, accumulator.so_far(), *names)
-    shapes = row_shapes(x, y, weights, fit.kernel, fit.bias)
+    columns, residuals = row_shapes(x, y, weights, fit.kernel, fit.bias)
     squared_weight = float(x.shape[0]) if weights is None else float(weights @ weights)
-    return Seen(*((None, moments) if y is None else (moments, None)), *shapes, squared_weight)
+    labelled, unlabelled = (None, moments) if y is None else (moments, None)
+    return Seen(labelled, unlabelled, columns, residuals, squared_weight)
 
 
 def see_moments(fit: Fit, moments: Moments) -> Seen:

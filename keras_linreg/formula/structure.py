@@ -168,7 +168,9 @@ class Structure:
         """Return the rows of a frame with a level that was not seen, by column, and whether the formula takes them."""
         found: dict[str, tuple[np.ndarray, bool]] = {}
         for factor in self.factors.values():
-            rows = factor.unseen(frame.categories[factor.column]) if isinstance(factor, CategoricalFactor) else None
+            if not isinstance(factor, CategoricalFactor):
+                continue
+            rows = factor.unseen(frame.categories[factor.column])
             if rows is not None and (factor.column not in found or not rows[1]):
                 found[factor.column] = rows
         return found

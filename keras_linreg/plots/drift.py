@@ -50,7 +50,7 @@ def column_shifts(
     """
     values = as_vector("shifts", shifts)
     _draw(ax, names, values, as_vector("p_values", p_values), 0.0, level)
-    style_axes(ax, "shift of the mean, standard deviations of the fit", "")
+    style_axes(ax, "shift of the mean, in sds of the fit", "")
     return _with_names(ax, names)
 
 
@@ -70,8 +70,9 @@ def variance_ratios(
     _draw(ax, names, powers, as_vector("p_values", p_values), 0.0, level)
     style_axes(ax, "variance, times that of the fit", "")
     reach = max(1, int(np.ceil(np.abs(powers[np.isfinite(powers)]).max(initial=1.0))))
-    ticks = np.unique(np.linspace(-reach, reach, 5).round())
-    ax.set_xticks(ticks, [f"{2.0**tick:.3g}" for tick in ticks])
+    step = -(-reach // 4)
+    ticks = np.arange(-(reach // step) * step, reach + 1, step)
+    ax.set_xticks(ticks, [f"{2.0**tick:.3g}" for tick in ticks.tolist()])
     ax.set_xlim(-1.08 * reach, 1.08 * reach)
     return _with_names(ax, names)
 
