@@ -45,7 +45,7 @@ from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.utils.types import Array
 
-INDICATOR = 1e-9  # of the variance of an indicator, that rounding may change
+INDICATOR = 1e-9  # the part of the variance of an indicator that rounding may change
 NUMBER, INDICATOR_KIND, CONSTANT = "number", "indicator", "constant"
 
 
@@ -115,7 +115,7 @@ def _is_of_indicator(mean: float, variance: float, rows: float) -> bool:
     if rows <= 1:
         return rows == 0 or min(abs(mean), abs(mean - 1)) <= INDICATOR
     expected = mean * (1 - mean) * rows / (rows - 1)
-    return -INDICATOR <= mean <= 1 + INDICATOR and abs(variance - expected) <= INDICATOR
+    return -INDICATOR <= mean <= 1 + INDICATOR and abs(variance - expected) <= INDICATOR * max(variance, expected)
 
 
 def columns_of(fit: Fit, seen: Seen) -> list[Column]:

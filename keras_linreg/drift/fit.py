@@ -81,6 +81,12 @@ class Fit:
         df = self.estimate.df_resid
         return self.ssr / df if df > 0 else np.full(len(self.ssr), np.nan)
 
+    @functools.cached_property
+    def units(self) -> tuple[Array, Array]:
+        """The standard deviations of the columns and of the residuals, `(p,)` and `(k,)`; 1 in place of zero."""
+        deviations, scale = self.estimate.deviations[0][int(self.use_bias) :], np.sqrt(self.scale)
+        return np.where(deviations > 0, deviations, 1.0), np.where(scale > 0, scale, 1.0)
+
     @property
     def predictions_at_means(self) -> DoubleDouble:
         """The predictions at the means of the columns, double-double `(k,)`."""

@@ -6,7 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from keras_linreg.data import MissingRows, Reader, Schema, TablePreprocessor, is_sparse, preprocessing, to_csr
+from keras_linreg.data import (
+    MissingRows,
+    Reader,
+    Schema,
+    TablePreprocessor,
+    dense_matrix,
+    is_sparse,
+    preprocessing,
+    to_csr,
+)
 from keras_linreg.data.arrow_source import is_arrow_source, open_source
 from keras_linreg.data.kinds import is_py_dataset, is_stream
 from keras_linreg.data.missing import find
@@ -116,6 +125,8 @@ class RowReader:
             design = to_csr(design)
         elif (heavy is not None and not np.all(heavy)) or (known is not None and not known.all()):
             design = np.asarray(design)  # columns of a table cannot be cut by masks
+        else:
+            design = dense_matrix(design)
         if known is not None and heavy is not None:
             known = known[np.ravel(heavy) != 0]
         design, y_kept, heavy = without_zero_weights(design, read.y, None if heavy is None else np.ravel(heavy))

@@ -17,7 +17,7 @@ WORTH_THREADS = 2**20
 
 
 def row_shapes(
-    x: Any, y: Array | None, weights: Array | None, kernel: Array, bias: Array
+    x: Any, y: Array | None, weights: Array | None, kernel: Array, bias: Array, units: tuple[Array, Array]
 ) -> tuple[CentralMoments, CentralMoments]:
     """Return the central moments of the columns of rows, `(p,)`, and of their residuals, `(k,)`.
 
@@ -31,15 +31,17 @@ def row_shapes(
         weights: `(n,)`, or None. Columns are weighted by them. Residuals count alike, times the roots of the weights,
             which have one variance.
         kernel, bias: `(p, k)` and `(k,)`, of the fit.
+        units: `(p,)` and `(k,)`, that columns and residuals are divided by, so that no power overflows.
     """
     rows, width = x.shape
     height = max(SLAB_NUMBERS // max(width, 1), 1)
     starts = list(range(0, rows, height))[:: 1 if rows <= ALL_ROWS else EVERY]
     shifts = _near_means(x, y, kernel, bias, height)
+    factors = 1 / units[0], 1 / units[1]
 
     def of_slabs(some: list[int]) -> tuple[CentralMoments, CentralMoments]:
         with np.errstate(all="ignore"):  # powers of huge numbers overflow: such columns get no p-value
-            return _sums(x, y, weights, kernel, bias, shifts, [slice(start, start + height) for start in some])
+            return _sums(x, y, weights, kernel, bias, shifts, factors, [slice(start, start + height) for start in some])
 
     threads = min(cores(), len(starts)) if len(starts) * height * width >= WORTH_THREADS else 1
     with one_blas_thread():
@@ -66,23 +68,30 @@ def _near_means(x: Any, y: Array | None, kernel: Array, bias: Array, height: int
 
 
 def _sums(
-    x: Any, y: Array | None, weights: Array | None, kernel: Array, bias: Array, shifts: tuple[Array, Array],
+    x: Any,
+    y: Array | None,
+    weights: Array | None,
+    kernel: Array,
+    bias: Array,
+    shifts: tuple[Array, Array],
+    factors: tuple[Array, Array],
     slabs: list[slice],
-) -> tuple[CentralMoments, CentralMoments]:  # fmt: skip
+) -> tuple[CentralMoments, CentralMoments]:
     columns, residuals = np.zeros((4, len(kernel))), np.zeros((4, len(bias)))
     total, count = 0.0, 0
     for slab in slabs:
         rows = _dense(x[slab])
         heavy = np.ones(len(rows)) if weights is None else weights[slab]
         if y is not None:
-            errors = y[slab] - bias - rows @ kernel - shifts[1]
+            errors = (y[slab] - bias - rows @ kernel - shifts[1]) * factors[1]
             errors = errors if weights is None else errors * np.sqrt(heavy)[:, None]
-            used = np.ones(len(rows)) if weights is None else (heavy > 0).astype(float)
-            _add_powers(residuals, errors, used)
-            count += int(used.sum())
-        _add_powers(columns, rows - shifts[0], heavy)
+            _add_powers(residuals, errors, np.ones(len(rows)))
+            count += len(rows)
+        differences = rows - shifts[0]
+        differences *= factors[0]
+        _add_powers(columns, differences, heavy)
         total += float(heavy.sum())
-    return _central(columns, shifts[0], total), _central(residuals, shifts[1], count)
+    return _central(columns, shifts[0] * factors[0], total), _central(residuals, shifts[1] * factors[1], count)
 
 
 def _add_powers(sums: Array, differences: Array, weights: Array) -> None:

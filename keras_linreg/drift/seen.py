@@ -25,8 +25,8 @@ class Seen:
     Attributes:
         labelled: the moments of rows whose outcomes are known, or None.
         unlabelled: the moments of the others, outcomes of zero in place of theirs, or None.
-        columns: central moments of the columns, of all or some of the rows.
-        residuals: central moments of the residuals of rows with outcomes.
+        columns: central moments of the columns, in units of the fit, of all or some of the rows.
+        residuals: central moments of the residuals of rows with outcomes, in units of the fit.
         squared_weight: the sum of the squares of the weights; NaN if it is not known.
         missing: counts of rows without a value.
         unseen: counts of rows with a category that the fit does not know.
@@ -47,11 +47,13 @@ class Seen:
         return cls(None, None, columns, residuals)
 
     def __add__(self, other: "Seen") -> "Seen":
+        with np.errstate(all="ignore"):  # powers of huge numbers overflow: such columns get no p-value
+            columns, residuals = self.columns.merge(other.columns), self.residuals.merge(other.residuals)
         return Seen(
             _sum(self.labelled, other.labelled),
             _sum(self.unlabelled, other.unlabelled),
-            self.columns.merge(other.columns),
-            self.residuals.merge(other.residuals),
+            columns,
+            residuals,
             self.squared_weight + other.squared_weight,
             self.missing + other.missing,
             self.unseen + other.unseen,
@@ -111,7 +113,7 @@ def see_rows(fit: Fit, batch: Batch, known: Array | None) -> Seen:
     with naming_columns(*names):
         accumulator.update(x, outcomes, weights)
         moments = Moments.of(accumulator, accumulator.so_far(), *names)
-    columns, residuals = row_shapes(x, y, weights, fit.kernel, fit.bias)
+    columns, residuals = row_shapes(x, y, weights, fit.kernel, fit.bias, fit.units)
     squared_weight = float(x.shape[0]) if weights is None else float(weights @ weights)
     labelled, unlabelled = (None, moments) if y is None else (moments, None)
     return Seen(labelled, unlabelled, columns, residuals, squared_weight)
