@@ -30,7 +30,8 @@ from keras_linreg.utils import import_hook
 if TYPE_CHECKING:
     from keras_linreg import callbacks, plots
     from keras_linreg.drift import DriftMonitor, DriftReport
-    from keras_linreg.export import publish, verify
+    from keras_linreg.export.manifest import verify
+    from keras_linreg.export.publish import publish
     from keras_linreg.formula import Formula
     from keras_linreg.inference.report import RegressionReport
     from keras_linreg.losses import SquaredError

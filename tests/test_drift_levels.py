@@ -1,4 +1,4 @@
-"""The tests of drift hold their level of 5 % where they give a p-value, by simulation; they say so where they cannot."""
+"""The tests of drift hold their level of 5 % where they give a p-value, by simulation."""
 
 import collections
 
@@ -10,7 +10,6 @@ from keras_linreg.drift.column_tests import Column, mean_test, variance_test
 from keras_linreg.drift.level_errors import Shape
 
 SIMULATIONS = 2000
-ERROR = 3 * np.sqrt(0.05 * 0.95 / SIMULATIONS)  # three standard errors: of 24 shares none is farther off by chance
 ROWS_OF_FIT = 20_000
 KINDS = {
     "normal": lambda rng, size: rng.standard_normal(size),
@@ -54,19 +53,15 @@ def columns(kind, rows, shift=0.0):
         )
 
 
-def shares(p_values):
-    """The shares of simulations with a p-value, with one below 5 %, and of the latter among the former."""
-    p_values = np.asarray(p_values)
-    given, rejected = ~np.isnan(p_values), p_values < 0.05
-    return given.mean(), rejected.mean(), rejected.sum() / max(given.sum(), 1)
-
-
-def assert_holds_its_level(p_values, what):
-    given, rejected, among_given = shares(p_values)
-    print(f"{what:45} given {given:5.3f}   rejected {rejected:.4f}   of those given {among_given:.4f}")
-    assert rejected <= 0.05 + ERROR, what
-    if given > 0.95:
-        assert 0.05 - ERROR <= among_given <= 0.05 + ERROR, what
+def assert_holds_its_level(p_values, what, level=0.05):
+    """Assert that no more simulations reject than the level says, within three standard errors; print the shares."""
+    p_values, error = np.asarray(p_values), 3 * np.sqrt(level / SIMULATIONS)
+    given, rejected = ~np.isnan(p_values), p_values < level
+    among_given = rejected.sum() / max(given.sum(), 1)
+    print(f"{what:45} given {given.mean():5.3f}  rejected {rejected.mean():.4f}  of those given {among_given:.4f}")
+    assert rejected.mean() <= level + error, what
+    if given.mean() > 0.95:
+        assert level - error <= among_given <= level + error, what
 
 
 @pytest.mark.heavy
@@ -76,7 +71,7 @@ def test_tests_of_single_columns_hold_their_level(kind, rows):
     simulated = list(columns(kind, rows))
     for tests in (1, 20):
         p_values = np.array([mean_test(column, tests)[0] for column in simulated])
-        assert_holds_its_level(tests * p_values, f"mean, {kind}, {rows}, of {tests}")
+        assert_holds_its_level(p_values, f"mean, {kind}, {rows}, of {tests}", 0.05 / tests)
     assert_holds_its_level([variance_test(column, 1)[0] for column in simulated], f"variance, {kind}, {rows}")
 
 
@@ -122,6 +117,7 @@ def test_tests_of_whole_monitors_hold_their_level(errors):
         ):
             p_values[what].append(p_value)
     for what, values in p_values.items():
-        given, rejected, among_given = shares(values)
-        print(f"{what + ', errors ' + errors:45} given {given:5.3f}   rejected {rejected:.4f} ({among_given:.4f})")
-        assert rejected <= 0.05 + ERROR, what
+        if what.endswith("holm"):
+            assert (np.array(values) < 0.05).mean() <= 0.06, what  # conservative where columns have no p-value
+        else:
+            assert_holds_its_level(values, f"{what}, errors {errors}")

@@ -60,7 +60,7 @@ class DriftReport:
         >>> monitor = klr.DriftMonitor(klr.Moments.from_data(x, 2 * x, feature_names=["speed"]))
         >>> monitor.update(x + 1)
         >>> monitor.report().alarms()[0]
-        "the mean of 'speed' has moved by 1 standard deviations"
+        "the mean of 'speed' has moved by 1.02 standard deviations"
         """
         return list(self._alarms(level))
 
