@@ -10,6 +10,7 @@ from keras_linreg.drift.column_tests import Column, mean_test, variance_test
 from keras_linreg.drift.level_errors import Shape
 
 SIMULATIONS = 2000
+MONITORS = 600  # whole ones, which take longer
 ROWS_OF_FIT = 20_000
 KINDS = {
     "normal": lambda rng, size: rng.standard_normal(size),
@@ -55,7 +56,7 @@ def columns(kind, rows, shift=0.0):
 
 def assert_holds_its_level(p_values, what, level=0.05):
     """Assert that no more simulations reject than the level says, within three standard errors; print the shares."""
-    p_values, error = np.asarray(p_values), 3 * np.sqrt(level / SIMULATIONS)
+    p_values, error = np.asarray(p_values), 3 * np.sqrt(level / len(p_values))
     given, rejected = ~np.isnan(p_values), p_values < level
     among_given = rejected.sum() / max(given.sum(), 1)
     print(f"{what:45} given {given.mean():5.3f}  rejected {rejected.mean():.4f}  of those given {among_given:.4f}")
@@ -101,7 +102,7 @@ def test_tests_of_whole_monitors_hold_their_level(errors):
         return x, x.sum(axis=1) + KINDS[errors](rng, n)
 
     p_values = collections.defaultdict(list)
-    for _ in range(SIMULATIONS):
+    for _ in range(MONITORS):
         monitor = klr.DriftMonitor(klr.Moments.from_data(*rows(6000)))
         monitor.update(*rows(3000))
         report, families = monitor.report(), {}
@@ -118,6 +119,6 @@ def test_tests_of_whole_monitors_hold_their_level(errors):
             p_values[what].append(p_value)
     for what, values in p_values.items():
         if what.endswith("holm"):
-            assert (np.array(values) < 0.05).mean() <= 0.06, what  # conservative where columns have no p-value
+            assert (np.array(values) < 0.05).mean() <= 0.075, what  # conservative where columns have no p-value
         else:
             assert_holds_its_level(values, f"{what}, errors {errors}")

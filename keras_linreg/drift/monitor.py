@@ -1,5 +1,6 @@
 """DriftMonitor: watches new rows, and compares them with the rows of a fit, by moments alone."""
 
+import contextlib
 from typing import Any, Self
 
 from keras_linreg.data import Schema, preprocessing
@@ -12,8 +13,9 @@ from keras_linreg.drift.reading import RowReader
 from keras_linreg.drift.report import DriftReport
 from keras_linreg.drift.seen import Seen, see_moments, see_rows
 from keras_linreg.inference.fitted_moments import FittedMoments
+from keras_linreg.moments.checks import NotFinite, naming_columns
 from keras_linreg.moments.moments import Moments
-from keras_linreg.utils.types import Data
+from keras_linreg.utils.types import Batch, Data
 
 
 class DriftMonitor:
@@ -89,11 +91,24 @@ class DriftMonitor:
                 "to `DriftMonitor.from_bytes(data, model)`. `update_moments`, `+` and `report` do without."
             )
         new = Seen.nothing(*self._fit.kernel.shape)
-        for rows in self._reader.read(x, y, sample_weight):
-            if rows.batch[0].shape[0]:
-                new += see_rows(self._fit, rows.batch, rows.known)
-            new = new.counting(rows.missing, rows.unseen)
+        for batch in self._reader.batches(x, y, sample_weight):
+            new += self._see(self._reader, batch)
         self._seen += new
+
+    def _see(self, reader: RowReader, batch: Batch) -> Seen:
+        """Return what a batch tells; it is read once more if it turns out to have missing values."""
+        fit = self._fit.moments
+        for drops in (False, True):
+            rows = reader.read(batch, drops)
+            new = Seen.nothing(*self._fit.kernel.shape)
+            try:
+                with naming_columns(fit.feature_names, fit.output_names) if drops else contextlib.nullcontext():
+                    if rows.batch[0].shape[0]:
+                        new = see_rows(self._fit, rows.batch, rows.known)
+            except NotFinite:
+                continue
+            break
+        return new.counting(rows.missing, rows.unseen)
 
     def update_moments(self, moments: Moments) -> None:
         """Take the moments of new rows with their outcomes, such as `klr.spark.moments` or `Moments.from_arrow` return.

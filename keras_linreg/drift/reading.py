@@ -58,12 +58,7 @@ class RowReader:
         self.preprocessor = preprocessor
         self._outputs, self._schema, self._constant = outputs, schema, constant
 
-    def read(self, x: Data, y: Data, sample_weight: Data) -> Iterator[RowsRead]:
-        """Yield the rows in batches."""
-        for batch in self._batches(x, y, sample_weight):
-            yield self._read_batch(*batch)
-
-    def _batches(self, x: Data, y: Data, sample_weight: Data) -> Iterator[Batch]:
+    def batches(self, x: Data, y: Data, sample_weight: Data) -> Iterator[Batch]:
         """Yield batches in memory, of data in memory, of files, or of a stream that holds outcomes and weights too."""
         if is_arrow_source(x):
             if not all(part is None or isinstance(part, str) for part in (y, sample_weight)):
@@ -101,21 +96,29 @@ class RowReader:
             raise ValueError(f"`x` must have the columns {list(self._schema.names)}. Received: {names} (no {absent}).")
         return [name for name in names if name in wanted]
 
-    def _read_batch(self, x: Data, y: Data, sample_weight: Data) -> RowsRead:
-        x, y, sample_weight = self._resolved(x, y, sample_weight)
+    def read(self, batch: Batch, drops: bool) -> RowsRead:
+        """Return the rows of a batch in memory.
+
+        Args:
+            batch: `(x, y, sample_weight)`, as the user gave them.
+            drops: whether rows are looked through for missing values. Otherwise a matrix is not, which takes as long as
+                its cross-products do; these tell whether it has any.
+        """
+        x, y, sample_weight = self._resolved(*batch)
         rows, weights = _count(x), read_weights(sample_weight)
         if y is None:
             y = self._outcomes_of_table(x)
         outcomes = None if y is None else self._read_outcomes(y, rows)
-        known = None if outcomes is None else ~np.isnan(outcomes).any(axis=1)
+        known = None if outcomes is None or np.isfinite(outcomes.sum()) else ~np.isnan(outcomes).any(axis=1)
         unseen, unusable = self._unseen_rows(x)
         if unusable is not None:  # a row of weight zero may hold any category
             weights = np.where(unusable, 0.0, 1.0 if weights is None else np.ravel(weights))
-        reader = Reader(
-            len(self._outputs), "float64", None, self.preprocessor, self._schema, missing="drop", drops_in_graph=False
-        )
-        filler = np.zeros((rows, len(self._outputs))) if outcomes is None else np.nan_to_num(outcomes, nan=0.0)
-        read = reader.rows(x, filler, weights, targets=False, empty=True)
+        rule = "drop" if drops or self.preprocessor is not None else "error"
+        settings = len(self._outputs), "float64", None, self.preprocessor, self._schema, rule
+        reader = Reader(*settings, drops_in_graph=False)
+        filler = np.zeros((rows, len(self._outputs))) if outcomes is None else outcomes
+        filler = filler if known is None else np.where(known[:, None], filler, 0.0)
+        read = reader.rows(x, filler, weights, targets=False, empty=True, is_reduced=True)
         self._schema = self._schema or reader.schema
         missing = read.missing or MissingRows(rows, 0, {})
         design, kept, heavy = read.x, read.kept, read.sample_weight
@@ -167,7 +170,7 @@ class RowReader:
         outcomes = np.asarray(read_targets(y, len(self._outputs), "float64", known)[0], np.float64)
         if len(outcomes) != rows:
             raise ValueError(f"`x` and `y` must have the same number of rows. Received: {rows} and {len(outcomes)}.")
-        if np.isinf(outcomes).any():
+        if not np.isfinite(outcomes.sum()) and np.isinf(outcomes).any():
             row = int(np.argmax(np.isinf(outcomes).any(axis=1)))
             raise ValueError(f"`y` must be finite, or NaN where it is not known yet. Received: infinity in row {row}.")
         return outcomes

@@ -11,8 +11,7 @@ from keras_linreg.utils.threads import cores, one_blas_thread
 from keras_linreg.utils.types import Array
 
 SLAB_NUMBERS = 2**15  # of a slab of rows: two copies stay in a core's cache
-ALL_ROWS = 2**17  # of larger batches, one slab in `EVERY` is taken
-EVERY = 4
+ENOUGH_ROWS = 2**16  # of a batch
 WORTH_THREADS = 2**20
 
 
@@ -22,8 +21,8 @@ def row_shapes(
     """Return the central moments of the columns of rows, `(p,)`, and of their residuals, `(k,)`.
 
     The third and the fourth powers cost as much as the cross-products of few columns. They serve for standard errors
-    alone, which a part of many rows tells as well. So of more than 2**17 rows every fourth slab of consecutive rows is
-    taken.
+    alone, which a part of many rows tells as well. So of more than 2**16 rows about so many are taken, in slabs of
+    consecutive rows from all parts of the batch.
 
     Args:
         x: `(n, p)`, dense or sparse.
@@ -35,7 +34,7 @@ def row_shapes(
     """
     rows, width = x.shape
     height = max(SLAB_NUMBERS // max(width, 1), 1)
-    starts = list(range(0, rows, height))[:: 1 if rows <= ALL_ROWS else EVERY]
+    starts = list(range(0, rows, height))[:: max(-(-rows // ENOUGH_ROWS), 1)]
     shifts = _near_means(x, y, kernel, bias, height)
     factors = 1 / units[0], 1 / units[1]
 

@@ -10,7 +10,6 @@ from keras_linreg.drift.row_shapes import row_shapes
 from keras_linreg.inference.central_moments import CentralMoments
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments.accumulator import Accumulator
-from keras_linreg.moments.checks import naming_columns
 from keras_linreg.moments.moments import Moments
 from keras_linreg.sufficient_statistics import Statistics, empty, merge
 from keras_linreg.utils.types import Array, Batch
@@ -110,9 +109,8 @@ def see_rows(fit: Fit, batch: Batch, known: Array | None) -> Seen:
     accumulator = Accumulator(p, k)
     outcomes = np.zeros((x.shape[0], k)) if y is None else y
     names = fit.moments.feature_names, fit.moments.output_names
-    with naming_columns(*names):
-        accumulator.update(x, outcomes, weights)
-        moments = Moments.of(accumulator, accumulator.so_far(), *names)
+    accumulator.update(x, outcomes, weights)
+    moments = Moments.of(accumulator, accumulator.so_far(), *names)
     columns, residuals = row_shapes(x, y, weights, fit.kernel, fit.bias, fit.units)
     squared_weight = float(x.shape[0]) if weights is None else float(weights @ weights)
     labelled, unlabelled = (None, moments) if y is None else (moments, None)

@@ -5,6 +5,7 @@ leaves no figure open. It sets labels, scale and grid; the caller sets size and 
 makes a Figure to draw on.
 """
 
+from keras_linreg.plots.contributions import contributions
 from keras_linreg.plots.diagnostic_panels import (
     diagnostics,
     normal_qq,
@@ -26,6 +27,7 @@ __all__ = [
     "coefficient_path",
     "coefficients",
     "column_shifts",
+    "contributions",
     "cross_validation_curve",
     "diagnostics",
     "figure",
