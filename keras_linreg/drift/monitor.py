@@ -3,7 +3,7 @@
 import contextlib
 from typing import Any, Self
 
-from keras_linreg.data import Schema, preprocessing
+from keras_linreg.data import Schema, preprocessor_columns
 from keras_linreg.drift import monitor_bytes
 from keras_linreg.drift.column_tests import column_drifts
 from keras_linreg.drift.fit import Fit, MonitoredModel
@@ -50,7 +50,7 @@ class DriftMonitor:
 
     def __init__(self, fit: MonitoredModel | Moments):
         if isinstance(fit, Moments):
-            self._start(Fit.of(FittedMoments(fit)), preprocessing.declared_schema(None, fit.feature_names), None)
+            self._start(Fit.of(FittedMoments(fit)), preprocessor_columns.declared_schema(None, fit.feature_names), None)
             return
         fitted = getattr(fit, "fitted", None)
         if not isinstance(fitted, FittedMoments):
@@ -207,7 +207,7 @@ class DriftMonitor:
         """
         fit, seen, has_preprocessor = monitor_bytes.from_bytes(data)
         monitor = cls.__new__(cls)
-        monitor._start(fit, preprocessing.declared_schema(None, fit.moments.feature_names), None)
+        monitor._start(fit, preprocessor_columns.declared_schema(None, fit.moments.feature_names), None)
         if model is not None:
             own = cls(model)
             if own.fingerprint != fit.fingerprint:

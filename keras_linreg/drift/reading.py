@@ -13,7 +13,7 @@ from keras_linreg.data import (
     TablePreprocessor,
     dense_matrix,
     is_sparse,
-    preprocessing,
+    preprocessor_columns,
     to_csr,
 )
 from keras_linreg.data.arrow_source import is_arrow_source, open_source
@@ -189,7 +189,7 @@ class RowReader:
         """Return counts of rows in the columns of a FeatureSpace for unknown categories, of which the fit had none."""
         columns: dict[str, int] = {}
         total = np.zeros(design.shape[0], bool)
-        for position, name in preprocessing.unknown_columns(self.preprocessor).items():
+        for position, name in preprocessor_columns.unknown_columns(self.preprocessor).items():
             if self._constant[position]:
                 mask = np.asarray(design[:, position]) == 1
                 columns[name] = columns.get(name, 0) + int(mask.sum())
