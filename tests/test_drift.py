@@ -232,6 +232,20 @@ def test_outcomes_that_are_not_back_yet_leave_their_rows_in_the_columns():
     np.testing.assert_allclose(report.outcomes[0].calibration_pvalue, expected[0].calibration_pvalue, rtol=1e-9)
 
 
+def test_rows_far_from_those_of_the_fit_have_a_report():
+    for new in (NEW * [1.0, 1e9, 1.0], NEW * 1e-3 + 1e9, NEW + np.array([0.0, 0.0, 1e6])):
+        report = watched((new, OUTCOMES)).report()
+        assert np.isfinite([report.means.t_squared, report.leverage.mean, report.covariance.largest[0].ratio]).all()
+        assert any("mean of" in alarm or "variance of" in alarm for alarm in report.alarms())
+        json.loads(report.to_json())
+        report.plot()
+
+
+def test_rows_without_a_weight_are_counted_and_left_out():
+    report = watched((NEW, OUTCOMES, np.where(np.arange(3000) < 10, np.nan, 1.0))).report()
+    assert (report.nobs, report.missing.columns) == (2990, {"sample_weight": 10})
+
+
 def test_no_rows_have_a_report():
     for monitor in (klr.DriftMonitor(FIT), watched((NEW[:0],)), watched((NEW[:0], OUTCOMES[:0]))):
         report = monitor.report()

@@ -4,7 +4,6 @@ import dataclasses
 import math
 
 import numpy as np
-import scipy.linalg
 
 from keras_linreg.drift import level_errors
 from keras_linreg.drift.column_tests import CONSTANT, columns_of, reason_without_test
@@ -106,8 +105,11 @@ def hotelling(fit: Fit, seen: Seen) -> MeansTest:
     if any(reasons) or not df > 0:
         return MeansTest(p, *none, p, df, math.nan, next(filter(None, reasons), "fewer rows than columns"))
     d, before, now = _in_coordinates(fit, seen)
-    pooled = (before * (n1 - 1) + now * (n2 - 1)) / (n1 + n2 - 2)
-    t_squared = float(d @ scipy.linalg.solve(pooled, d, assume_a="pos") / (1 / n1 + 1 / n2))
+    shares = np.sqrt([(n1 - 1) / (n1 + n2 - 2), (n2 - 1) / (n1 + n2 - 2)])
+    pooled = triangular.triangularise(np.concatenate([before * shares[0], now * shares[1]]))
+    t_squared = float(np.square(np.asarray(triangular.back_substitute(pooled, d, transposed=True))).sum()) / (
+        1 / n1 + 1 / n2
+    )
     f = t_squared * df / (p * (n1 + n2 - 2))
     kurtosis = np.mean([level_errors.of_difference(column.shape, n2, n1).kurtosis for column in columns])
     error = level_errors.error_of_quadratic_form(p, float(kurtosis) / 2)
@@ -162,8 +164,8 @@ def covariance_change(fit: Fit, seen: Seen) -> CovarianceChange | None:
     if not p or n2 <= 1 or n1 <= p + 1:
         return None
     _, before, now = _in_coordinates(fit, seen)
-    ratios, directions = np.linalg.eigh(now)
-    ratios = np.maximum(ratios / before[0, 0], 0.0)
+    _, sizes, rows = np.linalg.svd(now)
+    ratios, directions = (sizes[::-1] / before[0, 0]) ** 2, rows[::-1].T  # the smallest first
     upper = triangular.triangularise(as_doubledouble(fit.moments.statistics.factor).hi[:, kept])
     correlations = (upper.T @ directions) / triangular.column_norms(upper)[:, None]
 
@@ -180,15 +182,15 @@ def covariance_change(fit: Fit, seen: Seen) -> CovarianceChange | None:
 
 
 def _in_coordinates(fit: Fit, seen: Seen) -> tuple[Array, Array, Array]:
-    """Return the difference of the means and both covariances, in coordinates of the fit's rows."""
+    """Return the difference of the means and the factors of both covariances, in coordinates of the fit's rows."""
     coordinates, before, now = fit.centred_estimate.coordinates, fit.moments.statistics, seen.features
     assert coordinates is not None  # it is not penalised
     kept, p = coordinates.kept, len(coordinates.kept)
     difference = (now.mean - before.mean[:p]).hi[kept] @ coordinates.inverse
-    scatter = as_doubledouble(now.factor).hi[:, kept] @ coordinates.inverse
+    factor = as_doubledouble(now.factor).hi[:, kept] @ coordinates.inverse
 
     def scale(weight: float, rows: float) -> float:
-        return rows / weight / (rows - 1)
+        return math.sqrt(rows / weight / (rows - 1))
 
     of_fit = np.eye(int(kept.sum())) * scale(float(before.weight.hi), float(before.nobs))
-    return difference, of_fit, scatter.T @ scatter * scale(float(now.weight.hi), float(now.nobs))
+    return difference, of_fit, factor * scale(float(now.weight.hi), float(now.nobs))

@@ -78,8 +78,9 @@ class DriftMonitor:
         Args:
             x: what `predict` takes: arrays, tables, dicts of columns, files; or a stream of batches `x`, `(x, y)` or
                 `(x, y, sample_weight)`. Columns with names are matched by them, in any order.
-            y: the outcomes, `(n,)` or `(n, k)`, or the name of a column; NaN where they are not known yet. None: none
-                is known. A formula takes them from `x`, if it has the columns.
+            y: the outcomes, `(n,)` or `(n, k)`, or the name of a column; NaN where they are not known yet (of a row
+                all outputs are known, or none counts). None: none is known. A formula takes them from `x`, if it has
+                the columns.
             sample_weight: array `(n,)`, finite and not negative, or the name of a column.
 
         Raises:

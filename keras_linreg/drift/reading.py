@@ -113,7 +113,8 @@ class RowReader:
         unseen, unusable = self._unseen_rows(x)
         if unusable is not None:  # a row of weight zero may hold any category
             weights = np.where(unusable, 0.0, 1.0 if weights is None else np.ravel(weights))
-        rule = "drop" if drops or self.preprocessor is not None else "error"
+        lacks_weights = weights is not None and np.isnan(weights.sum())
+        rule = "drop" if drops or lacks_weights or self.preprocessor is not None else "error"
         settings = len(self._outputs), "float64", None, self.preprocessor, self._schema, rule
         reader = Reader(*settings, drops_in_graph=False)
         filler = np.zeros((rows, len(self._outputs))) if outcomes is None else outcomes
