@@ -101,6 +101,16 @@ def test_the_request_to_copy_is_one_that_the_served_graph_takes(version):
     np.testing.assert_allclose(answer["predictions"], [[TARGET.mean()]], rtol=1e-3, atol=1e-3)
 
 
+def test_characters_that_turn_text_around_are_escaped(tmp_path):
+    frame = FRAME.iloc[:, :2].set_axis(["a\u202eb\x1b", "c"], axis=1)
+    solve(frame, TARGET).export(tmp_path / "model", verbose=False)
+    text = (tmp_path / "model" / "card.html").read_text(encoding="utf-8")
+    assert "\u202e" not in text and "\x1b" not in text
+    page = re.search(r"<pre>(curl.*?)</pre>", text, re.DOTALL)[1].splitlines()[0]
+    (row,) = json.loads(shlex.split(html.unescape(page))[2])["instances"]
+    assert list(row) == list(frame)
+
+
 def test_verify_finds_a_card_that_was_changed_or_is_gone(version, tmp_path):
     assert "card.html" in klr.verify(version)["files"]
     for change, fault in ((lambda card: card.write_text("x"), "changed"), (lambda card: card.unlink(), "missing")):

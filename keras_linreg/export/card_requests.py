@@ -56,7 +56,9 @@ def _request(key: str, definition: Any, row: Mapping[str, Any]) -> str:
         values = next(iter(values.values()))
     body = named | {"examples" if is_regress else "instances": [values]}
     verb = "regress" if is_regress else "predict"
-    command = f"curl -d {shlex.quote(json.dumps(body, ensure_ascii=False))} {SERVER}"
+    text = json.dumps(body, ensure_ascii=False)
+    text = text if text.isprintable() else json.dumps(body)  # escapes what would turn the text around
+    command = f"curl -d {shlex.quote(text)} {SERVER}"
     return f"{html.escape(command)}{UNNAMED}:{verb}"
 
 
