@@ -125,6 +125,7 @@ ROOMS = [
     "training",
     "export",
     "models",
+    "spark",
     "callbacks",
     "tuner",
 ]
