@@ -1,6 +1,7 @@
 """A real standalone cluster of Spark for tests and benchmarks: a master and two workers on loopback, and a session."""
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import re
@@ -20,6 +21,34 @@ QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # of a JVM that lives 
 ONE_AT_A_TIME = Path(tempfile.gettempdir()) / f"keras_linreg_spark_{os.getuid()}.lock"
 
 
+@dataclasses.dataclass
+class Cluster:
+    """A running cluster: the master's address, and the processes of the workers."""
+
+    master: str
+    workers: list
+
+    def executors(self):
+        """The process ids of the executors, which the workers started."""
+        return [pid for worker in self.workers for pid in children(worker.pid)]
+
+    def python_workers(self):
+        """The process ids of the Python processes that work for the executors."""
+        daemons = [pid for executor in self.executors() for pid in children(executor)]
+        return [pid for daemon in daemons for pid in children(daemon)]
+
+
+def children(parent):
+    """The process ids of the children of a process."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
+
+
 def has_java():
     home = os.environ.get("JAVA_HOME")
     return bool(shutil.which("java") or (home and (Path(home) / "bin" / "java").exists()))
@@ -36,8 +65,8 @@ def _wait_for(found, process, seconds=60):
 
 
 @contextlib.contextmanager
-def standalone_cluster(folder, workers=2, cores=1):
-    """Start a master and workers, yield the master's address, and end by process id what was started."""
+def standalone_cluster(folder, workers=2, cores=1, memory="2G"):
+    """Start a master and workers, yield the cluster, and end by process id what was started."""
     import pyspark
 
     folder = Path(folder)
@@ -73,9 +102,9 @@ def standalone_cluster(folder, workers=2, cores=1):
         assert found, log.read_text()
         kind = "org.apache.spark.deploy.worker.Worker"
         for i in range(workers):
-            start(f"worker{i}", kind, *place, "--cores", cores, "--memory", "2G", "-d", folder / f"work{i}", found[1])
+            start(f"worker{i}", kind, *place, "--cores", cores, "--memory", memory, "-d", folder / f"work{i}", found[1])
         assert _wait_for(lambda: log.read_text().count("Registering worker") == workers, master), log.read_text()
-        yield found[1]
+        yield Cluster(found[1], processes[1:])
     finally:
         for process in reversed(processes):
             process.terminate()
@@ -88,7 +117,7 @@ def standalone_cluster(folder, workers=2, cores=1):
 
 
 @contextlib.contextmanager
-def spark_session(master, **settings):
+def spark_session(master, settings=None):
     """Start a driver on a cluster, yield its session, and end it with its JVM."""
     from pyspark.sql import SparkSession
 
@@ -103,10 +132,9 @@ def spark_session(master, **settings):
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.shuffle.partitions": "4",
-        "spark.executorEnv.PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))),
     }
     builder = SparkSession.builder.master(master).appName("keras_linreg")
-    for key, value in {**defaults, **{key.replace("__", "."): value for key, value in settings.items()}}.items():
+    for key, value in {**defaults, **(settings or {})}.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("OFF")

@@ -187,6 +187,7 @@ class Sums(NamedTuple):
     ssr: Array  # (k,): residuals**2
 
     def merge(self, other: "Sums") -> "Sums":
+        """Return the sums over the rows of both."""
         return Sums(
             self.rows + other.rows,
             self.with_intercept + other.with_intercept,
@@ -220,6 +221,7 @@ class SameRowsCheck:
         self.total = Sums(0, np.zeros(m), np.zeros(m), np.zeros((m, k)), np.zeros(k))
 
     def contribution(self, block: Block) -> Sums:
+        """Return the sums over a block."""
         z, residuals = block.z, block.residuals
         return Sums(
             rows=len(z),
@@ -230,6 +232,11 @@ class SameRowsCheck:
         )
 
     def add(self, contribution: Sums) -> None:
+        """Add the sums over a block, or over many.
+
+        Raises:
+            ValueError: there are more rows than in the fit.
+        """
         self.total = self.total.merge(contribution)
         if self.total.rows > self.estimate.nobs:  # refused at once: a stream may have no end
             raise ValueError(

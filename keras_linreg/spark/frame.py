@@ -25,8 +25,8 @@ class Columns(NamedTuple):
         return [*self.features, *self.targets, *([] if self.weight is None else [self.weight])]
 
 
-def check_frame(df: Any) -> None:
-    """Refuse anything but a DataFrame of Spark whose rows have an end.
+def check_frame(df: Any, can_stream: bool = False) -> None:
+    """Refuse anything but a DataFrame of Spark, and, unless it `can_stream`, one whose rows have no end.
 
     Raises:
         ImportError: pyspark is not installed.
@@ -41,7 +41,7 @@ def check_frame(df: Any) -> None:
         ) from None
     if not isinstance(df, pyspark.sql.DataFrame):
         raise ValueError(f"`df` must be a DataFrame of Spark. Received: {type(df).__module__}.{type(df).__qualname__}.")
-    if df.isStreaming:
+    if df.isStreaming and not can_stream:
         raise ValueError(
             "`df` must have an end: a streaming DataFrame has none. Reduce each of its batches by `foreachBatch`, and "
             "add the moments up. Received: a streaming DataFrame."
@@ -66,10 +66,11 @@ def numeric_columns(
         ValueError: a name is no column, or is there twice, or plays two parts; or a column does not hold numbers.
     """
     known = df.columns
+    others = [target] if isinstance(target, str) or not isinstance(target, Sequence) else list(target)
+    others.append(weight)
     if features is None:
-        parts = [target, weight] if isinstance(target, str) or not isinstance(target, Sequence) else [*target, weight]
-        features = [name for name in known if name not in (*parts, *left_out)]
-    asked = [name for name in known if known.count(name) == 1 or name in features]
+        features = [name for name in known if name not in others and name not in left_out]
+    asked = [name for name in known if known.count(name) == 1 or name in features or name in others]
     names, targets = column_names(types.SimpleNamespace(names=asked), target, features, weight, "df")
     columns = Columns(names, targets, weight)
     check_numeric(df, columns.all)

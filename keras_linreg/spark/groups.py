@@ -58,7 +58,9 @@ def cluster_meat(estimate: Estimate, reader: PartitionReader, df: DataFrame, gro
     is_score = F.col("kind") == SCORE
     bucket = F.when(is_score, F.pmod(F.xxhash64("label"), F.lit(BUCKETS))).otherwise(-1 - F.col("part"))
     shape = estimate.rank, len(estimate.ssr)
-    messages = scores.groupBy(bucket.cast("int")).applyInArrow(lambda key, table: add_scores(shape, key, table), MESSAGE)
+    messages = scores.groupBy(bucket.cast("int")).applyInArrow(
+        lambda key, table: add_scores(shape, key, table), MESSAGE
+    )
     check, squares, count = SameRowsCheck(estimate), np.zeros((shape[0], *shape)), 0
     for message in in_order(messages):
         arrays = unpack(message.data)

@@ -189,8 +189,10 @@ def number_of_folds(df: DataFrame, columns: Columns, name: str) -> int:
         kind = df.schema.fields[df.columns.index(name)].dataType.simpleString()
         raise ValueError(f"{rule}. Received: {name!r}, a column of {kind}.")
     column = F.col("c0")
-    first = selected(df, [name]).toDF("c0").agg(
-        F.min(column), F.max(column), F.count_distinct(column), F.count(column), F.count(F.lit(1))
+    first = (
+        selected(df, [name])
+        .toDF("c0")
+        .agg(F.min(column), F.max(column), F.count_distinct(column), F.count(column), F.count(F.lit(1)))
     )
     low, high, distinct, given, rows = first.collect()[0]
     if rows and (low != 0 or high != distinct - 1 or distinct < 2 or given < rows):
