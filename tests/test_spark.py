@@ -21,8 +21,6 @@ from keras_linreg.spark.partitions import FAN_IN
 from keras_linreg.spark.predict import predictor_of
 from keras_linreg.spark.reduction import ReducePartition, ReduceToFolds
 
-pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning")
-
 SPECULATION = {
     "spark.speculation": "true",
     "spark.speculation.interval": "200ms",
@@ -232,7 +230,7 @@ def test_folds_are_dealt_by_number_or_by_a_column(parquet):
     own = klr.spark.moments(df.selectExpr("x", "z", "y", "int(w) as f"), "y", folds="f")
     expected = klr.FoldMoments.from_data(frame[["x", "z"]], frame.y, frame.w.astype(int))
     assert [fold.rows for fold in own.folds] == [fold.rows for fold in expected.folds]
-    np.testing.assert_allclose(own.elastic_net().coefs, expected.elastic_net().coefs, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(own.elastic_net().kernels, expected.elastic_net().kernels, rtol=1e-7, atol=1e-9)
     with pytest.raises(ValueError, match="without a gap"):
         klr.spark.moments(df.selectExpr("x", "y", "2 * int(w) as f"), "y", folds="f")
 
@@ -285,6 +283,21 @@ def test_robust_and_clustered_errors_are_those_of_statsmodels(parquet):
     ]:
         with pytest.raises(ValueError, match=message):
             klr.spark.report(model, other, **arguments)
+
+
+@pytest.mark.heavy
+def test_diagnostics_are_those_of_memory_in_the_order_of_the_partitions(spark, parquet):
+    df, frame = parquet
+    model = klr.ExactLinearRegression.from_moments(klr.spark.moments(df, "y", ["x", "z"]))
+    expected = model.diagnose((frame[["x", "z"]], frame.y))
+    ours = klr.spark.diagnose(model, df)
+    assert str(ours) == str(expected)
+    pd.testing.assert_frame_equal(ours.outlier_test(), expected.outlier_test(), rtol=1e-9)
+    assert len(ours.sample["rows"]) == 2000
+    with pytest.raises(ValueError, match="must be the data of the fit"):
+        klr.spark.diagnose(model, df.limit(50))
+    with pytest.raises(ValueError, match=r"influence\(\)"):
+        list(ours.influence())
 
 
 @pytest.mark.heavy

@@ -23,10 +23,10 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
-from rational import least_squares  # noqa: E402
-from spark_cluster import NEEDS_JAVA, alone, children, has_java, spark_session, standalone_cluster  # noqa: E402
+from rational import least_squares
+from spark_cluster import NEEDS_JAVA, alone, children, has_java, spark_session, standalone_cluster
 
-import keras_linreg as klr  # noqa: E402
+import keras_linreg as klr
 
 COLUMNS, HARD_ROWS = 50, 200_000
 NAMES = [f"x{i}" for i in range(COLUMNS)]

@@ -4,8 +4,9 @@ Each function takes a DataFrame of Spark (pyspark 4, classic or Connect) and col
 partitions to some kilobytes, by the same code as a single machine. See `examples/guides/cluster.md`.
 """
 
+from keras_linreg.spark.diagnose import diagnose
 from keras_linreg.spark.predict import predict
 from keras_linreg.spark.reduction import moments
 from keras_linreg.spark.report import report
 
-__all__ = ["moments", "predict", "report"]
+__all__ = ["diagnose", "moments", "predict", "report"]
