@@ -99,7 +99,7 @@ def problems(rows: int, columns: int):
     order = np.argsort(x[:, 0])
     yield GROUPS[3], "sorted by a column", 1.5, x[order], (y + 3 * noise)[order]
     drift = x + np.linspace(-5, 5, rows)[:, None] * np.arange(columns) / columns
-    yield GROUPS[3], "drifting columns", 1.5, drift, drift @ kernel + 1 + 3 * noise
+    yield GROUPS[3], "drifting columns", 2.5, drift, drift @ kernel + 1 + 3 * noise
 
 
 def digits(parameters: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_linreg.data import preprocessing
+from keras_linreg.data import preprocessing, preprocessor_columns
 from keras_linreg.data.columns import are_beyond_float32, is_text, own_dtype, row_shape
 from keras_linreg.data.schema import Column, Schema, default_names
 from keras_linreg.data.tables import Table, match
@@ -22,7 +22,7 @@ def learn_inputs(x: Table | Data, preprocessor: Any, feature_names: Sequence[str
         preprocessor, feature_names: of the model.
     """
     columns = x.columns if isinstance(x, Table) else dict(x) if isinstance(x, Mapping) else None
-    wanted = preprocessing.input_names(preprocessor)
+    wanted = preprocessor_columns.input_names(preprocessor)
     if wanted is not None:
         if columns is None:
             raise ValueError(
@@ -36,7 +36,7 @@ def learn_inputs(x: Table | Data, preprocessor: Any, feature_names: Sequence[str
         return _matrix_schema(x, preprocessor)
     if not columns:
         raise ValueError("`x` must have at least one column. Received: none.")
-    declared = preprocessing.input_dtypes(preprocessor)
+    declared = preprocessor_columns.input_dtypes(preprocessor)
     if not declared and preprocessor is not None and any(is_text(column) for column in columns.values()):
         declared = {name: own_dtype(column) for name, column in columns.items()}
     elif not declared and all(are_codes(column, preprocessor) for column in columns.values()):
@@ -62,7 +62,7 @@ def takes_columns(preprocessor: Any, schema: Schema) -> bool:
     """Return whether the preprocessor gets the columns by name, not stacked to one matrix."""
     if preprocessor is None:
         return False
-    if preprocessing.input_names(preprocessor) is not None:
+    if preprocessor_columns.input_names(preprocessor) is not None:
         return True
     return schema.named and len({column.dtype for column in schema.inputs}) > 1
 
@@ -82,7 +82,7 @@ def names_of_design(
             f"Received: {len(names)} names, {list(names)}."
         )
     if names is None and preprocessor is not None:
-        names = preprocessing.output_names(preprocessor, width, schema.names if schema.named else None)
+        names = preprocessor_columns.output_names(preprocessor, width, schema.names if schema.named else None)
     elif names is None and schema.named:
         names = schema.names
     return names or default_names(width)

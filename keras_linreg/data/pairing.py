@@ -1,12 +1,12 @@
 """Rows of x, y, weights and groups that belong together: equal labels if pandas gives them some, and equal numbers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_linreg.data.row_labels import different_labels
-from keras_linreg.data.tables import is_column, row_labels
+from keras_linreg.data.tables import Table, is_column, row_labels
 from keras_linreg.utils.types import Data
 
 
@@ -29,6 +29,22 @@ def common_labels(parts: Mapping[str, Data]) -> Any:
         elif not own.equals(labels):
             raise different_labels(first, labels, f"`{name}`", own)
     return labels
+
+
+def take_named(table: Table, parts: Mapping[str, Data], columns: Collection[str]) -> tuple[Any, ...]:
+    """Return the table without the columns that other arguments name, and then each argument, a column for its name.
+
+    Args:
+        table: the user's `x`.
+        parts: the other arguments of a call, such as `y`: data, or the name of a column of the table.
+        columns: those that the model takes: they stay in the table, whoever names them.
+    """
+    named = {argument: part for argument, part in parts.items() if isinstance(part, str)}
+    for argument, name in named.items():
+        if name not in table.columns:
+            raise ValueError(f"`{argument}` must be a column of `x`, {list(table.columns)}. Received: {name!r}.")
+    found = [table.columns[named[argument]] if argument in named else part for argument, part in parts.items()]
+    return table.without(set(named.values()) - set(columns)), *found
 
 
 def check_lengths(lengths: Mapping[str, int], empty: bool = False) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_linreg.data import batches, graph, preprocessing
+from keras_linreg.data import batches, graph, preprocessing, preprocessor_columns
 from keras_linreg.data import columns as column_kinds
 from keras_linreg.data.arrow_source import ArrowSource, is_arrow_source, open_source
 from keras_linreg.data.arrow_stream import arrow_stream, learn_from_source, raw_batches
@@ -16,9 +16,9 @@ from keras_linreg.data.inputs import Inputs, read_columns, read_matrix
 from keras_linreg.data.kinds import is_scipy_sparse, is_stream
 from keras_linreg.data.learning import learn_inputs, names_of_design, takes_columns
 from keras_linreg.data.missing import MissingMask, check_rule, find, keep_rows, nan_masks
-from keras_linreg.data.pairing import check_lengths, common_labels, keep_groups
+from keras_linreg.data.pairing import check_lengths, common_labels, keep_groups, take_named
 from keras_linreg.data.prepared import Prepared, Rows, prepared_rows, target_names
-from keras_linreg.data.schema import Schema
+from keras_linreg.data.schema import MATRIX, Schema
 from keras_linreg.data.table_preprocessor import (
     TableInputs,
     TablePreprocessor,
@@ -130,7 +130,7 @@ class Reader:
         """Return the names of the columns that the model takes, or None if it takes all that it is first given."""
         if self.schema is not None and self.schema.named:
             return self.schema.names
-        return preprocessing.input_names(self.preprocessor) or self.feature_names
+        return preprocessor_columns.input_names(self.preprocessor) or self.feature_names
 
     def prepare_packed(
         self, data: Data, argument: str = "validation_data", groups: Data = None, steps: int | None = None
@@ -174,7 +174,8 @@ class Reader:
         if table is not None:
             if not table.columns:
                 raise ValueError("`x` must have at least one column. Received: none.")
-            table, y, sample_weight, groups = self._by_name(table, y, sample_weight, groups)
+            parts = {"y": y, "sample_weight": sample_weight, "groups": groups}
+            table, y, sample_weight, groups = take_named(table, parts, self.columns_of_model() or ())
         x = table if table is not None else as_array(x, "`x`") if isinstance(x, list | tuple) else x
         labels = common_labels({"x": x, "y": y, "sample_weight": sample_weight, "groups": groups})
         known = () if self.schema is None else self.schema.output_names
@@ -284,19 +285,6 @@ class Reader:
             f"Received columns {list(columns)}."
         )
 
-    def _by_name(self, table: Table, y: Data, sample_weight: Data, groups: Data) -> tuple[Table, Data, Data, Data]:
-        """Return the table without the columns that `y`, `sample_weight` and `groups` name, and those columns."""
-        parts = {"y": y, "sample_weight": sample_weight, "groups": groups}
-        names = {argument: name for argument, name in parts.items() if isinstance(name, str)}
-        for argument, name in names.items():
-            if name not in table.columns:
-                raise ValueError(f"`{argument}` must be a column of `x`, {list(table.columns)}. Received: {name!r}.")
-            parts[argument] = table.columns[name]
-        model_columns = preprocessing.input_names(self.preprocessor) or self.feature_names or ()
-        if self.schema is not None and self.schema.named:
-            model_columns = self.schema.names
-        return table.without(set(names.values()) - set(model_columns)), *parts.values()
-
     @property
     def learns(self) -> bool:
         """Whether the preprocessor waits for the data of a fit, to learn from them."""
@@ -319,11 +307,11 @@ class Reader:
         """Return what the preprocessor, or the model, takes of rows in memory."""
         if takes_columns(self.preprocessor, schema):
             x = x if isinstance(x, Table) else read(x, "`x`", text=True).array
-            return read_columns(x, schema, preprocessing.text_names(self.preprocessor))
+            return read_columns(x, schema, preprocessor_columns.text_names(self.preprocessor))
         names = self.names_to_match(schema, x.columns) if isinstance(x, Table) else None
         strings = self.preprocessor is not None or (schema.inputs[0].dtype == "string" and self.schema is not None)
         is_flat = self.preprocessor is None and (self.schema is None or len(schema.inputs[0].shape) < 2)
-        is_category = preprocessing.FREE_TEXT not in preprocessing.text_names(self.preprocessor)
+        is_category = MATRIX not in preprocessor_columns.text_names(self.preprocessor)
         return read_matrix(x, schema, names, self.dtype, strings, is_flat, is_category)
 
     def _missing(

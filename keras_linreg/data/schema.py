@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+MATRIX = "features"  # the name of an input that is a matrix
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
@@ -34,7 +36,7 @@ class Schema:
     def of_matrix(cls, width: int, feature_names: Sequence[str] | None = None) -> "Schema":
         """Return the schema of a matrix of `width` columns."""
         names = tuple(feature_names) if feature_names else default_names(width)
-        return cls((Column("features", "float32", (width,)),), False, names)
+        return cls((Column(MATRIX, "float32", (width,)),), False, names)
 
     @property
     def names(self) -> tuple[str, ...]:

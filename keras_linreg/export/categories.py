@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_linreg.data import Column, preprocessing
+from keras_linreg.data import Column, preprocessor_columns
 
 Tensors = dict[str, tf.Tensor]
 
@@ -25,7 +25,7 @@ class KnownCategories(tf.Module):
     def __init__(self, preprocessor: keras.Layer | None, columns: Sequence[Column]):
         super().__init__()
         self._known: dict[str, _Known] = {}
-        for names, layer in preprocessing.first_layers(preprocessor, [column.name for column in columns]):
+        for names, layer in preprocessor_columns.first_layers(preprocessor, [column.name for column in columns]):
             for column in columns:
                 known = _known_of(layer, column) if column.name in names else None
                 if known is not None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_linreg.data import Column, Reader, Schema, preprocessing
 from keras_linreg.export.categories import KnownCategories
+from keras_linreg.export.graph_names import scope_of
 
 INPUT_DTYPES = ("float32", "float64")
 LEVEL = "level"  # the name of the input of `predict_interval_at` beside the columns
@@ -105,7 +106,7 @@ class ServedInputs:
     def _operation_name(self, column: str) -> str:
         """Return a name for the operations that check a column."""
         argument = self.argument_names[column]
-        return column if argument == column else f"{argument}.{preprocessing.scope_of(column)}"
+        return column if argument == column else f"{argument}.{scope_of(column)}"
 
 
 def build_preprocessor(preprocessor: keras.Layer | None, inputs: ServedInputs) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_linreg.data import Reader, preprocessing
+from keras_linreg.data import Reader
 from keras_linreg.export import manifest, saved_model
 from keras_linreg.export.defaults import Defaults, column_means, resolve, to_json
 from keras_linreg.export.examples import ExampleParser
 from keras_linreg.export.explanations import Explanations
 from keras_linreg.export.float32 import Float32Model, predictions_fit_float32, warn_of_float32
+from keras_linreg.export.graph_names import graph_names
 from keras_linreg.export.inputs import INPUT_DTYPES, LEVEL, ServedInputs, build_preprocessor
 from keras_linreg.export.intervals import EXTRAPOLATES, Intervals
 from keras_linreg.export.model_interface import ServableModel
@@ -104,7 +105,7 @@ def write_saved_model(
     build_preprocessor(model.preprocessor, inputs)
     with (
         replace_folder(folder, last=saved_model.FILE, obsolete=[manifest.EXTRA_FOLDER]) as unfinished,
-        preprocessing.graph_names(model.preprocessor),
+        graph_names(model.preprocessor),
     ):
         _write_graph(
             unfinished,

@@ -35,13 +35,17 @@ def cut(values: np.ndarray, largest: np.ndarray, bits: int, count: int) -> list[
         count: of slices.
     """
     slices, rest = [], values
-    top = np.frexp(np.where(largest > 0, largest, 1.0))[1]
     for i in range(1, count):
-        big = np.ldexp(1.5, top + 52 - i * bits)
+        big = _cutter(largest, i * bits)
         upper = (rest + big) - big
         slices.append(upper)
         rest = rest - upper
     return [*slices, rest]
+
+
+def _cutter(largest: np.ndarray, bits: int) -> np.ndarray:
+    """Return the number whose last bit is `bits` bits below the power of two above `largest`."""
+    return np.ldexp(1.5, np.frexp(np.where(largest > 0, largest, 1.0))[1] + 52 - bits)
 
 
 def cross_products(columns: DoubleDouble) -> tuple[DoubleDouble, DoubleDouble]:
@@ -77,18 +81,25 @@ class SlicedRows:
     Args:
         x: `(n, p)`, of any float dtype: some thousands of rows at the most.
         shift: `(p,)`: to be subtracted; 0 for columns that are not far from 0.
+        memory: float64 `(2, m, p)` for the slices, with m at least n, which a later block may use again: fresh memory
+            takes longer than the cuts.
     """
 
-    def __init__(self, x: np.ndarray, shift: np.ndarray):
-        rows = np.array(x, np.float64)
+    def __init__(self, x: np.ndarray, shift: np.ndarray, memory: np.ndarray | None = None):
+        self._upper, rows = np.empty((2, *x.shape)) if memory is None else memory[:, : len(x)]
+        rows[...] = x
         self._columns = np.flatnonzero(shift)
         self._missing = np.zeros((len(rows), 0))
         if len(self._columns):
             rows[:, self._columns], self._missing = two_sum(rows[:, self._columns], -shift[self._columns])
         if not self._missing.any():  # the difference of numbers close together is exact
             self._columns, self._missing = self._columns[:0], self._missing[:, :0]
-        self._largest = np.abs(rows).max(axis=0, initial=0.0)
-        self._upper, self._lower = cut(rows, self._largest, ROW_BITS, 2)
+        self._largest = np.maximum(rows.max(axis=0, initial=0.0), -rows.min(axis=0, initial=0.0))
+        big = _cutter(self._largest, ROW_BITS)
+        np.add(rows, big, out=self._upper)
+        self._upper -= big
+        rows -= self._upper
+        self._lower = rows
 
     def times(self, kernel: np.ndarray) -> DoubleDouble:
         """Return `(x - shift) @ kernel`, `(n, k)`, for a kernel `(p, k)`."""

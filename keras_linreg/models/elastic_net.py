@@ -7,7 +7,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
-from keras_linreg.data import Prepared, preprocessing
+from keras_linreg.data import Prepared, preprocessor_columns
 from keras_linreg.inference.row_order import RowOrder
 from keras_linreg.models.fitted_path import FittedPath, fitted_path, penalty_of, refitted
 from keras_linreg.models.fold_store import folds_of_store, store_folds
@@ -188,7 +188,7 @@ class ElasticNetRegression(OnePassModel):
             kwargs["folds"] = len(folds.folds)
         model = cls(units=len(total.output_names), feature_names=list(total.feature_names), **kwargs)
         fitted = fitted_path(total, folds, model._settings, model.use_bias)
-        model.set_schema(preprocessing.declared_schema(model.preprocessor, total.feature_names))
+        model.set_schema(preprocessor_columns.declared_schema(model.preprocessor, total.feature_names))
         model.build((None, len(total.feature_names)))
         if model.preprocessor is not None and not (model.schema and model.schema.named):
             model.set_schema(None)  # the first data tell which inputs the preprocessor takes

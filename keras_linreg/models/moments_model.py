@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from keras_linreg.data import Prepared, Rows, preprocessing
+from keras_linreg.data import Prepared, Rows, preprocessor_columns
 from keras_linreg.inference import sandwich
 from keras_linreg.inference.contributions import Contributions
 from keras_linreg.inference.diagnostics import Diagnostics
@@ -74,7 +74,7 @@ class MomentsModel(SolvedModel):
         )
         fitted = model.solve_moments(moments)
         fitted.solution.warn()
-        model.set_schema(preprocessing.declared_schema(model.preprocessor, moments.feature_names))
+        model.set_schema(preprocessor_columns.declared_schema(model.preprocessor, moments.feature_names))
         model.build((None, len(moments.feature_names)))
         if model.preprocessor is not None and not (model.schema and model.schema.named):
             model.set_schema(None)  # the first data tell which inputs the preprocessor takes
@@ -236,7 +236,7 @@ class MomentsModel(SolvedModel):
         return None if self._fitted is None else self._fitted.contributions(self._groups(self._fitted))
 
     def _groups(self, fitted: FittedMoments) -> list[tuple[str, list[int]]]:
-        return preprocessing.output_groups(self.preprocessor, fitted.moments.feature_names)
+        return preprocessor_columns.output_groups(self.preprocessor, fitted.moments.feature_names)
 
     def _fitted_or_refuse(self) -> FittedMoments:
         if self._fitted is None:

@@ -1,8 +1,6 @@
 """The one pass of a fit: what happens to each batch that Keras's loop draws, and at the end of the data."""
 
 import contextlib
-import functools
-import itertools
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -11,27 +9,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_linreg.data import CellMatrix, Prepared, Rows, SparseRows, Stream, default_output_names
+from keras_linreg.data import Prepared, default_output_names
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.row_order import RowOrder
+from keras_linreg.models.pass_batches import PassBatches
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.moments.moments import Moments
-from keras_linreg.moments.sparse_rows import batches_by_number, written_out
+from keras_linreg.moments.sparse_rows import written_out
 from keras_linreg.solvers.refine import refine
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.training import loop
 from keras_linreg.utils import keras_compat
-from keras_linreg.utils.types import Batch
 from keras_linreg.utils.warnings import warn_user
 
-BATCH_NUMBERS = 2**25  # of a batch if the user names no size: large, and yet the progress bar moves
-BATCH_HEIGHT = 64
 PROGRESS_SHARE = 0.1  # of the time may be spent on the loss that the progress bar shows
-
-
-class EndOfFiles(Exception):
-    """The files have no more batches."""
 
 
 class ModelOfPass(Protocol):
@@ -69,7 +61,7 @@ class ModelOfPass(Protocol):
 class OnePass:
     """Takes the batches of the first epoch into an accumulator, and gives the model their solution when it ends.
 
-    Until then the model keeps its weights. Arrays in memory do not go through Keras's loop: it counts their batches.
+    Until then the model keeps its weights.
 
     Args:
         model: to be fitted.
@@ -80,6 +72,7 @@ class OnePass:
         metrics_are_lent: whether an evaluation, or an update of the pass's own, uses the model's metrics now.
         was_restored: whether a callback restored the moments of an earlier fit while this one began.
         loss: the mean squared error of the solution so far.
+        source: the batches.
     """
 
     def __init__(
@@ -97,11 +90,7 @@ class OnePass:
         self.was_restored = False
         self.loss = 0.0
         self._output_names = data.output_names or default_output_names(model.units)
-        self._rows = batch_rows(data, batch_size) if isinstance(data, Rows) else None
-        self._batch_of = batches_by_number(data, self._rows) if isinstance(data, Rows) and self._rows else None
-        has_parts = isinstance(data, Stream) and model.distribute_strategy.num_replicas_in_sync == 1
-        self._open_parts = data.in_parts if has_parts and isinstance(data, Stream) else None
-        self._parts: Iterator[list[Batch]] = iter(())  # of the present epoch
+        self.source = PassBatches(data, batch_size, model.distribute_strategy)
         self._accumulator: Accumulator | None = None
         self._order = RowOrder()
         self._fitted: FittedMoments | None = None  # once the data have ended
@@ -109,10 +98,10 @@ class OnePass:
         self._every_batch = loop.watch_single_batches(callbacks, kinds=("", "train_"))
         self._shows_progress = verbose in ("auto", 1, True)
         self._next_progress = 0.0
-        self._batches = self._parts_read = 0
+        self._batches = 0
         self._has_begun = False
         self._is_exhausted = False
-        self._batches_of_epoch = steps_per_epoch or self._number_of_batches()
+        self._batches_of_epoch = steps_per_epoch or self.source.count
 
     @property
     def is_finished(self) -> bool:
@@ -134,27 +123,6 @@ class OnePass:
         """Take note that the iterator has no more batches."""
         self._is_exhausted = True
 
-    def _number_of_batches(self) -> int | None:
-        """Return the number of batches of an epoch, or None if only its end tells."""
-        if self._rows is not None:
-            return -(-int(self.data.x.shape[0]) // self._rows)
-        if isinstance(self.data.x, keras.utils.PyDataset):
-            return self.data.x.num_batches
-        cardinality = int(self.data.x.cardinality()) if isinstance(self.data.x, tf.data.Dataset) else -1
-        return cardinality if cardinality >= 0 else None
-
-    def batches(self) -> Any:
-        """Return what Keras iterates over: a stream itself; for arrays and files, the numbers of their batches."""
-        if self._open_parts is not None:
-            count = self._number_of_batches()
-            return _counting(2**62).filter(lambda _: True) if count is None else _counting(count)
-        if self._rows is None:
-            return self.data.x
-        numbers = _counting(self._number_of_batches())
-        replicas = self.model.distribute_strategy.num_replicas_in_sync
-        # A strategy cuts a batch into one part for each replica: one of them gets the number.
-        return numbers if replicas == 1 else numbers.map(lambda i: tf.concat([[i], -tf.ones(replicas - 1, i.dtype)], 0))
-
     def take(self, batch: Any) -> None:
         """Take one batch; after the first epoch, only to update metrics.
 
@@ -163,7 +131,7 @@ class OnePass:
         """
         if not self._has_begun:
             self._begin()
-        parts = list(self._arrays_of(batch))
+        parts = list(self.source.arrays_of(batch))
         self._batches += self._fitted is None
         for x, y, weight in parts:
             if not x.shape[0]:
@@ -173,19 +141,6 @@ class OnePass:
             if self._has_metrics:
                 for rows in written_out((x, y, weight)):
                     self._update_metrics(*rows)
-
-    def _arrays_of(self, batch: Any) -> Iterator[Batch]:
-        """Yield the parts of what Keras has drawn: a batch of each replica, or the number of a batch."""
-        if self._open_parts is not None:
-            if int(batch) == 0:
-                self._parts = self._open_parts()
-            parts = next(self._parts, None)
-            if parts is None:
-                raise EndOfFiles
-            yield from parts
-            return
-        for part in self._batches_of_replicas(batch):
-            yield self._dense(part) if self._batch_of is None else self._batch_of(int(part))
 
     def logs(self, with_new_loss: bool = False) -> dict[str, Any]:
         """Return loss and metrics of the rows so far.
@@ -218,7 +173,7 @@ class OnePass:
             assert solved is not None  # all rows do
             fitted = self._refined(solved)
         fitted.solution.warn()
-        is_complete = self._batch_of is not None and accumulator.rows == int(self.data.x.shape[0])
+        is_complete = self.source.in_memory and accumulator.rows == int(self.data.x.shape[0])
         if self.model.stop_training and not is_complete:
             warn_user(
                 f"A callback stopped the fit in its first epoch: it is the fit of the {accumulator.rows} rows so far."
@@ -247,21 +202,6 @@ class OnePass:
     def _end(self, fitted: FittedMoments) -> None:
         self._fitted, self.loss = fitted, fitted.solution.mean_squared_error
 
-    def _batches_of_replicas(self, batch: Any) -> list[Any]:
-        """Return each replica's batch, or the numbers of batches of arrays."""
-        if self.model.distribute_strategy.num_replicas_in_sync == 1:
-            return [batch]
-        local = self.model.distribute_strategy.experimental_local_results
-        if self._batch_of is not None:
-            return [number for replica in local(batch) for number in replica.numpy() if number >= 0]
-        return list(zip(*(local(part) for part in batch), strict=True))
-
-    def _dense(self, batch: Any) -> Batch:
-        """Return a batch of a stream as arrays, and count it."""
-        assert isinstance(self.data, Stream)  # rows in memory come by number
-        self._parts_read += 1
-        return self.data.dense(batch, self._parts_read - 1)
-
     def _add(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
         if self._accumulator is None:
             if not self.model.built:  # a dataset that did not tell its width
@@ -281,15 +221,19 @@ class OnePass:
     def _solve(self, statistics: Statistics, is_final: bool = False) -> FittedMoments | None:
         assert self._accumulator is not None
         names = self.model.feature_names, self._output_names
-        missing = self.data.missing_rows(self._accumulator.rows, max(self._batches, self._parts_read))
+        missing = self.data.missing_rows(self._accumulator.rows, max(self._batches, self.source.batches_read))
         moments = Moments.of(self._accumulator, statistics, *names, missing)
         return self.model.solve_pass(self._accumulator, moments, self._order, is_final)
 
     def _refined(self, fitted: FittedMoments) -> FittedMoments:
         """Return the fit with the digits that further looks bring, if the data can be read again and need them."""
-        reads_once = self._batch_of is None and not isinstance(self.data.x, tf.data.Dataset | keras.utils.PyDataset)
         statistics = fitted.moments.statistics
-        if reads_once or not fitted.penalty.is_zero or not fitted.use_bias or statistics.is_double_double:
+        if (
+            not self.source.reads_again
+            or not fitted.penalty.is_zero
+            or not fitted.use_bias
+            or statistics.is_double_double
+        ):
             return fitted
 
         def solve(candidate: Statistics) -> FittedMoments:
@@ -297,23 +241,10 @@ class OnePass:
             assert solved is not None  # all rows do
             return solved
 
-        refined = refine(statistics, lambda candidate: solve(candidate).solution, self._read_again)
+        refined = refine(
+            statistics, lambda candidate: solve(candidate).solution, lambda: self.source.again(self._batches)
+        )
         return fitted if refined is statistics else solve(refined)
-
-    def _read_again(self) -> Iterator[Batch]:
-        """Yield the batches of the first epoch once more."""
-        if self._batch_of is not None:
-            for number in range(self._batches):
-                yield from written_out(self._batch_of(number))
-        elif self._open_parts is not None:
-            for parts in itertools.islice(self._open_parts(), self._batches):
-                for part in parts:
-                    yield from written_out(part)
-        else:
-            assert isinstance(self.data, Stream)
-            for number, (_, *batch) in enumerate(itertools.islice(self.data.again(), self._batches)):
-                # A PyDataset may return the same array again and again, and blocks are read ahead.
-                yield tuple(None if p is None else p.copy() for p in self.data.dense(tuple(batch), number))
 
     def _update_metrics(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:
         fitted = self._fitted_so_far() if self._fitted is None else self._fitted
@@ -322,21 +253,3 @@ class OnePass:
         y_pred = fitted.predict(x)
         with self.lending_metrics():
             self.model.compute_metrics(x, y.astype(np.float64), y_pred, weight)
-
-
-@functools.lru_cache(maxsize=8)
-def _counting(end: int) -> tf.data.Dataset:
-    """Return the dataset of the numbers below `end`; to make one takes as long as to reduce some 50,000 rows."""
-    options = tf.data.Options()
-    options.autotune.enabled = False  # a range does not need the thread, which takes time to end
-    return tf.data.Dataset.range(end).with_options(options)
-
-
-def batch_rows(data: Rows, batch_size: Any) -> int:
-    """Return the rows of a batch of arrays: the user's number, or a large one."""
-    if batch_size is not None:
-        return int(batch_size)
-    if isinstance(data, SparseRows):
-        return max(1, data.count)
-    columns = len(data.x.parts) + 1 if isinstance(data.x, CellMatrix) else int(data.x.shape[1])
-    return max(1, min(data.block_size, max(BATCH_NUMBERS // columns, BATCH_HEIGHT * columns)))

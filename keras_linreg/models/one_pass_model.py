@@ -1,4 +1,4 @@
-"""OnePassModel: Keras's fit, evaluate and predict of a model that reads the data once, and solves."""
+"""OnePassModel: Keras's compile and fit of a model that reads the data once, and solves."""
 
 import contextlib
 import dataclasses
@@ -12,32 +12,29 @@ import tensorflow as tf
 
 from keras_linreg.data import Prepared, Rows
 from keras_linreg.data.arrow_source import data_of_fit
-from keras_linreg.inference.distributions import check_level
 from keras_linreg.losses import SquaredError
 from keras_linreg.models.call_arguments import check_call, validation_epochs
 from keras_linreg.models.exact_checks import (
     STRATEGIES,
-    USE_DESCENT,
     check_callbacks,
     check_compile,
     check_strategy,
 )
 from keras_linreg.models.learning_fit import learning_fit
-from keras_linreg.models.moments_model import MomentsModel
 from keras_linreg.models.no_optimizer import NoOptimizer
-from keras_linreg.models.one_at_a_time import one_at_a_time
-from keras_linreg.models.one_pass import EndOfFiles, OnePass, batch_rows
+from keras_linreg.models.one_pass import OnePass
+from keras_linreg.models.pass_batches import EndOfFiles, batch_rows
+from keras_linreg.models.solved_calls import SolvedCalls
 from keras_linreg.moments.checks import check_memory
 from keras_linreg.solvers import Penalty
 from keras_linreg.training import divergence
 from keras_linreg.utils import keras_compat
-from keras_linreg.utils.arguments import check_flag
-from keras_linreg.utils.types import Data, PathLike
+from keras_linreg.utils.types import Data
 
 NO_OPTIMIZER = NoOptimizer()
 
 
-class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
+class OnePassModel(keras_compat.BuildsMetricsItself, SolvedCalls):
     """A model of moments, whose `fit` makes them in one pass over the data.
 
     Abstract: a subclass says with which penalty the moments are solved.
@@ -196,7 +193,7 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
                 if steps_per_epoch is None:  # the end of a generator is the end of the data
                     warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
                 history = keras.Model.fit(
-                    self, one_pass.batches(), validation_data=validation, shuffle=False, **options
+                    self, one_pass.source.for_keras(), validation_data=validation, shuffle=False, **options
                 )
             if self._pass.has_open_data:
                 raise RuntimeError(
@@ -234,12 +231,6 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
     def make_train_function(self, force: bool = False) -> None:
         """Let the pass take the batches that Keras's loop draws; a graph would gain nothing."""
         self.train_function = self._train_on_batches
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        """Return the mean squared error, in float64; Keras's own way casts any loss to floatx."""
-        return SquaredError()(y, y_pred, sample_weight)
 
     @property
     def has_built_metrics(self) -> bool:
@@ -281,69 +272,6 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         self._pass.finish()
         return {**super().get_metrics_result(), "loss": self._pass.loss}
 
-    def evaluate(
-        self,
-        x: Data = None,
-        y: Data = None,
-        batch_size: int | None = None,
-        verbose: str | int = "auto",
-        sample_weight: Data = None,
-        steps: int | None = None,
-        callbacks: Any = None,
-        return_dict: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """Return the mean squared error, without the penalty, and metrics, as `keras.Model.evaluate`, in float64."""
-        options = {"steps": steps, "callbacks": callbacks, "return_dict": return_dict, **kwargs}
-        if not keras_compat.is_call_of_fit(kwargs):
-            self._check_fitted("evaluated")
-        with one_at_a_time(self), contextlib.nullcontext() if self._pass is None else self._pass.lending_metrics():
-            self._average_losses_in_float64()
-            return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
-
-    def predict_on_batch(self, x: Data) -> np.ndarray:
-        """Return the predictions for one batch, a float64 array of shape `(n, units)`."""
-        self._check_fitted("asked for predictions")
-        return super().predict_on_batch(x)
-
-    def test_on_batch(self, x: Data, y: Data = None, sample_weight: Data = None, return_dict: bool = False) -> Any:
-        """Return loss and metrics of one batch, as `keras.Model.test_on_batch` does."""
-        self._check_fitted("evaluated")
-        self._average_losses_in_float64()
-        return super().test_on_batch(x, y, sample_weight, return_dict)
-
-    def predict(
-        self,
-        x: Data,
-        batch_size: int | None = None,
-        verbose: str | int = "auto",
-        steps: int | None = None,
-        callbacks: Any = None,
-    ) -> Any:
-        """Return the predictions, a float64 array of shape `(n, units)`, for every kind of `x` that `fit` takes."""
-        self._check_fitted("asked for predictions")
-        return super().predict(x, batch_size, verbose, steps, callbacks)
-
-    def predict_to(
-        self, source: Data, destination: PathLike, interval: bool = False, level: float = 0.95, columns: Any = ()
-    ) -> int:
-        """Write predictions for files into a Parquet file, with their intervals if asked; see `LinearRegression`."""
-        self._check_fitted("asked for predictions")
-        if check_flag("interval", interval):
-            self._fitted_or_refuse().estimate_with_errors()
-        return super().predict_to(source, destination, interval, check_level(level), columns)
-
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: one batch is not the data.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(
-            f"{type(self).__name__} has no train_on_batch: its weights are the solution for all the data at once. Give "
-            f"`fit` all batches, add up `Moments` of each, or: {USE_DESCENT}."
-        )
-
     def load_own_variables(self, store: Any) -> None:
         """Set kernel, bias and moments from a file of weights; a callback may do so while a fit begins."""
         super().load_own_variables(store)
@@ -356,9 +284,8 @@ class OnePassModel(keras_compat.BuildsMetricsItself, MomentsModel):
         dataset = data.as_dataset(batch_rows(data, batch_size), "float64")
         return dataclasses.replace(data, x=dataset, y=None, sample_weight=None)
 
-    def _average_losses_in_float64(self) -> None:
-        """Have `evaluate` average the losses of its batches in float64; `fit` does not need it."""
-        keras_compat.average_losses_in_float64(self)
+    def _lending_metrics(self) -> contextlib.AbstractContextManager[None]:
+        return super()._lending_metrics() if self._pass is None else self._pass.lending_metrics()
 
     def _state_of_fit(self) -> tuple[Any, ...]:
         """Return all that a fit changes."""

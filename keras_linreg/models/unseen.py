@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_linreg.data import Prepared, Rows, preprocessing
+from keras_linreg.data import Prepared, Rows, preprocessor_columns
 from keras_linreg.moments.moments import Moments
 from keras_linreg.utils.types import Array, Data
 from keras_linreg.utils.warnings import warn_user
@@ -25,7 +25,7 @@ def warn_of_unseen_categories(preprocessor: Any, moments: Moments, prepared: Pre
     """
     if not isinstance(prepared, Rows):
         return
-    for position, column in preprocessing.unknown_columns(preprocessor).items():
+    for position, column in preprocessor_columns.unknown_columns(preprocessor).items():
         if not moments.statistics.constant[position]:
             continue
         rows = np.flatnonzero(np.asarray(prepared.x[:, position]) == 1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import threading
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -135,6 +136,19 @@ class _Sums:
         )
 
 
+class _Memory(threading.local):
+    """Memory of each thread for the slices of its blocks."""
+
+    def __init__(self, features: int):
+        self._slices = np.empty((2, 0, features))
+
+    def of_rows(self, count: int) -> np.ndarray:
+        """Return memory for at least so many rows."""
+        if self._slices.shape[1] < count:
+            self._slices = np.empty((2, count, self._slices.shape[2]))
+        return self._slices
+
+
 def _sums(statistics: Statistics, kernel: np.ndarray, spread: np.ndarray, batches: Iterable[Batch]) -> _Sums:
     """Return the sums over all rows, in double-double."""
     features, outputs = kernel.shape
@@ -144,9 +158,11 @@ def _sums(statistics: Statistics, kernel: np.ndarray, spread: np.ndarray, batche
     level = mean[features:] - matmul(centre[None], kernel)[0]
     expected = centre * statistics.weight
 
+    memory = _Memory(features)
+
     def sums_of_block(block: Batch) -> _Sums:
         x, y, weights = without_zero_weights(*block)
-        rows = SlicedRows(np.asarray(x), shift)
+        rows = SlicedRows(np.asarray(x), shift, memory.of_rows(len(x)))
         residuals = (DoubleDouble(np.asarray(y, np.float64)) - level[None]) - rows.times(kernel)
         if weights is not None:
             residuals = residuals.times(weights[:, None])
