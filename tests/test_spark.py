@@ -15,6 +15,7 @@ import statsmodels.api as sm
 from spark_cluster import NEEDS_JAVA, alone, has_java, spark_session, standalone_cluster
 
 import keras_linreg as klr
+from keras_linreg.spark import reduction
 from keras_linreg.spark.frame import Columns
 from keras_linreg.spark.groups import Labels
 from keras_linreg.spark.partitions import FAN_IN
@@ -236,21 +237,22 @@ def test_folds_are_dealt_by_number_or_by_a_column(parquet):
 
 
 @pytest.mark.heavy
-def test_wide_moments_are_merged_on_the_workers_in_a_fixed_order(spark):
-    names = [f"x{i}" for i in range(190)]
-    df = spark.range(0, 400 * (FAN_IN + 2), numPartitions=FAN_IN + 2)
-    df = df.selectExpr(*(f"float(rand({i})) as {name}" for i, name in enumerate(names)), "float(rand(999)) as y")
-    every = [klr.spark.moments(df, "y") for _ in range(2)]
-    assert every[0].to_bytes() == every[1].to_bytes()
-    assert (every[0].rows, every[0].dtype) == (400 * (FAN_IN + 2), "float32")
-    with pytest.raises(ValueError, match="Partition 17: "):
-        klr.spark.moments(df.withColumn("x3", df["y"] / (spark_id() < 17).cast("float")), "y")
-
-
-def spark_id():
+def test_large_moments_are_merged_on_the_workers_in_a_fixed_order(spark, monkeypatch):
     from pyspark.sql import functions as F
 
-    return F.spark_partition_id()
+    partitions = FAN_IN + 2
+    df = spark.range(0, 50 * partitions, numPartitions=partitions).selectExpr(
+        "id % 7 as x", "id * id % 31 as z", "id % 5 as y"
+    )
+    plain = klr.spark.moments(df, "y")
+    monkeypatch.setattr(reduction, "LARGE_MESSAGE", 0)
+    merged = [klr.spark.moments(df, "y") for _ in range(2)]
+    assert merged[0].to_bytes() == merged[1].to_bytes()
+    assert merged[0].rows == plain.rows
+    np.testing.assert_allclose(merged[0].covariance, plain.covariance, rtol=1e-14, atol=1e-14)
+    bad = df.withColumn("x", F.when(F.spark_partition_id() < partitions - 1, 1.0 * F.col("x")).otherwise(float("inf")))
+    with pytest.raises(ValueError, match=f"^Partition {partitions - 1}: "):
+        klr.spark.moments(bad, "y")
 
 
 @pytest.mark.heavy
@@ -287,7 +289,8 @@ def test_robust_and_clustered_errors_are_those_of_statsmodels(parquet):
 
 @pytest.mark.heavy
 def test_diagnostics_are_those_of_memory_in_the_order_of_the_partitions(spark, parquet):
-    df, frame = parquet
+    df = parquet[0]
+    frame = df.toArrow().to_pandas()
     model = klr.ExactLinearRegression.from_moments(klr.spark.moments(df, "y", ["x", "z"]))
     expected = model.diagnose((frame[["x", "z"]], frame.y))
     ours = klr.spark.diagnose(model, df)
@@ -305,7 +308,7 @@ def test_predictions_stand_beside_columns_of_any_kind(spark, parquet):
     df, frame = parquet
     moments = klr.spark.moments(df, "y", ["x", "z"])
     data = df.selectExpr("group", "array(y) as list", "if(z > 0, x, null) as x", "z")
-    result = klr.spark.predict(moments, data, interval=True, level=0.9).toPandas()
+    result = klr.spark.predict(moments, data, interval=True, level=0.9).toArrow().to_pandas()
     expected = klr.ExactLinearRegression.from_moments(moments).predict_interval(result[["x", "z"]], 0.9)
     assert list(result.columns) == ["group", "list", "x", "z", *expected.columns]
     pd.testing.assert_frame_equal(result[expected.columns], expected, rtol=1e-12)
@@ -330,7 +333,7 @@ def slowly(df, folder, seconds, fails=False):
 
         task = TaskContext.get()
         if task.partitionId() == 1:
-            pathlib.Path(folder, f"begun{task.attemptNumber()}_{task.stageId()}").touch()
+            pathlib.Path(folder, f"attempt{task.taskAttemptId()}").touch()
             for i, batch in enumerate(batches):
                 if task.attemptNumber() == 0 and i == 0:
                     time.sleep(seconds)
@@ -378,10 +381,10 @@ def test_killed_executors_and_workers_failed_and_speculative_tasks_change_no_bit
         ("python", df, lambda: kill_all(cluster.python_workers()), 6, False),
         ("executor", df, lambda: kill_all(cluster.executors()[:1]), 6, False),
         ("executors", ordered, lambda: kill_all(cluster.executors()), 6, False),
-        ("speculative", df, lambda: None, 60, False),
+        ("speculative", df, lambda: None, 120, False),
     ]:
         began = time.monotonic()
         bits, attempts = bits_while(data, tmp_path / name, disturb, seconds, fails)
         assert bits == expected["shuffled" if data is ordered else "files"], name
         assert attempts > 1, name
-        assert time.monotonic() - began < 55, name  # the speculative task did not wait
+        assert name != "speculative" or time.monotonic() - began < 110  # the other copy did not wait

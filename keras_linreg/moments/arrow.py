@@ -53,7 +53,8 @@ class BatchReducer:
         self.rows, self.dropped = 0, MissingRows(0, 0, {})
         self._features, self._targets, self._weight = list(features), list(targets), weight
         self._reader = Reader(None, "float64", None, preprocessor, missing=missing, drops_in_graph=False)
-        self._new_accumulator, self._accumulator = accumulator, None
+        self._new_accumulator = accumulator
+        self._accumulator: Any = None
         self._last: Rows | None = None
 
     def read(self, batch: Any, labels: Data = None) -> Rows:

@@ -13,6 +13,7 @@ from keras_linreg.data import Reader
 from keras_linreg.data.dense import dense_matrix, dense_vector
 from keras_linreg.data.prepared import Rows
 from keras_linreg.inference.fitted_moments import FittedMoments
+from keras_linreg.inference.second_pass import Sums
 from keras_linreg.moments.arrow import read_batch
 from keras_linreg.moments.moments import Moments
 from keras_linreg.spark.frame import Columns, check_frame, numeric_columns
@@ -116,8 +117,8 @@ def arrays_of(rows: Rows) -> Batch:
 
 def pack(arrays: Mapping[str, Any]) -> bytes:
     """Return arrays of numbers as the bytes of a message, without pickles."""
-    file = io.BytesIO()
-    np.savez(file, **{key: np.asarray(value) for key, value in arrays.items()})
+    file, values = io.BytesIO(), {key: np.asarray(value) for key, value in arrays.items()}
+    np.savez(file, allow_pickle=False, **values)  # type: ignore[arg-type]
     return file.getvalue()
 
 
@@ -125,3 +126,8 @@ def unpack(data: bytes) -> dict[str, Array]:
     """Return the arrays that `pack` made bytes of."""
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
+
+
+def sums_of(arrays: Mapping[str, Array]) -> Sums:
+    """Return the sums by which rows are compared, of a message."""
+    return Sums(int(arrays["rows"]), *(arrays[name] for name in Sums._fields[1:]))

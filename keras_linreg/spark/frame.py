@@ -66,7 +66,7 @@ def numeric_columns(
         ValueError: a name is no column, or is there twice, or plays two parts; or a column does not hold numbers.
     """
     known = df.columns
-    others = [target] if isinstance(target, str) or not isinstance(target, Sequence) else list(target)
+    others: list[str | None] = [target] if isinstance(target, str) or not isinstance(target, Sequence) else list(target)
     others.append(weight)
     if features is None:
         features = [name for name in known if name not in others and name not in left_out]

@@ -16,8 +16,8 @@ import numpy as np
 
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.sandwich import ClusterMeat, clustered_meat, sum_of_squares
-from keras_linreg.inference.second_pass import SameRowsCheck, Sums, accumulate_blocks
-from keras_linreg.spark.fit import PartitionReader, arrays_of, pack, unpack
+from keras_linreg.inference.second_pass import SameRowsCheck, accumulate_blocks
+from keras_linreg.spark.fit import PartitionReader, arrays_of, pack, sums_of, unpack
 from keras_linreg.spark.frame import selected
 from keras_linreg.spark.partitions import MESSAGE, PartitionTask, in_order, message_batch
 from keras_linreg.utils.types import Array, Batch
@@ -67,7 +67,7 @@ def cluster_meat(estimate: Estimate, reader: PartitionReader, df: DataFrame, gro
         if message.kind == MEAT:
             squares, count = squares + arrays["squares"], count + int(arrays["groups"])
         else:
-            check.add(Sums(*(arrays[name] for name in Sums._fields)))
+            check.add(sums_of(arrays))
     check.refuse_other_rows()
     return clustered_meat(estimate, count, squares), count
 

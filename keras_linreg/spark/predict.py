@@ -50,7 +50,7 @@ def predict(model: Any, df: DataFrame, interval: bool = False, level: float = 0.
     ```
     """
     check_frame(df, can_stream=True)
-    from pyspark.sql import functions as F
+    import pyspark.sql.functions
     from pyspark.sql.types import DoubleType, StructField, StructType
 
     predictor = predictor_of(model, check_level(level) if check_flag("interval", interval) else None)
@@ -62,6 +62,7 @@ def predict(model: Any, df: DataFrame, interval: bool = False, level: float = 0.
     lower = {name.lower() for name in known}  # Spark's names have no case
     if taken := [name for name in predictor.names if name.lower() in lower]:
         raise ValueError(f"`df` must have no columns of the names of the predictions: rename them. Received: {taken}.")
+    F: Any = pyspark.sql.functions  # its types allow no struct
     if not hasattr(F, "arrow_udf"):
         raise ImportError("`klr.spark.predict` needs pyspark 4.1 or later: `pip install 'pyspark>=4.1'`.")
     kind = StructType([StructField(f"p{j}", DoubleType()) for j in range(len(predictor.names))])

@@ -10,8 +10,8 @@ from keras_linreg.inference import sandwich
 from keras_linreg.inference.distributions import check_level
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.report import RegressionReport
-from keras_linreg.inference.second_pass import SameRowsCheck, Sums, accumulate_blocks
-from keras_linreg.spark.fit import PartitionReader, arrays_of, fitted_of, pack, unpack
+from keras_linreg.inference.second_pass import SameRowsCheck, accumulate_blocks
+from keras_linreg.spark.fit import PartitionReader, arrays_of, fitted_of, pack, sums_of, unpack
 from keras_linreg.spark.frame import selected
 from keras_linreg.spark.groups import cluster_meat
 from keras_linreg.spark.partitions import Message, run
@@ -19,8 +19,6 @@ from keras_linreg.utils.types import Array, Batch
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-SUMS = Sums._fields
 
 
 def report(
@@ -114,7 +112,7 @@ def total_meat(estimate: Estimate, cov_type: str, messages: Sequence[Message]) -
     robust = None if cov_type == "nonrobust" else sandwich.HCMeat(estimate, cov_type)
     for message in messages:
         arrays = unpack(message.data)
-        check.add(Sums(*(arrays[name] for name in SUMS)))
+        check.add(sums_of(arrays))
         if robust is not None:
             robust.add((arrays["exact_rows"] + first_row, arrays["meat"]))
         first_row += int(arrays["height"])
