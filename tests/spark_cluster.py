@@ -32,11 +32,6 @@ class Cluster:
         """The process ids of the executors, which the workers started."""
         return [pid for worker in self.workers for pid in children(worker.pid)]
 
-    def python_workers(self):
-        """The process ids of the Python processes that work for the executors."""
-        daemons = [pid for executor in self.executors() for pid in children(executor)]
-        return [pid for daemon in daemons for pid in children(daemon)]
-
 
 def children(parent):
     """The process ids of the children of a process."""
@@ -47,6 +42,11 @@ def children(parent):
             if int(fields[1]) == parent:
                 found.append(int(stat.parent.name))
     return found
+
+
+def parent(pid):
+    """The process id of the parent of a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def has_java():

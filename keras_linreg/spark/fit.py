@@ -118,7 +118,7 @@ def arrays_of(rows: Rows) -> Batch:
 def pack(arrays: Mapping[str, Any]) -> bytes:
     """Return arrays of numbers as the bytes of a message, without pickles."""
     file, values = io.BytesIO(), {key: np.asarray(value) for key, value in arrays.items()}
-    np.savez(file, allow_pickle=False, **values)  # type: ignore[arg-type]
+    np.savez(file, allow_pickle=False, **values)
     return file.getvalue()
 
 
