@@ -22,12 +22,15 @@ def without_loop(model):
 
 
 def fitted(x, y, by_keras=False, model=None, compiled=None, callbacks=(), **fit):
-    """A model fitted in blocks, or by Keras's own loop; and its history."""
+    """A model fitted in blocks, or by Keras's own loop; and its history.
+
+    XLA takes longer to compile such a fit than the fit takes: it does so where `compiled` asks for it.
+    """
     keras.utils.set_random_seed(1)
     model = klr.LinearRegression(**(model or {}))
     if by_keras:
         without_loop(model)
-    model.compile(**{"optimizer": keras.optimizers.SGD(0.02), **(compiled or {})})
+    model.compile(**{"optimizer": keras.optimizers.SGD(0.02), "jit_compile": False, **(compiled or {})})
     history = model.fit(x, y, **{"verbose": 0, "epochs": 3, "shuffle": False, **fit}, callbacks=list(callbacks))
     return model, history.history
 

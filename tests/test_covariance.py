@@ -10,6 +10,7 @@ import rational
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
 import tensorflow as tf
+from cases import quick_and_heavy
 from scipy import stats
 from sklearn.datasets import load_diabetes
 from statsmodels.stats.outliers_influence import variance_inflation_factor
@@ -139,7 +140,7 @@ def wampler(kind):
     return np.stack([x**k for k in range(1, 6)], axis=1), y
 
 
-@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("streamed", quick_and_heavy([False, True], False))
 @pytest.mark.parametrize("problem", ["longley", "wampler", "no intercept", "far from zero"])
 def test_standard_errors_have_thirteen_digits(problem, streamed):
     use_bias = problem != "no intercept"
@@ -368,6 +369,7 @@ def covered():
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95])
+@pytest.mark.heavy
 def test_intervals_cover_what_they_say(level):
     for name, hits in covered()[level].items():
         trials, share = hits.shape[-1], hits.mean(axis=-1)

@@ -1,5 +1,6 @@
 """Whatever the user has, the model reads it the same; what it cannot read is a clear error that changes nothing."""
 
+import dataclasses
 import inspect
 import resource
 
@@ -21,10 +22,11 @@ NAMES = ["a", "b", "c"]
 FRAME = pd.DataFrame(MATRIX, columns=NAMES)
 
 
-def compiled(run_eagerly=True, **kwargs):
-    """A model whose steps run eagerly: what is read is the same, and nothing is compiled for a handful of steps."""
+def compiled(run_eagerly=False, **kwargs):
+    """A model whose programs all models of the same shapes share."""
     model = klr.LinearRegression(**kwargs)
-    model.compile(optimizer=keras.optimizers.SGD(0.1), run_eagerly=run_eagerly)
+    model.loop_settings = dataclasses.replace(model.loop_settings, compile_after_seconds=0.0)  # its programs are shared
+    model.compile(optimizer=keras.optimizers.SGD(0.1), run_eagerly=run_eagerly, jit_compile=False)
     return model
 
 
@@ -120,7 +122,7 @@ def test_a_generator_gives_the_same_weights(x, expected):
     np.testing.assert_allclose(model.get_weights()[0], expected[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", quick_and_heavy([*IN_MEMORY, *STREAMS], *list(IN_MEMORY)[:3], *list(STREAMS)[:1]))
+@pytest.mark.parametrize("kind", quick_and_heavy([*IN_MEMORY, *STREAMS], "array", "dataset"))
 def test_predict_and_evaluate_take_what_fit_takes(kind, expected):
     model = fitted(IN_MEMORY["unnamed frame"]() if kind == "unnamed frame" else FRAME)
     x = {**IN_MEMORY, **STREAMS}[kind]()
@@ -172,9 +174,7 @@ def test_a_dataset_of_scalars_is_one_feature():
 
 @pytest.mark.parametrize(
     "dtype",
-    quick_and_heavy(
-        ["Int64", "int8", "uint16", "boolean", "bool", "Float32", "category"], "Int64", "boolean", "category"
-    ),
+    quick_and_heavy(["Int64", "int8", "uint16", "boolean", "bool", "Float32", "category"], "boolean", "category"),
 )
 def test_frames_of_every_numeric_dtype_train(dtype):
     flags = RNG.integers(0, 2, N)
@@ -183,7 +183,7 @@ def test_frames_of_every_numeric_dtype_train(dtype):
     np.testing.assert_allclose(fitted(frame).kernel, fitted(plain).kernel, rtol=1e-5)
 
 
-@pytest.mark.parametrize("order", [["c", "a", "b"], ["b", "c", "a"]])
+@pytest.mark.parametrize("order", [["c", "a", "b"]])
 @pytest.mark.parametrize("kind", ["frame", "dict", "dataset"])
 def test_columns_are_matched_by_name(order, kind):
     model = fitted(FRAME)

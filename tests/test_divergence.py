@@ -369,6 +369,7 @@ def test_terminate_on_nan_is_found_in_nested_callbacks():
     assert not np.isfinite(history.history["loss"][-1])
 
 
+@pytest.mark.heavy
 def test_an_endless_dataset_is_not_read_again_for_long(monkeypatch):
     monkeypatch.setattr(bad_numbers, "MAX_SECONDS", 0.2)
     read = []

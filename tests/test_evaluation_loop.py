@@ -38,14 +38,14 @@ CASES = {
     ("case", "numbers"),
     quick_and_heavy(
         [*((case, 2**19) for case in CASES), *((case, 30) for case in ("weights", "float64", "sparse"))],
-        *(("a split with weights", 2**19), ("a frame", 2**19), ("every other epoch", 2**19), ("weights", 30)),
+        *(("a split with weights", 2**19), ("weights", 30)),
     ),
 )
 def test_every_kind_of_validation_gives_the_logs_of_keras(always_loop, evaluated_blocks, loop_settings, case, numbers):
     loop_settings(chunk_numbers=numbers)
 
     def fit(by_keras):
-        compiled = {"metrics": ["mae", keras.metrics.R2Score()], "weighted_metrics": ["mse"]}
+        compiled = {"metrics": ["mae"], "weighted_metrics": ["mse"]}
         return fitted(X, Y, by_keras, compiled=compiled, batch_size=10, **CASES[case])
 
     ours, theirs = fit(False), fit(True)
@@ -204,7 +204,7 @@ DATA = {
 }
 
 
-@pytest.mark.parametrize("case", quick_and_heavy(DATA, "weights", "sparse"))
+@pytest.mark.parametrize("case", quick_and_heavy(DATA, "weights"))
 def test_every_kind_of_data_is_evaluated_as_with_keras(always_loop, evaluated_blocks, case):
     compiled = {"metrics": ["mae", keras.metrics.R2Score()], "weighted_metrics": ["mse"]}
     arguments = {"batch_size": 10, "verbose": 0, **DATA[case]}

@@ -9,6 +9,7 @@ import patsy
 import pytest
 import statsmodels.formula.api as smf
 import tensorflow as tf
+from cases import quick_and_heavy
 from formulaic import model_matrix
 from formulas import FORMULAS, as_columns, survey
 from loader_process import serve
@@ -89,7 +90,7 @@ def check_served(formula, folder):
     )
 
 
-@pytest.mark.parametrize("formula", COVERING)
+@pytest.mark.parametrize("formula", quick_and_heavy(COVERING, COVERING[0]))
 def test_a_stream_and_the_loaded_file_agree_with_the_table(formula, tmp_path):
     check_stream_and_file(formula, tmp_path)
 

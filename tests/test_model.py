@@ -128,13 +128,9 @@ def assert_same(case, data=(X, Y), scope=contextlib.nullcontext, rtol=2e-5):
     quick_and_heavy(
         CASES,
         "sgd",
-        "adam",
         "schedule",
         "sample weights",
-        "metrics",
         "l1l2",
-        "mixed_float16",
-        "gradient accumulation",
         "steps_per_execution",
     ),
 )

@@ -73,6 +73,7 @@ def test_moments_and_their_report_need_neither_tensorflow_nor_keras_nor_pandas()
         "import keras_linreg, keras",
     ),
 )
+@pytest.mark.heavy
 def test_keras_loads_a_model_after_import_of_the_package_alone_in_either_order_and_nothing_else_is_imported(imports):
     path = Path(__file__).parent / "reference" / "files_of_0_1_0" / "exact.keras"
     code = (

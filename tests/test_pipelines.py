@@ -72,6 +72,7 @@ def test_the_last_layer_equals_dense(table):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_behind_tf_data_mapped_through_a_featurespace(penguins, penguin_space):
     frame, target = penguins
     raw = {name: frame[name].to_numpy() for name in frame}

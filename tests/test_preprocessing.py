@@ -351,3 +351,26 @@ def test_images_pass_a_backbone_to_an_exact_head_and_to_the_served_graph(tmp_pat
     images[7, 2, 3, 1] = np.nan
     with pytest.raises(ValueError, match="1 of 60 rows have no value"):
         klr.ExactLinearRegression(preprocessor=backbone).fit(images, target, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "known"), [("city", "Oslo", "'Paris', 'Rome'|'Rome', 'Paris'"), ("code", 9, "1, 2, 3|[123, ]+")]
+)
+def test_a_category_that_a_layer_refuses_is_named_with_its_column_and_row(column, value, known):
+    frame = pd.DataFrame({"city": ["Rome", "Paris"] * 6, "code": [1, 2, 3] * 4})
+    kinds = keras.utils.FeatureSpace
+    space = kinds(
+        {
+            "city": kinds.string_categorical(num_oov_indices=0),
+            "code": kinds.integer_categorical(num_oov_indices=0),
+        }
+    )
+    space.adapt(tf.data.Dataset.from_tensor_slices(dict(frame)))
+    with pytest.warns(UserWarning, match="depend on"):  # one-hot columns add up to 1
+        model = klr.ExactLinearRegression(preprocessor=space)
+        model.fit(frame, np.arange(12.0), verbose=0)
+    rows = frame.assign(**{column: [value if i == 4 else old for i, old in enumerate(frame[column])]})
+    with pytest.raises(
+        ValueError, match=f"Column '{column}' of `x` must hold .*: ({known}). Received: {value!r} in row 4"
+    ):
+        model.predict(rows, verbose=0)

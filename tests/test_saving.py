@@ -37,13 +37,17 @@ def models(diabetes, penguins, penguin_space):
         "FeatureSpace": ({"preprocessor": penguin_space}, penguin_frame, penguin_target),
         "functional": ({"preprocessor": functional}, penguin_frame[["site", "species"]], penguin_target),
     }
-    trained = {}
-    for name, (arguments, x, y) in cases.items():
-        model = klr.LinearRegression(**arguments)
-        model.compile(optimizer=keras.optimizers.Adam(0.5), metrics=["mae"], run_eagerly=name != "frame")
-        model.fit(x, y, epochs=2, verbose=0)
-        trained[name] = model, x, y
-    return trained
+
+    class WhenAskedFor(dict):
+        def __missing__(self, name):
+            arguments, x, y = cases[name]
+            model = klr.LinearRegression(**arguments)
+            model.compile(optimizer=keras.optimizers.Adam(0.5), metrics=["mae"], run_eagerly=name != "frame")
+            model.fit(x, y, epochs=2, verbose=0)
+            self[name] = model, x, y
+            return self[name]
+
+    return WhenAskedFor()
 
 
 KINDS = [
@@ -89,6 +93,7 @@ def test_training_goes_on_after_loading_as_if_it_had_not_stopped(models, kind, t
     assert not np.allclose(loaded.kernel, model.kernel)
 
 
+@pytest.mark.heavy
 @pytest.mark.heavy
 def test_a_process_that_only_imports_the_package_loads_it_without_custom_objects(models, tmp_path):
     model, x, _ = models["frame"]

@@ -41,7 +41,7 @@ def count():
         {"optimizer": lambda: opt.Adam(0.05)},
         pytest.param({"optimizer": lambda: opt.SGD(opt.schedules.CosineDecay(0.1, 10))}, marks=pytest.mark.heavy),
         pytest.param({"optimizer": lambda: opt.AdamW(0.05, weight_decay=0.01, clipnorm=1.0)}, marks=pytest.mark.heavy),
-        {"loss": "huber", "metrics": lambda: ["mae", keras.metrics.R2Score()]},
+        {"loss": "huber", "metrics": lambda: ["mae"]},
         {"loss": klr.SquaredError(), "regularizer": keras.regularizers.L1L2(0.01, 0.02), "units": 2},
     ],
     ids=["defaults", "Adam", "schedule", "AdamW", "metrics", "L1L2"],
@@ -98,7 +98,7 @@ DIFFERENT = {
 }
 
 
-@pytest.mark.parametrize("kind", quick_and_heavy(DIFFERENT, "momentum", "a metric's delta"))
+@pytest.mark.parametrize("kind", quick_and_heavy(DIFFERENT, "a metric's delta"))
 def test_models_of_different_settings_each_train_by_their_own(kind):
     results = []
     for settings in DIFFERENT[kind]:

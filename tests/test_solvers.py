@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import sklearn.linear_model
 import statsmodels.datasets
+from cases import quick_and_heavy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rational import digits, independent, least_squares, norm_digits, parameter_digits, smallest
@@ -128,7 +129,7 @@ def test_a_penalised_weighted_solution_has_13_digits_whatever_the_rank():
 
 
 @BOTH_BIASES
-@pytest.mark.parametrize("is_weighted", [False, True], ids=["unweighted", "weights over 12 decades"])
+@pytest.mark.parametrize("is_weighted", quick_and_heavy([False, True], True), ids=["unweighted", "weighted"])
 def test_float64_alone_is_no_worse_than_lapacks_least_squares(only_float64, is_weighted, use_bias):
     differences = []
     hard = [make(6, hardness, 1) for make in HARD.values() for hardness in (0, 1, 2)]

@@ -53,7 +53,7 @@ def generated(batches):
 KINDS = {"dataset": dataset, "unknown end": unknown, "PyDataset": py_dataset, "generator": generator}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick_and_heavy(KINDS, "dataset", "generator"))
 @pytest.mark.parametrize("numbers", quick_and_heavy([2**19, 100], 2**19))
 def test_every_kind_of_stream_takes_the_steps_of_keras(always_loop, trained_blocks, loop_settings, kind, numbers):
     loop_settings(chunk_numbers=numbers)
@@ -96,9 +96,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    "case", quick_and_heavy(CASES, "weights", "a PyDataset with workers", "batches that shrink and grow", "validation")
-)
+@pytest.mark.parametrize("case", quick_and_heavy(CASES, "weights", "batches that shrink and grow"))
 def test_all_streams_give_the_fit_of_keras(always_loop, trained_blocks, case):
     make, model, options = CASES[case]
     ours, theirs = (fitted(make(), None, by_keras, model=model, **options) for by_keras in (False, True))
@@ -153,6 +151,7 @@ def test_a_slow_stream_is_trained_on_batch_by_batch(always_loop, trained_blocks,
     assert trained_blocks == [(0, 2), *[(0, 1)] * 9] + [(0, 1)] * 22
 
 
+@pytest.mark.heavy
 def test_early_stopping_and_schedulers_work_epoch_by_epoch(always_loop, trained_blocks):
     def fit(by_keras):
         callbacks = [

@@ -58,7 +58,7 @@ def fixed(**values):
     return hp
 
 
-@pytest.mark.parametrize("name", ["random", "grid"])
+@pytest.mark.parametrize("name", quick_and_heavy(["random", "grid"], "random"))
 def test_a_search_finds_a_good_region_of_the_tutorial(name, tuner, tutorial):
     x, y = tutorial
     search = tuner(name, klr.HyperLinearRegression(batch_size=8), trials=3)
@@ -163,6 +163,7 @@ def test_terminate_on_nan_does_not_make_a_trial_fail(tuner, tutorial):
 
 
 @pytest.mark.parametrize("direction", quick_and_heavy(["min", "max"], "max"))
+@pytest.mark.heavy
 def test_the_gaussian_process_sees_a_diverged_trial_as_the_worst(tuner, tutorial, monkeypatch, direction):
     """KerasTuner itself would show it a loss of 0, the best of all."""
     sign = 1 if direction == "min" else -1
@@ -190,6 +191,7 @@ def test_the_gaussian_process_sees_a_diverged_trial_as_the_worst(tuner, tutorial
     np.testing.assert_allclose(targets[0], np.where(np.isinf(losses), finite.max(), losses))
 
 
+@pytest.mark.heavy
 def test_hyperband_continues_after_a_round_in_which_all_trials_diverge(tuner, tutorial):
     search = tuner("hyperband", klr.HyperLinearRegression(learning_rate=1e30, optimizer="sgd"))
     search.search(*tutorial, validation_split=0.2, verbose=0)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
+from cases import quick_and_heavy
 from exported_models import solve
 from loader_process import ask
 from tensorflow_serving.apis import prediction_log_pb2
@@ -50,7 +51,9 @@ def records_of(path):
     return [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in data]
 
 
-@pytest.mark.parametrize("kind", ["matrix", "frame", "two outputs", "FeatureSpace"])
+@pytest.mark.parametrize(
+    "kind", quick_and_heavy(["matrix", "frame", "two outputs", "FeatureSpace"], "frame", "FeatureSpace")
+)
 def test_each_signature_is_warmed_up_by_one_row_and_by_all(models, folders, rows, tmp_path, kind):
     model, x = models[kind], rows[kind]
     path = klr.publish(folders[kind], tmp_path / "house", warmup=x)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_linreg.data import columns as kinds_of_columns
-from keras_linreg.data import preprocessing
+from keras_linreg.data import preprocessing, preprocessor_columns
 from keras_linreg.data.column_matrix import ColumnMatrix
 from keras_linreg.data.integers import check_rounding, check_whole
 from keras_linreg.data.kinds import is_dense_tensor, is_tensor
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 else:
     tf = LazyModule("tensorflow")
+
+MOST_NAMED = 10  # categories in an error
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +75,13 @@ class Inputs:
         if preprocessor is None:
             return self.matrix
         if self.columns is not None:
-            design = preprocessing.apply(preprocessor, self.tensors())
+            try:
+                design = preprocessing.apply(preprocessor, self.tensors())
+            except Exception as error:
+                refused = self._refused_category(preprocessor)
+                if refused is None:
+                    raise
+                raise ValueError(refused) from error
         else:
             matrix = np.asarray(self.matrix) if isinstance(self.matrix, ColumnMatrix) else self.matrix
             design = preprocessing.apply(preprocessor, kinds_of_columns.as_tensor(matrix))
@@ -81,6 +89,26 @@ class Inputs:
         if not missing:
             return design
         return tf.where(np.any(missing, axis=0)[:, None], tf.constant(np.nan, design.dtype), design)
+
+    def _refused_category(self, preprocessor: Any) -> str | None:
+        """Return the message of the first category that a layer of the preprocessor refuses; None for none."""
+        columns = self.columns or {}
+        for names, layer in preprocessor_columns.first_layers(preprocessor, list(columns)):
+            known = preprocessor_columns.only_categories(layer)
+            if known is None:
+                continue
+            for name in names:
+                values = np.ravel(np.asarray(columns[name]))
+                is_unknown = ~np.isin(values, np.asarray(known, values.dtype))
+                unknown = np.flatnonzero(is_unknown & ~self.masks.get(name, np.zeros(len(values), bool)))
+                if unknown.size:
+                    some = ", ".join(map(repr, known[:MOST_NAMED])) + (", ..." if len(known) > MOST_NAMED else "")
+                    value = values[unknown[0]]
+                    return (
+                        f"Column {name!r} of `x` must hold categories that its preprocessor knows: {some}. "
+                        f"Received: {value.item() if isinstance(value, np.generic) else value!r} in row {unknown[0]}."
+                    )
+        return None
 
     def tensors(self) -> dict[str, tf.Tensor]:
         """Return the columns as tensors in their dtypes."""

@@ -77,6 +77,13 @@ def output_names(preprocessor: Any, width: int, columns: tuple[str, ...] | None)
     return None
 
 
+def only_categories(layer: Any) -> list[Any] | None:
+    """Return the categories of a look-up layer that refuses all others; None if the layer takes others."""
+    if not isinstance(layer, _lookups()) or layer.num_oov_indices:
+        return None
+    return np.asarray(layer.get_vocabulary()).tolist()
+
+
 def output_groups(preprocessor: Any, names: Sequence[str]) -> list[tuple[str, list[int]]]:
     """Return the user's columns, each with the design's columns that come of it, by number.
 

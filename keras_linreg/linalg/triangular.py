@@ -216,17 +216,18 @@ def merged(upper: Array, lower: Array, row: Array) -> Array:
     columns of zeros are left out.
     """
     is_nonzero = upper.any(axis=0) | lower.any(axis=0) | (row != 0)
-    factor = np.zeros_like(upper)
-    if not is_nonzero.any():
+    if not is_nonzero.all():
+        factor = np.zeros_like(upper)
+        if is_nonzero.any():
+            used = np.ix_(is_nonzero, is_nonzero)
+            factor[used] = merged(upper[used], lower[used], row[is_nonzero])
         return factor
-    used = np.ix_(is_nonzero, is_nonzero)
-    block = min(MERGED_COLUMNS, int(is_nonzero.sum()))
+    r = np.array(upper, order="F")
     with one_blas_thread():
-        r = np.array(upper[used], order="F")
-        for below, height in ((lower[used], len(r)), (row[None, is_nonzero], 0)):
-            r = lapack.dtpqrt(height, block, r, np.array(below, order="F"), overwrite_a=1, overwrite_b=1)[0]
-    factor[used] = np.triu(r)
-    return factor
+        for below, height in ((lower, len(r)), (row[None], 0)):
+            below = np.array(below, order="F")
+            r = lapack.dtpqrt(height, min(MERGED_COLUMNS, len(r)), r, below, overwrite_a=1, overwrite_b=1)[0]
+    return np.triu(r)
 
 
 @overload
