@@ -74,7 +74,6 @@ def standalone_cluster(folder, workers=2, cores=1, memory="2G"):
     environment = {
         **os.environ,
         "SPARK_HOME": str(home),
-        "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_NO_DAEMONIZE": "1",
         "SPARK_DAEMON_MEMORY": "256m",
         "SPARK_DAEMON_JAVA_OPTS": QUICK_START,
@@ -82,27 +81,30 @@ def standalone_cluster(folder, workers=2, cores=1, memory="2G"):
     }
     processes = []
 
-    def start(name, *arguments):
+    def start(name, host, *arguments):
         log = folder / f"{name}.log"
         with open(log, "wb") as output:
             process = subprocess.Popen(
                 [home / "bin" / "spark-class", *map(str, arguments)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env={**environment, "SPARK_LOCAL_IP": host},
                 cwd=folder,
             )
         processes.append(process)
         return process, log
 
     try:
-        place = ("--host", "127.0.0.1", "--port", 0, "--webui-port", 0)
-        master, log = start("master", "org.apache.spark.deploy.master.Master", *place)
+        place = ("--port", 0, "--webui-port", 0)
+        host = "127.0.0.1"
+        master, log = start("master", host, "org.apache.spark.deploy.master.Master", "--host", host, *place)
         found = _wait_for(lambda: MASTER.search(log.read_text()), master)
         assert found, log.read_text()
         kind = "org.apache.spark.deploy.worker.Worker"
-        for i in range(workers):
-            start(f"worker{i}", kind, *place, "--cores", cores, "--memory", memory, "-d", folder / f"work{i}", found[1])
+        for i in range(workers):  # each on a host of its own: Spark runs no speculative copy on the host of the first
+            host = f"127.0.0.{i + 1}"
+            options = ("--host", host, *place, "--cores", cores, "--memory", memory, "-d", folder / f"work{i}")
+            start(f"worker{i}", host, kind, *options, found[1])
         assert _wait_for(lambda: log.read_text().count("Registering worker") == workers, master), log.read_text()
         yield Cluster(found[1], processes[1:])
     finally:
