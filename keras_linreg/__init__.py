@@ -15,6 +15,7 @@ Data flow one way through the rooms, and each imports only rooms above it:
 - `training`: blocks of train steps in one compiled call, and the watch over a loss that diverges.
 - `export`: the served graph, its signatures, its versions.
 - `models`: the Keras models.
+- `drift`: whether new rows are still like the rows of a fit.
 - `spark`: moments, reports, diagnostics and predictions on a cluster.
 - `callbacks`, `tuner`: `FitPlot`; `HyperLinearRegression`, `HyperElasticNet`.
 
@@ -29,7 +30,9 @@ from keras_linreg.utils import import_hook
 
 if TYPE_CHECKING:
     from keras_linreg import callbacks, plots, spark
-    from keras_linreg.export import publish, verify
+    from keras_linreg.drift import DriftMonitor, DriftReport
+    from keras_linreg.export.manifest import verify
+    from keras_linreg.export.publish import publish
     from keras_linreg.formula import Formula
     from keras_linreg.inference.report import RegressionReport
     from keras_linreg.losses import SquaredError
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DriftMonitor",
+    "DriftReport",
     "ElasticNetRegression",
     "ExactLinearRegression",
     "FoldMoments",
@@ -63,6 +68,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "DriftMonitor": "drift",
+    "DriftReport": "drift",
     "ElasticNetRegression": "models.elastic_net",
     "ExactLinearRegression": "models.exact",
     "FoldMoments": "moments.folds",
@@ -77,7 +84,18 @@ _MODULES = {
     "publish": "export",
     "verify": "export",
 }
-_NEED_NO_KERAS = ("FoldMoments", "Moments", "RegressionReport", "RegularizationPath", "plots", "spark")
+_NEED_NO_KERAS = (
+    *(
+        "DriftMonitor",
+        "DriftReport",
+        "FoldMoments",
+        "Moments",
+        "RegressionReport",
+        "RegularizationPath",
+        "plots",
+        "spark",
+    ),
+)
 _SERIALIZABLE = ("losses", "formula.layer", "models.gradient", "models.scaled", "models.exact", "models.elastic_net")
 
 

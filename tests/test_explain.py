@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -50,6 +51,14 @@ def test_contributions_are_the_shapley_values_for_independent_columns(model):
     for i in range(3):
         expected = shapley_values(lambda x: model.predict(x, verbose=0)[:, 0], rows[i], rows)
         close(explained.iloc[i].to_numpy(), expected, 1e-9, 1e-7)
+
+
+def test_contributions_are_those_of_shaps_linear_explainer_for_independent_features():
+    reference = json.loads((Path(__file__).parent / "reference" / "linear_shap.json").read_text())
+    x, y = np.array(reference["x"]), np.array(reference["y"])
+    explained = solve(x, y).explain(x[:10])
+    close(explained["contributions"].to_numpy(), np.array(reference["values"]), 1e-9, 1e-10)
+    close(explained["baseline"].to_numpy().ravel(), np.array(reference["base_values"]), 1e-12)
 
 
 @pytest.mark.parametrize(

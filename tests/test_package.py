@@ -44,6 +44,9 @@ moments = keras_linreg.Moments.from_data(x, x[:, 0]) + keras_linreg.Moments.from
 moments.solve(warn=False)
 keras_linreg.Moments.from_data({"a": x[:, 0], "b": [1.0, 2.0] * 100}, x[:, 2]).select(["a"]).solve()
 str(keras_linreg.RegressionReport.from_moments(moments))
+monitor = keras_linreg.DriftMonitor(moments)
+monitor.update(x, x[:, 0])
+str(keras_linreg.DriftMonitor.from_bytes(monitor.to_bytes()).report())
 slow = [name for name in ("tensorflow", "keras", "pandas", "matplotlib", "sklearn") if name in sys.modules]
 import pathlib
 status = pathlib.Path("/proc/self/status")  # the peak of getrusage is the parent's, too
@@ -126,6 +129,7 @@ ROOMS = [
     "training",
     "export",
     "models",
+    "drift",
     "spark",
     "callbacks",
     "tuner",
@@ -222,6 +226,7 @@ def test_the_examples_in_docstrings_run(example, tmp_path, monkeypatch):
 
 
 PUBLIC_WITH_EXAMPLES = [
+    klr.DriftMonitor,
     klr.Formula,
     klr.LinearRegression,
     klr.SquaredError,

@@ -25,7 +25,8 @@ import numpy.random  # NumPy would import it late, and then it clashes with the 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = (4, 10, 30)
 ROWS = (1, 1000)
-SIGNATURES = (("tape", "serving_default"), ("exact", "serving_default"), ("exact", "predict_interval"))
+EXPLAIN, DEFAULT = ("exact", "explain"), ("exact", "serving_default")
+SIGNATURES = (("tape", "serving_default"), DEFAULT, ("exact", "predict_interval"), EXPLAIN)
 
 
 def export(folder: Path, widths) -> None:
@@ -78,6 +79,8 @@ def measure(folder: Path, widths, runs: int, rounds: int, cores: int) -> None:
                     peer, mine = (statistics.median(times) * 1e6 for times in (peers, ours))
                     what = f"{kind}, {columns} x {rows:,}: {name} {signature}"
                     print(f"{what:52} {peer:8.1f} {mine:8.1f} {ratio:6.2f}")
+                ratio = statistics.median(a / b for a, b in zip(taken[EXPLAIN], taken[DEFAULT], strict=True))
+                print(f"{'':4}explain takes {ratio:.2f} times as long as serving_default", flush=True)
 
 
 def request_of(inputs: dict, x: np.ndarray) -> dict[str, np.ndarray]:

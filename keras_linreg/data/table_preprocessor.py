@@ -30,6 +30,10 @@ class TableInputs(abc.ABC):
         """Return the masks `(n,)` of rows without a value, by column; None for a column without such rows."""
 
     @abc.abstractmethod
+    def unseen(self) -> dict[str, tuple[np.ndarray, bool]]:
+        """Return masks `(n,)` of rows with a category that was not seen, by column, and whether they are taken."""
+
+    @abc.abstractmethod
     def keep(self, kept: np.ndarray) -> TableInputs:
         """Return the rows under a mask."""
 

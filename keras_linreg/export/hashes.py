@@ -11,6 +11,7 @@ from keras_linreg.utils.types import PathLike
 
 MODEL_FILES = ("saved_model.pb", "fingerprint.pb", "variables/", "assets/")
 MANIFEST = "keras_linreg.json"
+CARD = "card.html"  # beside the model's files: no server reads it
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 KEYS = ("hash", "files", "manifest_hash")  # of a manifest
 
@@ -53,7 +54,7 @@ def find_faults(folder: PathLike, manifest: Mapping[str, Any]) -> list[str]:
     faults = [] if manifest.get("manifest_hash") == of_json(content) else ["a manifest that was changed"]
     expected = manifest["files"] if isinstance(manifest.get("files"), dict) else {}
     extra = {os.path.dirname(name) + "/" for name in expected if not name.startswith(MODEL_FILES)}
-    present = of_files(folder, (*MODEL_FILES, *extra))
+    present = of_files(folder, (*MODEL_FILES, CARD, *extra))
     faults += [f"{name}, which is missing" for name in expected if name not in present]
     faults += [f"{name}, which was changed" for name, value in expected.items() if present.get(name, value) != value]
     warm_up = of_files(folder, [WARM_UP]) if "version" in manifest else {}  # a server runs it when it loads a version

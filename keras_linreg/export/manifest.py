@@ -104,7 +104,7 @@ def write(folder: PathLike, manifest: Manifest, with_extra: bool = False) -> Non
         with_extra: whether to hash a server's own files, such as warm-up requests, too: nobody adds to them any more.
     """
     content = {key: value for key, value in manifest.items() if key not in hashes.KEYS}
-    files = hashes.of_files(folder, (*hashes.MODEL_FILES, f"{EXTRA_FOLDER}/" * with_extra))
+    files = hashes.of_files(folder, (*hashes.MODEL_FILES, hashes.CARD, f"{EXTRA_FOLDER}/" * with_extra))
     content |= {"hash": hashes.of_model(files), "files": files}
     text = json.dumps({**content, "manifest_hash": hashes.of_json(content)}, indent=2, ensure_ascii=False)
     with tf.io.gfile.GFile(os.path.join(os.fspath(folder), FILE), "w") as file:

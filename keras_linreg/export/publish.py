@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import tensorflow as tf
 
-from keras_linreg.export import manifest, saved_model, versions, warmup_requests
+from keras_linreg.export import card, manifest, saved_model, versions, warmup_requests
 from keras_linreg.export.defaults import Defaults
 from keras_linreg.export.model_interface import ExportableModel
 from keras_linreg.export.signatures import KERAS, check_style
@@ -92,6 +92,7 @@ def publish(
             warmup_requests.write_requests(staged, description, warmup, folder.name)
         with versions.lock(folder):
             version = max(versions.taken_numbers(folder), default=0) + 1
+            card.complete(staged, description, folder.name, version)
             manifest.write(staged, {**description, "version": version}, with_extra=True)
             flush_all(staged)
             manifest.verify(staged)

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_linreg.data import Reader
-from keras_linreg.export import manifest, saved_model
+from keras_linreg.export import card, manifest, saved_model
 from keras_linreg.export.defaults import Defaults, column_means, resolve, to_json
 from keras_linreg.export.examples import ExampleParser
 from keras_linreg.export.explanations import Explanations
@@ -130,6 +130,8 @@ def write_saved_model(
         description = manifest.describe(model, inputs, moments, estimate, level_of_intervals, leverage_threshold)
         groups = None if contributions is None else list(contributions.names)
         own = {"signatures": signatures, "defaults": to_json(values), "groups": groups}
+        definitions = saved_model.signature_defs(unfinished)
+        card.write(unfinished, model, {**description, **own}, definitions, moments, estimate, contributions)
         manifest.write(unfinished, {**description, **own})
     if verbose:
         print(f"Saved {folder}\n{_describe_signatures(folder, inputs, level, signatures)}")

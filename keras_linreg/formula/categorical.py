@@ -165,10 +165,14 @@ class CategoricalFactor:
         missing = tf.equal(values, "") if is_text else tf.zeros(tf.shape(values), bool)
         if values.dtype.is_floating:
             missing = tf.math.is_nan(values)
-        codes = self._nearest(values) if self.kind == "float" else self._lookup(values)
+        codes = self._plain_codes(values)
         if self._unseen is not None:
             codes = tf.where(codes < 0, self._position_of(self._unseen, "unseen="), codes)
         return tf.where(missing, -1, codes), missing
+
+    def _plain_codes(self, values: tf.Tensor) -> tf.Tensor:
+        """Return the codes of values, -1 for a level that was not seen, wherever such levels are sent."""
+        return self._nearest(values) if self.kind == "float" else self._lookup(values)
 
     def _lookup(self, values: tf.Tensor) -> tf.Tensor:
         """Return the codes of text, or of whole numbers, by a table."""
@@ -222,6 +226,18 @@ class CategoricalFactor:
             if len(unseen):
                 raise self._unseen_error(categories.values[unseen].tolist())
         return of_values[categories.codes]
+
+    def unseen(self, categories: Categories) -> tuple[np.ndarray, bool] | None:
+        """Return the mask `(n,)` of rows with a level that was not seen, and whether `unseen=` takes them; or None."""
+        used = np.flatnonzero(np.bincount(categories.codes + 1, minlength=1)[1:])
+        if not len(used):
+            return None
+        values = tf.constant(categories.values[used])
+        self.graph_codes(values)  # refuses text for numbers, and numbers for text
+        is_unseen = np.zeros(len(categories.values) + 1, bool)
+        is_unseen[used] = self._plain_codes(values).numpy() < 0
+        mask = is_unseen[categories.codes]  # a missing value has the code -1, the last
+        return (mask, self._unseen is not None) if mask.any() else None
 
     def _unseen_error(self, values: list[Any]) -> ValueError:
         assert self.levels is not None

@@ -52,6 +52,10 @@ class Frame(TableInputs):
             masks.setdefault(name, nan_mask(column))
         return masks
 
+    def unseen(self) -> dict[str, tuple[np.ndarray, bool]]:
+        """Return the rows with a level that was not seen, by column, and whether the formula takes them."""
+        return self.structure.unseen(self)
+
     def keep(self, kept: np.ndarray) -> Frame:
         """Return the rows under a mask."""
         return dataclasses.replace(

@@ -164,6 +164,17 @@ class Structure:
     def _numeric(self) -> list[NumericFactor]:
         return [factor for factor in self.factors.values() if isinstance(factor, NumericFactor)]
 
+    def unseen(self, frame: Frame) -> dict[str, tuple[np.ndarray, bool]]:
+        """Return the rows of a frame with a level that was not seen, by column, and whether the formula takes them."""
+        found: dict[str, tuple[np.ndarray, bool]] = {}
+        for factor in self.factors.values():
+            if not isinstance(factor, CategoricalFactor):
+                continue
+            rows = factor.unseen(frame.categories[factor.column])
+            if rows is not None and (factor.column not in found or not rows[1]):
+                found[factor.column] = rows
+        return found
+
     # The design
 
     def design(self, frame: Frame) -> Any:

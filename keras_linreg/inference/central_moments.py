@@ -12,12 +12,12 @@ class CentralMoments:
     """The count and mean of values of k outputs, and sums of powers of their deviations from the mean.
 
     Attributes:
-        count: n.
+        count: n, or the sum of weights.
         mean: `(k,)`.
         second, third, fourth: `(k,)`: `sum((values - mean) ** power)`.
     """
 
-    count: int
+    count: float
     mean: Array
     second: Array
     third: Array

@@ -187,7 +187,8 @@ class SavedLinear(Linear):
           `[batch, units]`, has them as a last axis.
 
         Columns are strings or integers if the preprocessor takes them so; a category that it would refuse answers NaN.
-        Beside the graph, `keras_linreg.json` lists the inputs, the training data and hashes of the files.
+        Beside the graph, `keras_linreg.json` lists the inputs, the training data and hashes of the files, and
+        `card.html` is a page for people: the report, pictures, requests to copy, limits.
 
         Args:
             filepath: the folder to write; its old content is replaced once everything is written.

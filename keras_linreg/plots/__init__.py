@@ -5,6 +5,7 @@ leaves no figure open. It sets labels, scale and grid; the caller sets size and 
 makes a Figure to draw on.
 """
 
+from keras_linreg.plots.contributions import contributions
 from keras_linreg.plots.diagnostic_panels import (
     diagnostics,
     normal_qq,
@@ -12,6 +13,7 @@ from keras_linreg.plots.diagnostic_panels import (
     residuals_vs_leverage,
     scale_location,
 )
+from keras_linreg.plots.drift import column_shifts, variance_ratios
 from keras_linreg.plots.figures import figure, padded_range, save_gif, title
 from keras_linreg.plots.fit import actual_vs_predicted, fitted_line, loss_curve
 from keras_linreg.plots.intervals import bands, coefficients
@@ -24,6 +26,8 @@ __all__ = [
     "bands",
     "coefficient_path",
     "coefficients",
+    "column_shifts",
+    "contributions",
     "cross_validation_curve",
     "diagnostics",
     "figure",
@@ -36,4 +40,5 @@ __all__ = [
     "save_gif",
     "scale_location",
     "title",
+    "variance_ratios",
 ]
