@@ -16,6 +16,7 @@ Data flow one way through the rooms, and each imports only rooms above it:
 - `export`: the served graph, its signatures, its versions.
 - `models`: the Keras models.
 - `drift`: whether new rows are still like the rows of a fit.
+- `spark`: moments, reports, diagnostics and predictions on a cluster.
 - `callbacks`, `tuner`: `FitPlot`; `HyperLinearRegression`, `HyperElasticNet`.
 
 A name is imported when it is first used: `keras_linreg.Moments` brings no TensorFlow.
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from keras_linreg.utils import import_hook
 
 if TYPE_CHECKING:
-    from keras_linreg import callbacks, plots
+    from keras_linreg import callbacks, plots, spark
     from keras_linreg.drift import DriftMonitor, DriftReport
     from keras_linreg.export.manifest import verify
     from keras_linreg.export.publish import publish
@@ -62,6 +63,7 @@ __all__ = [
     "callbacks",
     "plots",
     "publish",
+    "spark",
     "verify",
 ]
 
@@ -83,7 +85,16 @@ _MODULES = {
     "verify": "export",
 }
 _NEED_NO_KERAS = (
-    *("DriftMonitor", "DriftReport", "FoldMoments", "Moments", "RegressionReport", "RegularizationPath", "plots"),
+    *(
+        "DriftMonitor",
+        "DriftReport",
+        "FoldMoments",
+        "Moments",
+        "RegressionReport",
+        "RegularizationPath",
+        "plots",
+        "spark",
+    ),
 )
 _SERIALIZABLE = ("losses", "formula.layer", "models.gradient", "models.scaled", "models.exact", "models.elastic_net")
 
@@ -108,7 +119,7 @@ def __getattr__(name: str) -> Any:
     if name not in _NEED_NO_KERAS:
         importlib.import_module("keras")  # first: it registers the classes, which need whole modules of ours
         importlib.import_module("keras_linreg.utils.keras_compat").check_backend()
-    if name in ("callbacks", "plots"):
+    if name in ("callbacks", "plots", "spark"):
         return importlib.import_module(f"keras_linreg.{name}")
     value = getattr(importlib.import_module(f"keras_linreg.{_MODULES[name]}"), name)
     globals()[name] = value

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 from cases import quick_and_heavy
+from spark_cluster import NEEDS_JAVA, alone, has_java
 
 GUIDES = sorted((Path(__file__).parents[1] / "examples" / "guides").glob("*.md"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -25,6 +26,17 @@ QUICK = [path for path in GUIDES if path.stem in ("analyst", "numbers")]
 def test_a_guide_runs_and_prints_what_it_says(guide, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     matplotlib.use("agg")
+    if guide.stem != "cluster":
+        run(guide)
+    elif not has_java():
+        pytest.fail(NEEDS_JAVA)
+    else:
+        with alone():
+            run(guide)
+
+
+def run(guide):
+    """Run the blocks of a guide in their order, and compare."""
     names, printed = {"__name__": "guide"}, None
     blocks = BLOCK.findall(guide.read_text(encoding="utf-8"))
     assert blocks

@@ -130,6 +130,7 @@ ROOMS = [
     "export",
     "models",
     "drift",
+    "spark",
     "callbacks",
     "tuner",
 ]

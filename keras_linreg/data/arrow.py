@@ -48,20 +48,29 @@ def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, It
 
 
 def column_names(
-    schema: Any, target: str | Sequence[str], features: Sequence[str] | None, weight: str | None
+    schema: Any,
+    target: str | Sequence[str],
+    features: Sequence[str] | None,
+    weight: str | None,
+    argument: str = "batches",
 ) -> tuple[list[str], list[str]]:
     """Return the names of features and targets, checked against a schema.
+
+    Args:
+        schema: has the `names` of the columns.
+        target, features, weight: as in `Moments.from_arrow`.
+        argument: the name of the data, for errors.
 
     Raises:
         ValueError: a name is missing, is there twice, or plays two parts.
     """
     twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if twice:
-        raise ValueError(f"The columns of `batches` must have distinct names. Received: {twice} more than once.")
-    targets = _names("target", [target] if isinstance(target, str) else target, schema)
-    weights = _names("weight", [] if weight is None else [weight], schema)
+        raise ValueError(f"The columns of `{argument}` must have distinct names. Received: {twice} more than once.")
+    targets = _names("target", [target] if isinstance(target, str) else target, schema, argument)
+    weights = _names("weight", [] if weight is None else [weight], schema, argument)
     others = [name for name in schema.names if name not in (*targets, *weights)]
-    chosen = others if features is None else _names("features", features, schema)
+    chosen = others if features is None else _names("features", features, schema, argument)
     both = [name for name in chosen if name not in others] + [name for name in weights if name in targets]
     if both:
         raise ValueError(
@@ -72,10 +81,10 @@ def column_names(
     return chosen, targets
 
 
-def _names(argument: str, names: Any, schema: Any) -> list[str]:
+def _names(argument: str, names: Any, schema: Any, data: str) -> list[str]:
     listed = list(names) if isinstance(names, Iterable) and not isinstance(names, str | bytes) else [names]
     if any(name not in schema.names for name in listed) or len(set(map(str, listed))) < len(listed):
-        raise ValueError(f"`{argument}` must be distinct columns of `batches`, {schema.names}. Received: {listed!r}.")
+        raise ValueError(f"`{argument}` must be distinct columns of `{data}`, {schema.names}. Received: {listed!r}.")
     if argument == "target" and not listed:
         raise ValueError("`target` must name at least one column. Received: none.")
     return listed

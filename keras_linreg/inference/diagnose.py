@@ -1,5 +1,6 @@
 """From the rows of a fit to its diagnostics: one more pass, with everything that is accumulated on the way."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from scipy import special
 from keras_linreg.inference.covariance import squeeze_outputs
 from keras_linreg.inference.diagnostics import Diagnostics
 from keras_linreg.inference.distributions import p_of_chi2
+from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.heteroscedasticity import MOST_WHITE_TERMS, SquaredResidualRegressions
 from keras_linreg.inference.influence import InfluentialRows
 from keras_linreg.inference.labels import labels_of
@@ -38,14 +40,57 @@ def diagnose(
         sample_rows: how many rows the sample has at most.
         exact_values: so many residuals have exact quantiles.
     """
-    estimate = rows_of_fit.estimate
-    distribution = ResidualDistribution(estimate, exact_values)
-    outliers = Outliers(estimate, MOST_OUTLIERS)
-    influence = InfluentialRows(estimate, most_rows)
-    sample = RowSample(estimate, sample_rows)
-    regressions = SquaredResidualRegressions(estimate)
-    accumulators: list[BlockAccumulator[Any]] = [distribution, influence, outliers, sample, regressions]
-    run_second_pass(estimate, rows_of_fit.read(), accumulators, block_numbers)
+    accumulators = DiagnosticsAccumulators.of(rows_of_fit.estimate, most_rows, sample_rows, exact_values)
+    run_second_pass(rows_of_fit.estimate, rows_of_fit.read(), accumulators.all, block_numbers)
+    return diagnostics_of(rows_of_fit, accumulators)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DiagnosticsAccumulators:
+    """All that is accumulated for diagnostics, over all rows or a part of them."""
+
+    distribution: ResidualDistribution
+    influence: InfluentialRows
+    outliers: Outliers
+    sample: RowSample
+    regressions: SquaredResidualRegressions
+
+    @classmethod
+    def of(
+        cls,
+        estimate: Estimate,
+        most_rows: int,
+        sample_rows: int = SAMPLE_ROWS,
+        exact_values: int = EXACT_VALUES,
+        seed: int = 0,
+    ) -> "DiagnosticsAccumulators":
+        """Return them without rows; arguments as in `diagnose`, and the seed of the sample."""
+        return cls(
+            ResidualDistribution(estimate, exact_values),
+            InfluentialRows(estimate, most_rows),
+            Outliers(estimate, MOST_OUTLIERS),
+            RowSample(estimate, sample_rows, seed),
+            SquaredResidualRegressions(estimate),
+        )
+
+    @property
+    def all(self) -> list[BlockAccumulator[Any]]:
+        """All of them."""
+        return [self.distribution, self.influence, self.outliers, self.sample, self.regressions]
+
+    def merge(self, other: "DiagnosticsAccumulators", first_row: int) -> None:
+        """Add the rows of another, which come after these and are counted from `first_row` on."""
+        self.distribution.merge(other.distribution, first_row)
+        self.influence.merge(other.influence, first_row)
+        self.outliers.merge(other.outliers, first_row)
+        self.sample.merge(other.sample, first_row)
+        self.regressions.merge(other.regressions, first_row)
+
+
+def diagnostics_of(rows_of_fit: RowsOfFit, accumulators: DiagnosticsAccumulators) -> Diagnostics:
+    """Return the diagnostics that accumulators of all rows tell."""
+    estimate, distribution, influence = rows_of_fit.estimate, accumulators.distribution, accumulators.influence
+    outliers, sample, regressions = accumulators.outliers, accumulators.sample, accumulators.regressions
     influential = influence.result()
     n, skew, kurtosis = estimate.nobs, distribution.skewness(), distribution.kurtosis()
     # Skewness and kurtosis of n normal values have the variances 6 / n and 24 / n.

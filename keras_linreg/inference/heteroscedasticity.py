@@ -30,6 +30,7 @@ from keras_linreg.inference.estimate import Estimate, estimate_parameters
 from keras_linreg.inference.second_pass import Block
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.solvers import solve
+from keras_linreg.sufficient_statistics import Statistics, empty, merge
 from keras_linreg.utils.types import Array
 
 MOST_WHITE_TERMS = 300
@@ -74,8 +75,8 @@ class SquaredResidualRegressions:
         self.has_columns = width > 0
         is_white_small = self.white_terms <= MOST_WHITE_TERMS and self.white_terms < estimate.nobs - 1
         self.has_white_terms = self.has_columns and is_white_small
-        self._columns = Accumulator(width, outputs) if self.has_columns else None
-        self._white = Accumulator(self.white_terms, outputs) if self.has_white_terms else None
+        self._columns = _Regression(width, outputs) if self.has_columns else None
+        self._white = _Regression(self.white_terms, outputs) if self.has_white_terms else None
 
     def contribution(self, block: Block) -> tuple[Array, Array | None, Array]:
         """Return the columns `(n, m)`, White's terms, and the squared residuals `(n, k)` in units of the scale."""
@@ -92,27 +93,64 @@ class SquaredResidualRegressions:
         """Add the rows of the next block to both regressions."""
         columns, white_terms, squares = contribution
         if self._columns is not None and len(squares):
-            self._columns.update(columns, squares)
+            self._columns.add(columns, squares)
         if self._white is not None and white_terms is not None and len(squares):
-            self._white.update(white_terms, squares)
+            self._white.add(white_terms, squares)
+
+    def merge(self, other: "SquaredResidualRegressions", first_row: int) -> None:
+        """Add the rows of another to both regressions."""
+        for mine, theirs in ((self._columns, other._columns), (self._white, other._white)):
+            if mine is not None and theirs is not None:
+                mine.merge(theirs)
 
     def breusch_pagan(self) -> LagrangeMultiplierTest | None:
         """Return the test of the columns, its figures `(k,)`; None if there are no columns."""
-        return None if self._columns is None else _test_of_all_terms(self._columns)
+        return None if self._columns is None else self._columns.test_of_all_terms()
 
     def white(self) -> LagrangeMultiplierTest | None:
         """Return the test of the columns, their squares and products, its figures `(k,)`; None if they are too many."""
-        return None if self._white is None else _test_of_all_terms(self._white)
+        return None if self._white is None else self._white.test_of_all_terms()
 
 
-def _test_of_all_terms(accumulator: Accumulator) -> LagrangeMultiplierTest:
-    """Return the Lagrange multiplier and F tests of all terms of a regression."""
-    statistics = accumulator.result()
-    names = tuple(str(j) for j in range(accumulator.features)), tuple(str(j) for j in range(accumulator.outputs))
-    solution = solve(statistics, accumulator.rows, *names)
-    estimate = estimate_parameters(statistics, solution)
-    df = estimate.df_model
-    with np.errstate(invalid="ignore", divide="ignore"):
-        lm = estimate.nobs * estimate.ess / estimate.tss
-        f = estimate.ess / df / estimate.scale
-    return LagrangeMultiplierTest(lm, p_of_chi2(lm, df), f, p_of_f(f, df, estimate.df_resid), df)
+class _Regression:
+    """Accumulates the moments of a regression of squared residuals; those of parts of the rows merge."""
+
+    def __init__(self, features: int, outputs: int):
+        self._features, self._outputs = features, outputs
+        self._accumulator = Accumulator(features, outputs)
+        self._merged, self._rows = empty(features + outputs), 0
+
+    def add(self, terms: Array, squares: Array) -> None:
+        """Add rows."""
+        self._accumulator.update(terms, squares)
+        self._rows += len(terms)
+
+    def merge(self, other: "_Regression") -> None:
+        """Add the rows of another."""
+        self._merged = merge(self._merged, other.statistics())
+        self._rows += other._rows
+
+    def statistics(self) -> Statistics:
+        """Return the statistics of all rows."""
+        own = self._accumulator.result()
+        return merge(self._merged, own) if self._merged.nobs else own
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the statistics alone: an accumulator keeps rows."""
+        return {
+            **self.__dict__,
+            "_accumulator": Accumulator(self._features, self._outputs),
+            "_merged": self.statistics(),
+        }
+
+    def test_of_all_terms(self) -> LagrangeMultiplierTest:
+        """Return the Lagrange multiplier and F tests of all terms."""
+        statistics = self.statistics()
+        names = tuple(str(j) for j in range(self._features)), tuple(str(j) for j in range(self._outputs))
+        solution = solve(statistics, self._rows, *names)
+        estimate = estimate_parameters(statistics, solution)
+        df = estimate.df_model
+        with np.errstate(invalid="ignore", divide="ignore"):
+            lm = estimate.nobs * estimate.ess / estimate.tss
+            f = estimate.ess / df / estimate.scale
+        return LagrangeMultiplierTest(lm, p_of_chi2(lm, df), f, p_of_f(f, df, estimate.df_resid), df)

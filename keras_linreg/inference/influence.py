@@ -103,6 +103,11 @@ class InfluentialRows:
         pairs = zip(self._largest, largest, strict=True)
         self._largest = [self._largest_of(np.concatenate(pair, axis=1)) for pair in pairs]
 
+    def merge(self, other: "InfluentialRows", first_row: int) -> None:
+        """Keep the largest of both; the other's rows are counted from `first_row` on."""
+        row_numbers = np.array([first_row, *[0] * (len(FIGURES) - 1)])[:, None]
+        self.add((other.exact_rows, [figures + row_numbers for figures in other._largest]))
+
     def result(self) -> dict[str, Array]:
         """Return arrays `(m, k)`, the most influential rows first, under `FIGURES`."""
         figures = dict(zip(FIGURES, np.stack(self._largest, axis=-1), strict=True))

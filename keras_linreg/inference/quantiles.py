@@ -63,10 +63,30 @@ class Quantiles:
         self.smallest, self.largest = min(self.smallest, values.min()), max(self.largest, values.max())
         if self._values is not None:
             self._values.append(values.copy())
-            if self.count <= self._exact_values:
-                return
-            values, self._values = np.concatenate(self._values), None
-            self._bins = np.zeros(BINS, int)
+            if self.count > self._exact_values:
+                self._count_in_bins()
+            return
+        self._add_to_bins(values)
+
+    def merge(self, other: "Quantiles") -> None:
+        """Add the values of another, of the same scale."""
+        if other._values is not None:
+            for values in other._values:
+                self.add(values)
+            return
+        self._count_in_bins()
+        self.count += other.count
+        self.smallest, self.largest = min(self.smallest, other.smallest), max(self.largest, other.largest)
+        self._bins = self._bins + other._bins
+
+    def _count_in_bins(self) -> None:
+        """Count the values that are stored in bins, and from now on all others."""
+        if self._values is not None:
+            values, self._values, self._bins = self._values, None, np.zeros(BINS, int)
+            for part in values:
+                self._add_to_bins(part)
+
+    def _add_to_bins(self, values: Array) -> None:
         bins = np.floor(np.arcsinh(values / self.scale) / BIN_WIDTH).astype(int) + BINS // 2
         self._bins += np.bincount(np.clip(bins, 0, BINS - 1), minlength=BINS)
 

@@ -31,6 +31,7 @@ class ResidualDistribution:
         self._unit = np.where(estimate.scale > 0, np.sqrt(estimate.scale), 1.0)
         self._moments = CentralMoments.from_values(np.zeros((0, len(self._unit))))
         self._squared_steps = np.zeros(len(self._unit))
+        self._first: Array | None = None
         self._last: Array | None = None
         self.quantiles = [Quantiles(unit, exact_values) for unit in self._unit]
         self.standardized_quantiles = [Quantiles(1.0, exact_values) for _ in self._unit]
@@ -49,12 +50,29 @@ class ResidualDistribution:
             return
         self._moments = self._moments.merge(moments)
         self._squared_steps += squared_steps
-        if self._last is not None:
-            self._squared_steps += ((residuals[0] - self._last) / self._unit) ** 2
-        self._last = residuals[-1]
+        self._join(residuals[0], residuals[-1])
         for j in range(len(self._unit)):
             self.quantiles[j].add(residuals[:, j])
             self.standardized_quantiles[j].add(standardized[:, j][np.isfinite(standardized[:, j])])
+
+    def merge(self, other: "ResidualDistribution", first_row: int) -> None:
+        """Add the rows of another, which come after these."""
+        if other._first is None or other._last is None:
+            return
+        self._moments = self._moments.merge(other._moments)
+        self._squared_steps += other._squared_steps
+        self._join(other._first, other._last)
+        for mine, theirs in zip(self.quantiles, other.quantiles, strict=True):
+            mine.merge(theirs)
+        for mine, theirs in zip(self.standardized_quantiles, other.standardized_quantiles, strict=True):
+            mine.merge(theirs)
+
+    def _join(self, first: Array, last: Array) -> None:
+        """Add the step from the last row to the first of the next rows, whose last is given."""
+        if self._last is not None:
+            self._squared_steps += ((first - self._last) / self._unit) ** 2
+        self._first = first if self._first is None else self._first
+        self._last = last
 
     def mean(self) -> Array:
         """Return the means of the residuals `(k,)`."""
@@ -99,11 +117,12 @@ class RowSample:
     Args:
         estimate: of the fit.
         most_rows: how many rows to keep.
+        seed: of the keys; parts of the rows that are merged have different ones.
     """
 
-    def __init__(self, estimate: Estimate, most_rows: int = SAMPLE_ROWS):
+    def __init__(self, estimate: Estimate, most_rows: int = SAMPLE_ROWS, seed: int = 0):
         self._estimate, self._most_rows = estimate, most_rows
-        self._random = np.random.default_rng(0)
+        self._random = np.random.default_rng(seed)
         self._keys = np.zeros(0)
         self._sample: dict[str, Array] = {}
 
@@ -121,7 +140,14 @@ class RowSample:
 
     def add(self, contribution: dict[str, Array]) -> None:
         """Keep the rows of the smallest keys among the rows so far and the next block's."""
-        keys = self._random.random(len(contribution["rows"]))
+        self._keep(self._random.random(len(contribution["rows"])), contribution)
+
+    def merge(self, other: "RowSample", first_row: int) -> None:
+        """Keep the rows of the smallest keys of both; the other's rows are counted from `first_row` on."""
+        if other._sample:
+            self._keep(other._keys, {**other._sample, "rows": other._sample["rows"] + first_row})
+
+    def _keep(self, keys: Array, contribution: dict[str, Array]) -> None:
         if len(self._keys) == self._most_rows:
             is_candidate = keys < self._keys.max()
             keys = keys[is_candidate]

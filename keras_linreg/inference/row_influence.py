@@ -121,6 +121,10 @@ class Outliers:
         pairs = zip(self._largest, contribution[1], strict=True)
         self._largest = [self._largest_of(np.concatenate(pair, axis=1)) for pair in pairs]
 
+    def merge(self, other: "Outliers", first_row: int) -> None:
+        """Keep the largest of both; the other's rows are counted from `first_row` on."""
+        self.add((other.tested, [figures + np.array([[first_row], [0]]) for figures in other._largest]))
+
     def result(self) -> dict[str, Array]:
         """Return `rows` `(m, k)`, their `student_resid`, and `unadj_p` and `bonf_p`: two-sided and by Bonferroni.
 

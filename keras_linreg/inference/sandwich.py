@@ -141,6 +141,11 @@ class HCMeat:
         self._exact_rows.extend(exact_rows.tolist())
         self._sum += block_meat
 
+    @property
+    def total(self) -> tuple[Array, Array]:
+        """The contribution of all rows so far, as that of a block."""
+        return np.array(self._exact_rows, int), self._sum
+
     def meat(self) -> Array:
         """Return the meat.
 
@@ -208,10 +213,13 @@ class ClusterMeat:
             ValueError: there are more labels than rows, or fewer than two groups.
         """
         self._labels.refuse_more()
-        groups, nobs = self.groups, self._estimate.nobs
-        if groups < 2:
-            raise ValueError(f"`groups` must name at least two groups. Received: {groups}.")
-        return groups / (groups - 1) * (nobs - 1) / self._estimate.df_resid * sum_of_squares(self._scores)
+        return clustered_meat(self._estimate, self.groups, sum_of_squares(self._scores))
+
+    @property
+    def group_scores(self) -> tuple[Array, Array]:
+        """The numbers `(g,)` of the groups that have a weight, in the order of their labels, and scores `(g, m, k)`."""
+        numbers = np.flatnonzero(self._has_weight)
+        return numbers, self._scores[numbers]
 
     def _grow(self, groups: int) -> None:
         """Hold sums of at least so many groups; the arrays at least double, so that few copies are made."""
@@ -256,6 +264,17 @@ class HACMeat:
     def meat(self) -> Array:
         """Return the meat."""
         return self._sum
+
+
+def clustered_meat(estimate: Estimate, groups: int, squares: Array) -> Array:
+    """Return the meat of so many groups, corrected for their number, from `sum(outer(s, s))` over their scores.
+
+    Raises:
+        ValueError: there are fewer than two groups.
+    """
+    if groups < 2:
+        raise ValueError(f"`groups` must name at least two groups. Received: {groups}.")
+    return groups / (groups - 1) * (estimate.nobs - 1) / estimate.df_resid * squares
 
 
 def scores(z: Array, residuals: Array) -> Array:

@@ -94,19 +94,32 @@ def run_second_pass(
     Raises:
         ValueError: the rows are not the rows of the fit. The accumulators may hold anything then.
     """
-    check = _SameRowsCheck(estimate)
-    all_accumulators: list[BlockAccumulator[Any]] = [check, *accumulators]
+    check = SameRowsCheck(estimate)
+    accumulate_blocks(estimate, batches, [check, *accumulators], block_numbers)
+    check.refuse_other_rows()
+
+
+def accumulate_blocks(
+    estimate: Estimate,
+    batches: Iterable[Batch],
+    accumulators: Sequence[BlockAccumulator[Any]],
+    block_numbers: int = BLOCK_NUMBERS,
+) -> None:
+    """Add each block of some rows to each accumulator; the rows may be a part of those of the fit.
+
+    Args:
+        estimate, batches, accumulators, block_numbers: as in `run_second_pass`.
+    """
 
     @np.errstate(all="ignore")  # a thread does not know how its caller has set NumPy's warnings
     def contributions(numbered: tuple[int, Batch]) -> list[Any]:
         block = _block(estimate, *numbered)
-        return [accumulator.contribution(block) for accumulator in all_accumulators]
+        return [accumulator.contribution(block) for accumulator in accumulators]
 
     with one_blas_thread(), np.errstate(all="ignore"):
         for each in in_order(contributions, _numbered_blocks(batches, block_numbers)):
-            for accumulator, contribution in zip(all_accumulators, each, strict=True):
+            for accumulator, contribution in zip(accumulators, each, strict=True):
                 accumulator.add(contribution)
-    check.refuse_other_rows()
 
 
 def read_blocks(estimate: Estimate, batches: Iterable[Batch], block_numbers: int = BLOCK_NUMBERS) -> Iterator[Block]:
@@ -120,7 +133,7 @@ def read_blocks(estimate: Estimate, batches: Iterable[Batch], block_numbers: int
     Raises:
         ValueError: at the end: the rows are not the rows of the fit.
     """
-    check = _SameRowsCheck(estimate)
+    check = SameRowsCheck(estimate)
     for numbered in _numbered_blocks(batches, block_numbers):
         with one_blas_thread(), np.errstate(all="ignore"):
             block = _block(estimate, *numbered)
@@ -164,8 +177,8 @@ def _block(estimate: Estimate, first_row: int, batch: Batch) -> Block:
     return Block(first_row, len(batch[0]), used, z, residuals, mean + explained, leverage, root_weight)
 
 
-class _Sums(NamedTuple):
-    """Sums over some rows."""
+class Sums(NamedTuple):
+    """Sums over some rows of a fit, by which its rows are known."""
 
     rows: int
     with_intercept: Array  # (m,): z[:, 0] @ z, zeros without an intercept
@@ -173,8 +186,9 @@ class _Sums(NamedTuple):
     gradient: Array  # (m, k): z.T @ residuals
     ssr: Array  # (k,): residuals**2
 
-    def merge(self, other: "_Sums") -> "_Sums":
-        return _Sums(
+    def merge(self, other: "Sums") -> "Sums":
+        """Return the sums over the rows of both."""
+        return Sums(
             self.rows + other.rows,
             self.with_intercept + other.with_intercept,
             self.squares + other.squares,
@@ -183,7 +197,7 @@ class _Sums(NamedTuple):
         )
 
 
-class _SameRowsCheck:
+class SameRowsCheck:
     """Compares the rows of the pass with the rows of the fit.
 
     Over the rows of the fit,
@@ -196,16 +210,20 @@ class _SameRowsCheck:
 
     Of `Z.T @ Z`, only the diagonal and the row of the intercept (the means of the columns) are compared. That costs 2 m
     products a row; the whole would cost as much as the fit. The order of the rows does not count.
+
+    Attributes:
+        total: the sums over the rows so far: a contribution as that of a block.
     """
 
     def __init__(self, estimate: Estimate):
         self.estimate = estimate
         m, k = estimate.rank, len(estimate.ssr)
-        self.total = _Sums(0, np.zeros(m), np.zeros(m), np.zeros((m, k)), np.zeros(k))
+        self.total = Sums(0, np.zeros(m), np.zeros(m), np.zeros((m, k)), np.zeros(k))
 
-    def contribution(self, block: Block) -> _Sums:
+    def contribution(self, block: Block) -> Sums:
+        """Return the sums over a block."""
         z, residuals = block.z, block.residuals
-        return _Sums(
+        return Sums(
             rows=len(z),
             with_intercept=z.T @ z[:, 0] if self.estimate.has_intercept else np.zeros(z.shape[1]),
             squares=np.einsum("ij,ij->j", z, z),
@@ -213,7 +231,12 @@ class _SameRowsCheck:
             ssr=np.einsum("ij,ij->j", residuals, residuals),
         )
 
-    def add(self, contribution: _Sums) -> None:
+    def add(self, contribution: Sums) -> None:
+        """Add the sums over a block, or over many.
+
+        Raises:
+            ValueError: there are more rows than in the fit.
+        """
         self.total = self.total.merge(contribution)
         if self.total.rows > self.estimate.nobs:  # refused at once: a stream may have no end
             raise ValueError(

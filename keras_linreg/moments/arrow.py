@@ -1,16 +1,103 @@
 """From record batches of Arrow to an accumulator of their rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_linreg.data import MissingRows, Reader, default_names, preprocessing
 from keras_linreg.data.arrow import check_schema, column_names, record_batches
+from keras_linreg.data.prepared import Rows
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.moments.sparse_rows import batches_to_reduce
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.utils.threads import limit_threads
 from keras_linreg.utils.types import Data
+
+
+def read_batch(
+    reader: Reader, batch: Any, features: list[str], targets: list[str], weight: str | None, **kwargs: Any
+) -> Rows:
+    """Return the rows of a record batch by the names of its columns; `**kwargs` as in `Reader.rows`."""
+    return reader.rows(
+        batch.select(features),
+        batch.select(targets) if len(targets) > 1 else batch.column(targets[0]),
+        None if weight is None else batch.column(weight),
+        **kwargs,
+    )
+
+
+class BatchReducer:
+    """Reduces record batches, one after the other, to what an accumulator keeps of them.
+
+    Args:
+        features, targets: the names of the columns of x and y.
+        weight: the name of the column of weights, or None.
+        missing: "error" or "drop", as in `Moments.from_arrow`.
+        preprocessor: from the columns to the design, or None.
+        accumulator: makes an accumulator of so many columns of x and y.
+
+    Attributes:
+        rows: the number of rows given so far.
+        dropped: counts of the rows that were left out.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[str],
+        targets: Sequence[str],
+        weight: str | None,
+        missing: str,
+        preprocessor: Any = None,
+        accumulator: Callable[[int, int], Any] = Accumulator,
+    ):
+        self.rows, self.dropped = 0, MissingRows(0, 0, {})
+        self._features, self._targets, self._weight = list(features), list(targets), weight
+        self._reader = Reader(None, "float64", None, preprocessor, missing=missing, drops_in_graph=False)
+        self._new_accumulator = accumulator
+        self._accumulator: Any = None
+        self._last: Rows | None = None
+
+    def read(self, batch: Any, labels: Data = None) -> Rows:
+        """Return the rows of a record batch, checked, those without a value left out or refused.
+
+        Args:
+            batch: has the columns.
+            labels: of the rows, `(n,)`: those of the rows that are left are `groups` of the result.
+        """
+        rows = read_batch(
+            self._reader, batch, self._features, self._targets, self._weight, groups=labels, is_reduced=True
+        )
+        self.rows += batch.num_rows
+        if rows.missing is not None:
+            self.dropped += rows.missing
+        return rows
+
+    def update(self, rows: Rows) -> None:
+        """Add rows that `read` has returned."""
+        width, self._last = int(rows.x.shape[1]), rows
+        if self._accumulator is None:
+            self._accumulator = self._new_accumulator(width, len(self._targets))
+        for part in batches_to_reduce(rows) if rows.count else ():
+            with naming_columns(self.design_names(width), self._targets, rows):
+                self._accumulator.update(*part)
+
+    def design_names(self, width: int) -> Sequence[str]:
+        """Return the names of the columns of the design, of which there are so many."""
+        return self._reader.schema.feature_names if self._reader.schema else default_names(width)
+
+    def result(self) -> tuple[Any, Statistics, Sequence[str], Sequence[str], MissingRows | None] | None:
+        """Return what `Moments.of` takes: the accumulator, its statistics, the names, and the counts of dropped rows.
+
+        It is None of no rows at all. If all rows were left out, the statistics are of no rows.
+        """
+        if self._accumulator is None:
+            return None
+        names = self.design_names(self._accumulator.features)
+        with naming_columns(names, self._targets, self._last):
+            counts = None
+            if self.dropped.missing:
+                counts = MissingRows(self.rows, self.dropped.missing, self.dropped.columns)
+            return self._accumulator, self._accumulator.result(), names, self._targets, counts
 
 
 def accumulate(
@@ -28,38 +115,26 @@ def accumulate(
         batches, target, features, weight, missing, threads, preprocessor: as in `Moments.from_arrow`.
     """
     preprocessing.check(preprocessor)
-    reader = Reader(None, "float64", None, preprocessor, missing=missing, drops_in_graph=False)
     wanted = None if features is None else [*features, *([target] if isinstance(target, str) else target)]
     schema, parts = record_batches(batches, wanted if weight is None or wanted is None else [*wanted, weight])
     names, targets = column_names(schema, target, features, weight)
     needed = [*names, *targets, *([] if weight is None else [weight])]
-    accumulator: Accumulator | None = None
-    dropped, rows = MissingRows(0, 0, {}), 0
+    reducer = BatchReducer(names, targets, weight, missing, preprocessor)
     with limit_threads(threads):
         for number, batch in enumerate(parts):
             check_schema(batch, schema, needed, number)
             if not batch.num_rows:
                 continue
+            first = reducer.rows
             try:
-                prepared = reader.rows(
-                    batch.select(names),
-                    batch.select(targets) if len(targets) > 1 else batch.column(targets[0]),
-                    None if weight is None else batch.column(weight),
-                    is_reduced=True,
-                )
+                rows = reducer.read(batch)
             except ValueError as error:
-                raise ValueError(f"Batch {number} of `batches`, which begins with row {rows}: {error}") from None
-            rows += batch.num_rows
-            if prepared.missing is not None:
-                dropped += prepared.missing
-            for part in batches_to_reduce(prepared):
-                if accumulator is None:
-                    design = reader.schema.feature_names if reader.schema else default_names(part[0].shape[1])
-                    accumulator = Accumulator(len(design), len(targets))
-                with naming_columns(design, targets, prepared):
-                    accumulator.update(*part)
-        if accumulator is None or not accumulator.rows:
-            raise ValueError(f"`batches` must hold at least one row. Received: {rows} rows, {dropped.missing} dropped.")
-        with naming_columns(design, targets, prepared):
-            counts = None if not dropped.missing else MissingRows(rows, dropped.missing, dropped.columns)
-            return accumulator, accumulator.result(), design, targets, counts
+                raise ValueError(f"Batch {number} of `batches`, which begins with row {first}: {error}") from None
+            reducer.update(rows)
+        result = reducer.result()
+        if result is None or not result[0].rows:
+            raise ValueError(
+                f"`batches` must hold at least one row. Received: {reducer.rows} rows, {reducer.dropped.missing} "
+                "dropped."
+            )
+        return result

@@ -112,14 +112,20 @@ class FoldMoments:
             return cls.of(accumulator, total, dealer)
 
     @classmethod
-    def of(cls, accumulator: FoldAccumulator, total: Moments, dealer: Dealer) -> "FoldMoments":
+    def of(cls, accumulator: FoldAccumulator, total: Moments, dealer: Dealer | None) -> "FoldMoments":
         """Return the fold moments of the batches that an accumulator took.
+
+        Args:
+            accumulator: of the batches.
+            total: the moments of all their rows.
+            dealer: that dealt all rows; None if they are a part of the rows, where a fold may have none.
 
         Raises:
             ValueError: a fold has no rows, or the user's folds are of more rows.
         """
         names, rows = (total.feature_names, total.output_names), accumulator.rows_of_folds
-        check_dealt(dealer, rows)
+        if dealer is not None:
+            check_dealt(dealer, rows)
         statistics = accumulator.result_of_folds()
         folds = [Moments(*names, int(n), total.dtype, one) for n, one in zip(rows, statistics, strict=True)]
         return cls(total, tuple(folds))
