@@ -40,7 +40,7 @@ print("agrees", type(spark).__module__)
 
 
 def test_spark_connect_gives_what_memory_gives(tmp_path):
-    pytest.importorskip("grpc", reason='`pip install "pyspark[connect]"`, as .ci/run does')
+    pytest.importorskip("grpc_status", reason='`pip install "pyspark[connect]"`, as .ci/run does')
     environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     command = [sys.executable, "-c", SCRIPT]
     result = subprocess.run(
