@@ -54,7 +54,7 @@ def has_java():
     return bool(shutil.which("java") or (home and (Path(home) / "bin" / "java").exists()))
 
 
-def _wait_for(found, process, seconds=60):
+def _wait_for(found, process, seconds=180):
     """Return the first true result of `found()`, while the process lives."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
