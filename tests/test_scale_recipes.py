@@ -51,12 +51,6 @@ def test_dask(files):
     assert moments.to_bytes() == recipe("moments_on_dask").moments(paths, "y").to_bytes()
 
 
-def test_ray(files):
-    pytest.importorskip("ray", reason=LARGE)
-    paths, expected = files
-    assert_same(recipe("moments_on_ray").moments(paths, "y"), expected)
-
-
 def test_beam(files, tmp_path):
     beam = pytest.importorskip("apache_beam", reason=LARGE)
     _, expected = files
