@@ -1,5 +1,6 @@
 """Canaries: each private hook of Keras, KerasTuner and TensorFlow is where `keras_compat` expects it."""
 
+import gc
 import inspect
 import sys
 
@@ -28,6 +29,18 @@ def test_keras_layer_tracker_unlock_lets_a_built_layer_add_variables_again():
     keras_compat.unbuild(layer)
     assert not layer.built
     layer.add_weight(shape=(1,))
+
+
+def test_keras_layer_untrack_variable_is_what_del_calls_before_it_collects_garbage():
+    layer = keras.layers.Layer()
+    layer.a, layer.b = layer.add_weight(shape=(2,), name="a"), layer.add_weight(shape=(2,), name="b")
+    collections = gc.get_stats()[2]["collections"]
+    keras_compat.delete_variable(layer, "b")
+    assert gc.get_stats()[2]["collections"] == collections
+    assert layer.variables == layer.trainable_variables == [layer.a] and not hasattr(layer, "b")
+    del layer.a
+    assert gc.get_stats()[2]["collections"] > collections
+    assert layer.variables == []
 
 
 @pytest.mark.parametrize("scaled", [False, True])

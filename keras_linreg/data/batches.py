@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -204,9 +204,10 @@ def _prepare_dataset(reader: Reader, dataset: tf.data.Dataset, targets: bool) ->
     if isinstance(reader.preprocessor, TablePreprocessor):
         check_no_target(reader.preprocessor, y if targets else None)
         reader.learn_inputs_of_formula()
-        dataset = dataset.map(functools.partial(_formula_batch, reader, targets), num_parallel_calls=tf.data.AUTOTUNE)
+        batch_function = _as_it_is(functools.partial(_formula_batch, reader, targets))
+        dataset = dataset.map(batch_function, num_parallel_calls=tf.data.AUTOTUNE)
         drops = targets and reader.missing == "drop" and reader.drops_in_graph
-        return dataset.filter(lambda x, *_: tf.shape(x)[0] > 0) if drops else dataset
+        return _without_empty_batches(dataset) if drops else dataset
     schema = reader.schema or learn_inputs(x, reader.preprocessor, reader.feature_names)
     if isinstance(x, Mapping):
         x = {str(name): spec for name, spec in x.items()}
@@ -215,7 +216,10 @@ def _prepare_dataset(reader: Reader, dataset: tf.data.Dataset, targets: bool) ->
         elements.check_no_text(x)
     if not isinstance(x, Mapping) and reader.preprocessor is None:
         columns.check_width(x.shape, schema)
-    dataset = dataset.map(functools.partial(_graph_batch, reader), num_parallel_calls=tf.data.AUTOTUNE)
+    batch_function = functools.partial(_graph_batch, reader)
+    if reader.preprocessor is None:  # that of a user may lean on AutoGraph
+        batch_function = _as_it_is(batch_function)
+    dataset = dataset.map(batch_function, num_parallel_calls=tf.data.AUTOTUNE)
     x = unpack_batch(dataset.element_spec)[0]
     if x.shape.rank is not None:
         width = 1 if x.shape.rank == 1 else x.shape[-1]
@@ -224,8 +228,18 @@ def _prepare_dataset(reader: Reader, dataset: tf.data.Dataset, targets: bool) ->
         if width is not None:
             reader.learn_width(schema, width)
     if y is not None and reader.missing == "drop" and reader.drops_in_graph and not isinstance(x, tf.SparseTensorSpec):
-        dataset = dataset.filter(lambda x, *_: tf.shape(x)[0] > 0)
+        dataset = _without_empty_batches(dataset)
     return dataset
+
+
+def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that a dataset traces without AutoGraph, which would rewrite each function that it calls."""
+    return tf.autograph.experimental.do_not_convert(function)
+
+
+def _without_empty_batches(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Return a dataset without the batches that lost all their rows."""
+    return dataset.filter(_as_it_is(lambda x, *_: tf.shape(x)[0] > 0))
 
 
 def _formula_batch(reader: Reader, targets: bool, *batch: Any) -> Any:

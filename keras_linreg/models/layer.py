@@ -116,9 +116,9 @@ class Linear(keras.Model):
 
     def unbuild(self) -> None:
         """Delete kernel and bias, so that the next data build the model anew."""
-        del self.kernel
+        keras_compat.delete_variable(self, "kernel")
         if self.use_bias:
-            del self.bias
+            keras_compat.delete_variable(self, "bias")
             self.bias = None
         keras_compat.unbuild(self)
 

@@ -13,6 +13,7 @@ from keras_linreg.data import Prepared, is_stream
 from keras_linreg.models.column_scales import ColumnScales, column_scales
 from keras_linreg.models.gradient import LinearRegression
 from keras_linreg.models.layer import SCOPE
+from keras_linreg.utils import keras_compat
 from keras_linreg.utils.types import Batch, Data
 
 ROWS = 2**16  # to read at once
@@ -64,7 +65,8 @@ class ScaledLinearRegression(LinearRegression):
 
     def unbuild(self) -> None:
         """Delete all weights, so that the next data build the model anew."""
-        del self.center, self.scale, self.target_center, self.target_scale
+        for name in ("center", "scale", "target_center", "target_scale"):
+            keras_compat.delete_variable(self, name)
         super().unbuild()
 
     def _scaled_penalty(self, kernel: tf.Tensor) -> tf.Tensor:

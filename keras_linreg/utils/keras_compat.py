@@ -66,6 +66,17 @@ def unbuild(model: keras.Model) -> None:
     model.built = False
 
 
+def delete_variable(layer: keras.layers.Layer, name: str) -> None:
+    """Delete the attribute of a layer that holds a variable, and the variable among those of the layer.
+
+    `del layer.kernel` also collects the garbage of the whole process, which takes up to a second in a large one. Keras
+    does so for the memory of a GPU, and the next collection frees it as well. `_untrack_variable` is private: `del`
+    alone calls it.
+    """
+    layer._untrack_variable(getattr(layer, name))
+    super(keras.layers.Layer, layer).__delattr__(name)
+
+
 def unbuild_optimizer(optimizer: keras.Optimizer, variables: int) -> None:
     """Let an optimizer be built again for other weights: its first `variables` variables, of no weight, are left.
 
