@@ -220,7 +220,7 @@ def assert_untouched(model, before, *fit, match, **kwargs):
         np.testing.assert_array_equal(tf.convert_to_tensor(variable), value)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained():
     model = compiled(optimizer=keras.optimizers.SGD(1e-10, momentum=0.5))
     model.fit(FRAME, TARGET, epochs=1, verbose=0)

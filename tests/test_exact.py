@@ -672,18 +672,16 @@ def test_rows_of_weight_zero_may_come_first_whoever_looks(how, table, capsys):
     assert (model.moments.nobs, model.moments.rows) == (50, 90)
 
 
-def test_a_model_of_moments_has_the_inputs_that_a_fitted_one_has(penguins, penguin_space, tmp_path):
-    frame, target = penguins
+def test_a_model_of_moments_has_the_inputs_that_a_fitted_one_has(exported, penguin_space, tmp_path):
+    folder, _, fit, frame = exported["exact, FeatureSpace"]
     with pytest.warns(UserWarning, match="depend on the bias"):
-        fit = fitted(frame, target, model=klr.ExactLinearRegression(preprocessor=penguin_space))
         made = klr.ExactLinearRegression.from_moments(fit.moments, preprocessor=penguin_space)
     assert made.feature_names == fit.feature_names
     made.save(tmp_path / "made.keras")
     loaded = keras.models.load_model(tmp_path / "made.keras")
     np.testing.assert_array_equal(loaded.predict(frame, verbose=0), fit.predict(frame, verbose=0))
-    for name, model in (("made", made), ("fit", fit)):
-        model.export(tmp_path / name, verbose=False)
-    signatures = [loader_process.describe(tmp_path / name) for name in ("made", "fit")]
+    made.export(tmp_path / "made", verbose=False)
+    signatures = [loader_process.describe(path) for path in (tmp_path / "made", folder)]
     assert signatures[0] == signatures[1]
 
 

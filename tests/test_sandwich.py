@@ -395,9 +395,14 @@ def with_zeros(x, y, w, seed=1):
     return many, used
 
 
+@pytest.fixture(scope="module")
+def fitted_with_zeros(whole):
+    return fitted(*with_zeros(*whole[0])[0], units=3)
+
+
 @pytest.mark.parametrize("kind", ["arrays", "dataset in batches of 7", "in blocks"])
 @pytest.mark.parametrize("cov_type", SECOND_PASSES)
-def test_rows_of_weight_zero_are_as_left_out(cov_type, kind, whole):
+def test_rows_of_weight_zero_are_as_left_out(cov_type, kind, whole, fitted_with_zeros):
     data, _, expected = whole
     many, used = with_zeros(*data)
     options = dict(SECOND_PASSES[cov_type])
@@ -405,7 +410,7 @@ def test_rows_of_weight_zero_are_as_left_out(cov_type, kind, whole):
         groups = 1000 + np.arange(180)
         groups[used] = options["groups"]
         options["groups"] = groups
-    model = fitted(*many, units=3)
+    model = fitted_with_zeros
     if kind == "in blocks":
         report = report_in_blocks(model, [batch_of(*many)], 8, **options)
     else:
@@ -517,11 +522,16 @@ BAD_ARGUMENTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def fitted_on_small_data():
+    return fitted(*small())
+
+
 @pytest.mark.parametrize("case", BAD_ARGUMENTS)
-def test_arguments_that_cannot_be_are_errors_that_say_so_and_the_model_stays(case):
+def test_arguments_that_cannot_be_are_errors_that_say_so_and_the_model_stays(case, fitted_on_small_data):
     options, message = BAD_ARGUMENTS[case]
     x, y = small()
-    model = fitted(x, y)
+    model = fitted_on_small_data
     before = [w.copy() for w in model.get_weights()], str(model.report()), model.moments
     options = {"data": (x, y), **options}
     if callable(options.get("groups")):

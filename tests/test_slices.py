@@ -39,8 +39,9 @@ def test_products_of_rows_have_70_bits_of_their_terms(kind):
     assert (error * 2**BITS <= 300 * largest[:, None] * abs(value(values)).max()).all()
 
 
-@pytest.mark.parametrize("kind", ROWS)
-@pytest.mark.parametrize("rows", [1, 300, 3000])
+@pytest.mark.parametrize(
+    ("kind", "rows"), [*((kind, rows) for kind in ROWS for rows in (1, 300)), ("heavy tails", 3000), ("scales", 3000)]
+)
 def test_cross_products_have_100_bits(kind, rows):
     x = np.resize(np.asarray(ROWS[kind][0], np.float64), (rows, 7))
     x = x / np.maximum(np.abs(x).max(axis=0), 1e-300)

@@ -1,5 +1,7 @@
 """Tables of every library are matched by name wherever data go in, and rows by label; nothing goes by position."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from tables import TABLES, arrays
 
 import keras_linreg as klr
-from keras_linreg.export import manifest, warmup_requests
+from keras_linreg.export import manifest, saved_model, warmup_requests
 
 N = 40
 RNG = np.random.default_rng(5)
@@ -110,11 +112,19 @@ class TestEveryTableIsMatchedByName:
         drawn = np.sort(watch.figure().axes[0].collections[0].get_offsets()[:, 1])
         np.testing.assert_allclose(actual=drawn, desired=np.sort(model.predict(table, verbose=0)[:, 0]), rtol=1e-6)
 
-    def test_in_warm_up_rows(self, kind, folder):
-        if "labels" in kind:
-            pytest.skip("the export is of the model with names")
-        table = TABLES[kind](FRAME.iloc[:, ::-1])
-        warmup_requests.write_requests(folder, manifest.read(folder), table, "house")
+
+def test_every_table_gives_the_same_warm_up_requests(folder, monkeypatch):
+    def requests(kind):
+        rows = TABLES[kind](FRAME.iloc[:, ::-1])
+        warmup_requests.write_requests(folder, manifest.read(folder), rows, "house")
+        return (folder / warmup_requests.FILE).read_bytes()
+
+    expected = requests("pandas")
+    # The same requests need not run again.
+    monkeypatch.setattr(saved_model, "open_session", lambda path: contextlib.nullcontext(lambda key, inputs: {}))
+    for kind in TABLES:
+        (folder / warmup_requests.FILE).unlink()
+        assert requests(kind) == expected, kind
 
 
 @pytest.mark.parametrize("kind", ["polars", "pyarrow"])
