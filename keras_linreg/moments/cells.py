@@ -20,7 +20,7 @@ from keras_linreg.utils.counts import counts
 from keras_linreg.utils.threads import in_order
 
 ROWS_OF_CELL = 4  # on average; with fewer, it is as fast to write the rows
-SAMPLE_ROWS = 2**15
+SAMPLE_ROWS = 2**13  # whose plane is near that of all rows
 BLOCK_ROWS = 2**16  # that the cache of a core holds
 BLOCK_OF_CELL = 64  # rows of a cell in a block, on average, at least
 STACKED_NUMBERS = 2**21  # of rows of cells that are reduced at once
