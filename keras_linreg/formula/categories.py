@@ -10,9 +10,9 @@ import numpy as np
 from keras_linreg.data.kinds import is_series, is_tensor
 from keras_linreg.data.tables import as_series, is_column
 from keras_linreg.data.values import as_array, is_text_column, read
+from keras_linreg.utils import threads
 from keras_linreg.utils.counts import counts
 from keras_linreg.utils.lazy import LazyModule
-from keras_linreg.utils.threads import cores, in_order as mapped
 from keras_linreg.utils.types import Data
 
 if TYPE_CHECKING:
@@ -177,9 +177,11 @@ def _factorized_arrow(native: Any) -> tuple[np.ndarray, Any, list[Any] | None]:
 
     is_dictionary = pyarrow.types.is_dictionary(native.type)
     if not is_dictionary:
-        rows = max(ROWS_OF_CORE, -(-len(native) // cores()))
+        rows = max(ROWS_OF_CORE, -(-len(native) // threads.cores()))
         parts = [native.slice(start, rows) for start in range(0, max(len(native), 1), rows)]
-        chunks = [chunk for part in mapped(lambda part: part.dictionary_encode(), parts) for chunk in part.chunks]
+        chunks = [
+            chunk for part in threads.in_order(lambda part: part.dictionary_encode(), parts) for chunk in part.chunks
+        ]
         empty = pyarrow.dictionary(pyarrow.int32(), native.type)
         native = pyarrow.chunked_array(chunks, chunks[0].type if chunks else empty)
     chunk = native.unify_dictionaries().combine_chunks()
