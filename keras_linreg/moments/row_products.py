@@ -69,16 +69,23 @@ def _height(width: int) -> int:
     return max(min(BLOCK_NUMBERS // (width + 1), LONGEST_SUM), 2 * width + 2)
 
 
-def _transform(frame: Frame) -> np.ndarray | None:
-    """Return the matrix, padded, that turns shifted rows `[x y 1]` into `[z residuals 1]`; None where z is x."""
+def _transform(frame: Frame) -> tuple[slice | np.ndarray, np.ndarray] | None:
+    """Return how shifted rows `[x y 1]`, padded, become `[z residuals 1]`: the columns that change, and a matrix.
+
+    It is None where z is x. Where most columns change, all are multiplied.
+    """
     if frame.inverse is None:
         return None
-    matrix = np.eye(_padded(len(frame.shift) + 1))
-    features = frame.features
+    features, width = frame.features, len(frame.shift)
+    matrix = np.eye(_padded(width + 1))
     matrix[:features, :features] = frame.inverse
     if frame.kernel is not None:
-        matrix[:features, features : len(frame.shift)] = -frame.kernel
-    return matrix
+        matrix[:features, features:width] = -frame.kernel
+    if frame.turned_columns is None:
+        return slice(None), matrix
+    outputs = np.arange(features, width if frame.kernel is not None else features)
+    columns = np.concatenate([frame.turned_columns, outputs])
+    return columns, np.ascontiguousarray(matrix[:, columns])
 
 
 def _is_by_columns(x: np.ndarray | ColumnMatrix) -> bool:
@@ -91,7 +98,11 @@ def _padded(width: int) -> int:
 
 
 def _cross_products(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, frame: Frame, transform: np.ndarray | None
+    x: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray | None,
+    frame: Frame,
+    transform: tuple[slice | np.ndarray, np.ndarray] | None,
 ) -> np.ndarray:
     features, shift, width = frame.features, frame.shift, len(frame.shift) + 1
     padded = _padded(width)
@@ -99,7 +110,7 @@ def _cross_products(
     total, rest = np.zeros((2, padded, width - features))
     height = min(_height(width - 1), len(x))
     rows = np.zeros((height, padded), order="F" if _is_by_columns(x) else "C")
-    turned = None if transform is None else np.empty_like(rows)
+    turned = np.empty_like(rows) if transform is not None and isinstance(transform[0], slice) else None
     is_shifted = shift[:features].any()
     for start in range(0, len(x), height):
         n = min(height, len(x) - start)
@@ -113,7 +124,9 @@ def _cross_products(
             block[:, :features] = x[start : start + n]
         np.subtract(y[start : start + n], shift[features:], out=block[:, features : width - 1])
         if turned is not None and transform is not None:
-            block = np.matmul(block, transform, out=turned[:n])
+            block = np.matmul(block, transform[1], out=turned[:n])
+        elif transform is not None:
+            block[:, transform[0]] = block @ transform[1]
         elif frame.kernel is not None:
             block[:, features : width - 1] -= block[:, :features] @ frame.kernel
         if weights is not None:
