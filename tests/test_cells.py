@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import keras_linreg as klr
 from keras_linreg.data import CellMatrix
 from keras_linreg.linalg.double_double import as_doubledouble
-from keras_linreg.moments import cells
+from keras_linreg.moments import cell_statistics, cells
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.reduce import reduce_rows
 from keras_linreg.moments.small_data import reduce_in_double_double
@@ -123,3 +123,19 @@ def test_a_cell_matrix_reads_as_the_array_that_it_stands_for():
     np.testing.assert_array_equal(two, dense)
     with pytest.raises(ValueError, match="without a copy"):
         np.asarray(x, copy=False)
+
+
+def test_cells_of_tiny_numbers_keep_their_digits():
+    rng = np.random.default_rng(0)
+    codes = np.repeat([0, 1, 2], [50, 1, 40])
+    rows = rng.normal(size=(3, 91))
+    rows[:, :50] *= 1e-140  # whose squares are nothing
+    rows[2, 51:] = rows[0, 51:]
+    factor = cell_statistics.statistics_of_rows(rows.copy(), codes, None, 4).factor
+    for cell in range(3):
+        own = rows[:, codes == cell]
+        expected = np.linalg.qr((own - own.mean(axis=1, keepdims=True)).T, mode="r")
+        scale = max(np.abs(expected).max(), 1e-300)
+        largest = len(expected)
+        assert np.abs(np.abs(factor[cell, :largest]) - np.abs(expected)).max() <= 1e-14 * scale
+    assert not factor[3].any()

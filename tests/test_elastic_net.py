@@ -348,3 +348,19 @@ def test_the_pictures_of_a_path(model):
     assert "l2" in ridge.plot_cv().get_xlabel()
     with pytest.raises(ValueError, match="`output`"):
         model.path.plot(output=1)
+
+
+def test_a_path_names_the_columns_that_it_selects(model):
+    path, params = model.path, model.report().params.drop("Intercept")
+    assert path.selected(model.rule) == list(params.index[params != 0])
+    assert path.selected(0) == [] and path.selected(-1) != []
+    frame = path.to_frame(coefficients=True)
+    assert list(frame.columns) == list(path.feature_names)
+    np.testing.assert_array_equal(frame, path.kernels[:, :, 0])
+    axes = path.plot(standardized=True)
+    assert axes.get_ylabel() == "standardized coefficient"
+    drawn = max(np.abs(line.get_ydata()).max() for line in axes.lines if len(line.get_ydata()) == len(path))
+    expected = np.abs(path.kernels[:, :, 0] * np.std(X, axis=0) / np.std(Y)).max()
+    np.testing.assert_allclose(drawn, expected, rtol=1e-9)
+    with pytest.raises(ValueError, match="output"):
+        path.selected(output=1)

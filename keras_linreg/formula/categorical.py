@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_linreg.data.graph import LEVELS_RULE
-from keras_linreg.formula.categories import KINDS, Categories, in_order
+from keras_linreg.formula.categories import KINDS, Categories, in_order, smallest_type
 from keras_linreg.formula.expressions import Expression, function_of
 
 SHOWN_LEVELS = 8
+MOST_UNSEEN = 50  # levels that an error names
 
 
 class CategoricalFactor:
@@ -216,34 +217,40 @@ class CategoricalFactor:
         Raises:
             ValueError: a level was not seen.
         """
-        used = np.flatnonzero(np.bincount(categories.codes + 1, minlength=1)[1:])
-        of_values = np.full(len(categories.values) + 1, -1, np.int32)
+        used = categories.used
+        of_values: np.ndarray = np.full(len(categories.values) + 1, -1, smallest_type(len(self.levels or ())))
         if len(used):
             of_values[used] = self.graph_codes(tf.constant(categories.values[used]))[0].numpy()
-            unseen = used[of_values[used] < 0]
-            if ignored is not None:
-                unseen = np.intersect1d(unseen, categories.codes[~ignored])
+            counts = categories.counts if ignored is None else categories.keep(~ignored).counts
+            unseen = used[(of_values[used] < 0) & (counts[used] > 0)]
             if len(unseen):
-                raise self._unseen_error(categories.values[unseen].tolist())
-        return of_values[categories.codes]
+                raise self._unseen_error(categories.values[unseen].tolist(), counts[unseen].tolist())
+        is_same = len(used) == len(of_values) - 1 and np.array_equal(of_values[:-1], used)
+        return categories.codes if is_same else of_values[categories.codes]
 
     def unseen(self, categories: Categories) -> tuple[np.ndarray, bool] | None:
         """Return the mask `(n,)` of rows with a level that was not seen, and whether `unseen=` takes them; or None."""
-        used = np.flatnonzero(np.bincount(categories.codes + 1, minlength=1)[1:])
+        used = categories.used
         if not len(used):
             return None
         values = tf.constant(categories.values[used])
         self.graph_codes(values)  # refuses text for numbers, and numbers for text
         is_unseen = np.zeros(len(categories.values) + 1, bool)
         is_unseen[used] = self._plain_codes(values).numpy() < 0
-        mask = is_unseen[categories.codes]  # a missing value has the code -1, the last
-        return (mask, self._unseen is not None) if mask.any() else None
+        if not is_unseen.any():
+            return None
+        return is_unseen[categories.codes], self._unseen is not None  # a missing value has the code -1, the last
 
-    def _unseen_error(self, values: list[Any]) -> ValueError:
+    def _unseen_error(self, values: list[Any], counts: list[int]) -> ValueError:
+        """Return the error for levels that were not seen, the most frequent first."""
         assert self.levels is not None
+        order = sorted(range(len(values)), key=lambda i: (-counts[i], str(values[i])))
+        received = [f"{values[i]!r} ({counts[i]:,} {'row' if counts[i] == 1 else 'rows'})" for i in order[:MOST_UNSEEN]]
+        more = [f"{len(values) - MOST_UNSEEN} more levels"] if len(values) > MOST_UNSEEN else []
         return ValueError(
-            f"Column {self.column!r} of `x` {LEVELS_RULE} These are {shown(self.levels)}; "
-            f"C({self.column}, unseen={self.levels[0]!r}) sends others to a level. Received: {shown(values)}."
+            f"Column {self.column!r} of `x` {LEVELS_RULE} These are {shown(self.levels)}. Leave out the rows of other "
+            f"levels, or fit again with such rows; or fit with C({self.column}, unseen={self.levels[0]!r}), which "
+            f"counts them as that level. Received: {', '.join([*received, *more])}."
         )
 
     def describe(self) -> str:

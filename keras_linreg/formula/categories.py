@@ -10,6 +10,8 @@ import numpy as np
 from keras_linreg.data.kinds import is_series, is_tensor
 from keras_linreg.data.tables import as_series, is_column
 from keras_linreg.data.values import as_array, is_text_column, read
+from keras_linreg.utils import threads
+from keras_linreg.utils.counts import counts
 from keras_linreg.utils.lazy import LazyModule
 from keras_linreg.utils.types import Data
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 else:
     nw, pd = LazyModule("narwhals.stable.v2"), LazyModule("pandas")
 
+ROWS_OF_CORE = 2**17  # at least: fewer are not worth another thread
 KINDS = {"O": "text", "b": "boolean", "i": "integer", "u": "integer", "f": "float"}
 
 
@@ -27,30 +30,38 @@ class Categories:
     """A column as codes of its distinct values.
 
     Attributes:
-        codes: integers `(n,)`; -1 for a missing value.
+        codes: integers `(n,)` of few bytes; -1 for a missing value.
         values: the distinct values: text (an array of objects), booleans, integers or floats. Some may have no rows.
         declared: the categories in the order that the column declares, or None.
+        counts: the rows of each value, and last of missing values, `(values + 1,)`.
     """
 
     codes: np.ndarray
     values: np.ndarray
-    declared: list[Any] | None = None
+    declared: list[Any] | None
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, codes: np.ndarray, values: np.ndarray, declared: list[Any] | None) -> Categories:
+        """Return a column of these codes, whose rows are counted."""
+        return cls(codes, values, declared, np.roll(counts(codes, len(values) + 1, first=-1), -1))
+
+    @property
+    def used(self) -> np.ndarray:
+        """The numbers of the values that have rows."""
+        return np.flatnonzero(self.counts[:-1])
 
     def missing(self) -> np.ndarray | None:
         """Return the mask of rows without a value, or None if each has one."""
-        mask = self.codes < 0
-        return mask if mask.any() else None
+        return self.codes < 0 if self.counts[-1] else None
 
     def keep(self, kept: np.ndarray) -> Categories:
         """Return the rows under a mask."""
-        return dataclasses.replace(self, codes=self.codes[kept])
+        return Categories.of(self.codes[kept], self.values, self.declared)
 
     def seen(self) -> list[Any]:
         """Return the values of the rows, sorted; categories in their declared order."""
-        used = np.zeros(len(self.values) + 1, bool)
-        used[self.codes] = True  # -1 is the last
-        values = self.values[used[:-1]].tolist()
-        return in_order(values, self.declared)
+        return in_order(self.values[self.used].tolist(), self.declared)
 
 
 def in_order(values: list[Any], declared: list[Any] | None) -> list[Any]:
@@ -112,7 +123,12 @@ def read_categories(column: Data, description: str) -> Categories:
         if array.size and array.max() > np.iinfo(np.int64).max:
             raise ValueError(f"{description} must hold integers below 2**63 as levels. Received: {array.max()}.")
         array = array.astype(np.int64)
-    return Categories(np.asarray(codes, np.int32), array, declared)
+    return Categories.of(codes.astype(smallest_type(len(array)), copy=False), array, declared)
+
+
+def smallest_type(values: int) -> type:
+    """Return the smallest integers that number so many values, and -1."""
+    return np.int8 if values < 2**7 else np.int16 if values < 2**15 else np.int32
 
 
 def _kind_of_objects(values: np.ndarray) -> str:
@@ -137,6 +153,8 @@ def _factorized(series: Any) -> tuple[np.ndarray, Any, list[Any] | None]:
         if isinstance(native.dtype, pd.CategoricalDtype):
             categories = native.cat.categories
             return native.cat.codes.to_numpy(), np.asarray(categories), categories.tolist()
+        if isinstance(native.dtype, pd.StringDtype) and native.dtype.storage == "pyarrow":
+            return _factorized_arrow(native.array.__arrow_array__())
         codes, values = pd.factorize(native)
         return codes, np.asarray(values), None
     if type(native).__module__.startswith("pyarrow"):
@@ -154,11 +172,19 @@ def _factorized(series: Any) -> tuple[np.ndarray, Any, list[Any] | None]:
 
 
 def _factorized_arrow(native: Any) -> tuple[np.ndarray, Any, list[Any] | None]:
+    """Return codes, distinct values and declared categories of Arrow's chunks."""
     import pyarrow
 
     is_dictionary = pyarrow.types.is_dictionary(native.type)
-    encoded = native.unify_dictionaries() if is_dictionary else native.dictionary_encode()
-    chunk = encoded.combine_chunks()
+    if not is_dictionary:
+        rows = max(ROWS_OF_CORE, -(-len(native) // threads.cores()))
+        parts = [native.slice(start, rows) for start in range(0, max(len(native), 1), rows)]
+        chunks = [
+            chunk for part in threads.in_order(lambda part: part.dictionary_encode(), parts) for chunk in part.chunks
+        ]
+        empty = pyarrow.dictionary(pyarrow.int32(), native.type)
+        native = pyarrow.chunked_array(chunks, chunks[0].type if chunks else empty)
+    chunk = native.unify_dictionaries().combine_chunks()
     chunk = chunk if isinstance(chunk, pyarrow.DictionaryArray) else chunk.chunk(0)
     values = chunk.dictionary.to_numpy(zero_copy_only=False)
     declared = chunk.dictionary.to_pylist() if is_dictionary else None

@@ -15,6 +15,7 @@ from keras_linreg.data.column_matrix import ColumnMatrix
 from keras_linreg.formula import coding
 from keras_linreg.formula.categorical import CategoricalFactor
 from keras_linreg.formula.numeric import NumericFactor
+from keras_linreg.utils.counts import counts
 
 SMALL = 2**16  # numbers of a design that is written at once
 MOST_SIGNS = 2**21  # numbers of the contrasts of all cells
@@ -146,7 +147,7 @@ class Plan:
         """Return the design of rows in memory: an array if it is small, else one whose columns are not written."""
         missing = [codes[code] < 0 for code in codes if (codes[code] < 0).any()]
         if rows * len(self.names) <= SMALL:
-            safe = {code: tf.constant(np.maximum(of_rows, 0)) for code, of_rows in codes.items()}
+            safe = {code: tf.constant(np.maximum(of_rows, 0), tf.int32) for code, of_rows in codes.items()}
             matrix = np.array(self.graph_matrix(numeric, safe, tf.constant(rows)))
             if missing:
                 matrix[np.any(missing, axis=0)] = np.nan
@@ -181,13 +182,16 @@ def _merged(codes: list[np.ndarray], signs: list[np.ndarray]) -> tuple[list[np.n
         np.where(part < 0, size - 1, part) if (part < 0).any() else part
         for part, size in zip(codes, sizes, strict=True)
     ]
-    if np.prod(sizes, dtype=float) >= 2**62:
+    limit = np.prod(sizes, dtype=float)
+    if limit >= 2**62:
         return codes, signs
-    combined = codes[0].astype(np.int64)
-    for part, size in zip(codes[1:], sizes[1:], strict=True):
-        combined *= size
-        combined += part
-    present, cells = _numbered(combined, int(np.prod(sizes)))
+    combined = codes[0]
+    if len(codes) > 1:
+        combined = combined.astype(np.int32 if limit < 2**31 else np.int64)
+        for part, size in zip(codes[1:], sizes[1:], strict=True):
+            combined *= size
+            combined += part
+    present, cells = _numbered(combined, int(limit))
     if len(present) * ROWS_OF_CELL > rows or len(present) * columns > MOST_SIGNS:
         return codes, signs
     product = np.ones((len(present), columns))
@@ -199,17 +203,19 @@ def _merged(codes: list[np.ndarray], signs: list[np.ndarray]) -> tuple[list[np.n
 def _numbered(values: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct integers below a limit, sorted, and the number of each value among them."""
     if limit <= 4 * len(values) + 1024:
-        counts = np.bincount(values, minlength=limit)
-        present = np.flatnonzero(counts)
-        number = np.cumsum(counts > 0) - 1
+        rows = counts(values, limit)
+        present = np.flatnonzero(rows)
+        if len(present) and present[-1] == len(present) - 1:  # they are numbered already
+            return present, values.astype(_smallest(len(present)))
+        number = np.cumsum(rows > 0) - 1
         return present, number.astype(_smallest(len(present)))[values]
     present, cells = np.unique(values, return_inverse=True)
     return present, cells.astype(_smallest(len(present)))
 
 
 def _smallest(count: int) -> type:
-    """Return the smallest unsigned type that numbers so many; NumPy sorts 16 bits by radix."""
-    return np.uint16 if count <= 2**16 else np.uint32
+    """Return the smallest unsigned type that numbers so many; NumPy sorts up to 16 bits by radix."""
+    return np.uint8 if count <= 2**8 else np.uint16 if count <= 2**16 else np.uint32
 
 
 def _times(signs: tf.Tensor | None, parts: list[tf.Tensor | None], rows: tf.Tensor) -> tf.Tensor:

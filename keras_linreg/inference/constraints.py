@@ -43,9 +43,10 @@ def parse_restrictions(restrictions: Restrictions, names: tuple[str, ...]) -> tu
     """Return `matrix` and `value` of `matrix @ params == value`, `(q, P)` and `(q,)`, and the text of each row.
 
     Args:
-        restrictions: text, or a list of texts. Equations may stand in brackets, as in statsmodels. A name stands as it
-            is, or in quotes or backticks if an operator or a number would be read into it. An expression without `=` is
-            compared with 0. Or an array `(P,)` or `(q, P)`; or a tuple of such an array and the values `(q,)`.
+        restrictions: text, or a list of texts. The name of a term of several parameters, "C(city)", says that each of
+            them is 0. Equations may stand in brackets, as in statsmodels. A name stands as it is, or in quotes or
+            backticks if an operator or a number would be read into it. An expression without `=` is compared with 0.
+            Or an array `(P,)` or `(q, P)`; or a tuple of such an array and the values `(q,)`.
         names: of the P parameters.
 
     Raises:
@@ -53,10 +54,25 @@ def parse_restrictions(restrictions: Restrictions, names: tuple[str, ...]) -> tu
     """
     texts = [restrictions] if isinstance(restrictions, str) else restrictions
     if isinstance(texts, list | tuple) and texts and all(isinstance(text, str) for text in texts):
-        equations = [equation for text in texts for equation in _Parser(text, names).equations()]
+        equations = [equation for text in texts for equation in _term(text, names) or _Parser(text, names).equations()]
         rows = np.stack([row for row, _ in equations])
         return rows[:, :-1], -rows[:, -1], tuple(text for _, text in equations)
     return _parse_arrays(restrictions, names)
+
+
+def _term(text: str, names: tuple[str, ...]) -> list[tuple[Array, str]]:
+    """Return a row and a text for each parameter of a term of several, "C(city)"; none if the text names no such term.
+
+    The parameters of a term are called as it is, with a level or a number in square brackets behind each factor of
+    several columns: "C(city)[T.Paris]", "area:C(city)[T.Paris]".
+    """
+    term = text.strip()
+    if not term or term in names:
+        return []
+    level = r"(?:\[(?:[^\]]|\](?!:|$))*\])?"
+    pattern = re.compile(re.escape(term).replace(":", level + ":") + level, re.DOTALL)
+    rows = np.eye(len(names), len(names) + 1)
+    return [(row, f"{name} = 0") for row, name in zip(rows, names, strict=True) if pattern.fullmatch(name)]
 
 
 def _parse_arrays(restrictions: Restrictions, names: tuple[str, ...]) -> tuple[Array, Array, tuple[str, ...]]:

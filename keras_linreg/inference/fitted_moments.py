@@ -13,7 +13,7 @@ from keras_linreg.inference.contributions import Contributions, Groups, split
 from keras_linreg.inference.diagnose import diagnose
 from keras_linreg.inference.diagnostics import Diagnostics
 from keras_linreg.inference.estimate import Estimate, estimate_parameters
-from keras_linreg.inference.intervals import BLOCK_NUMBERS, KEYS, intervals_by_block
+from keras_linreg.inference.intervals import BLOCK_NUMBERS, intervals_by_block
 from keras_linreg.inference.labels import by_row
 from keras_linreg.inference.report import RegressionReport
 from keras_linreg.inference.row_influence import RowsOfFit
@@ -146,22 +146,25 @@ class FittedMoments:
         """
         return diagnose(RowsOfFit(self.estimate_with_errors(), read, labels, is_stream), most_rows)
 
-    def intervals(self, batches: Iterable[Batch], level: float, labels: Any = None) -> "pandas.DataFrame":
-        """Return the predictions of rows with errors and limits, under `inference.intervals.KEYS`.
+    def intervals(
+        self, batches: Iterable[Batch], level: float, labels: Any = None, meat: np.ndarray | None = None
+    ) -> "pandas.DataFrame":
+        """Return the predictions of rows with errors and limits, under the keys of `inference.intervals`.
 
         Args:
             batches: `(x, ...)` of the rows.
             level: the coverage of the limits.
             labels: of the rows; None: 0, 1, ...
+            meat: of a robust covariance, as in `inference.covariance`; or None.
 
         Returns:
             A frame by row. Of several outputs its columns are pairs of quantity and output, but for the leverage.
         """
         estimate = self.estimate_with_errors()
-        parts = list(intervals_by_block(estimate, batches, level))
+        parts = list(intervals_by_block(estimate, batches, level, meat))
         if not parts:
             raise ValueError("`x` must hold at least one batch. Received: none.")
-        whole = {key: np.concatenate([part[key] for part in parts]) for key in KEYS}
+        whole = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         undetermined = int((np.isnan(whole["leverage"]) & np.isfinite(whole["mean"]).all(axis=1)).sum())
         if undetermined:
             warn_user(

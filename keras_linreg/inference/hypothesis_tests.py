@@ -79,6 +79,7 @@ class TTest:
             tables.table(
                 head,
                 [(text, tables.estimate_cells(*row)) for text, row in zip(self.restrictions, output, strict=True)],
+                whole_names=True,
             )
             for output in outputs
         )

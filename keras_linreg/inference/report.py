@@ -96,8 +96,9 @@ class RegressionReport(ReportStatistics):
         """Test linear restrictions one by one.
 
         Args:
-            restrictions: text in the parameters' names, "age = 0", "a = b, 2*c - d = 1"; a list of such texts; an array
-                `(P,)` or `(q, P)`; or a tuple of such an array and the values `(q,)`.
+            restrictions: text in the parameters' names, "age = 0", "a = b, 2*c - d = 1"; or the name of a term of a
+                formula, "C(city)", for all its parameters; a list of such texts; an array `(P,)` or `(q, P)`; or a
+                tuple of such an array and the values `(q,)`.
 
         Raises:
             ValueError: a name does not exist, an equation is not linear, or the data do not determine a combination.

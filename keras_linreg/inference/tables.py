@@ -25,8 +25,14 @@ def facts_table(title: str, facts: Facts) -> str:
     return "\n".join([*lines, "-" * WIDTH])
 
 
-def table(head: Sequence[str], rows: Rows) -> str:
-    """Return a table with a name before each row. Long names are shortened until it fits; numbers are not."""
+def table(head: Sequence[str], rows: Rows, whole_names: bool = False) -> str:
+    """Return a table with a name before each row. Long names are shortened until it fits; numbers are not.
+
+    Args:
+        head: the names of the columns.
+        rows: a name and cells each.
+        whole_names: whether a name that is too long stands whole, on a line of its own, and is not shortened.
+    """
     cells = [[*cells, *[""] * (len(head) - len(cells))] for _, cells in rows]
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
     names = [shortened(name, NAME_WIDTH) for name, _ in rows]
@@ -42,7 +48,10 @@ def table(head: Sequence[str], rows: Rows) -> str:
         padded = "".join(f"{value:>{width + gap}}" for value, width in zip(values, widths, strict=True))
         return f"{name:<{name_width}}{padded}".rstrip()
 
-    body = [line(name, values) for name, values in zip(names, cells, strict=True)]
+    body = []
+    for (name, _), short, values in zip(rows, names, cells, strict=True):
+        is_cut = whole_names and short != visible(name)
+        body += [visible(name), line("", values)] if is_cut else [line(short, values)]
     return "\n".join([line("", head), "-" * WIDTH, *body, "-" * WIDTH])
 
 

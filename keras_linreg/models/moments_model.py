@@ -164,28 +164,42 @@ class MomentsModel(SolvedModel):
         warn_of_other_order("The Durbin-Watson statistic", prepared, order, fitted.moments, fitted.fingerprint)
         return diagnostics
 
-    def predict_interval(self, x: Data, level: float = 0.95) -> "pandas.DataFrame":
+    def predict_interval(
+        self,
+        x: Data,
+        level: float = 0.95,
+        cov_type: str = "nonrobust",
+        data: Data = None,
+        groups: Data = None,
+        maxlags: int | None = None,
+    ) -> "pandas.DataFrame":
         """Return predictions with their standard errors and limits, in float64, for every `x` that `predict` takes.
 
         Args:
             x: as in `predict`.
             level: the coverage, between 0 and 1.
+            cov_type, data, groups, maxlags: as in `report`: a robust covariance needs the data of the fit once more.
 
         Returns:
             A DataFrame with the index of `x`: `mean`, `mean_se` (its standard error), `mean_ci_lower` and
             `mean_ci_upper` (confidence limits of the mean), `obs_ci_lower` and `obs_ci_upper` (prediction limits of an
             observation of weight 1), and `leverage`. Of several outputs, the columns are pairs of quantity and output;
             the leverage stands alone. A row without a value in a column is NaN. If in a row the columns do not depend
-            on each other as they do in the data of the fit, all but the mean are NaN, with a warning.
+            on each other as they do in the data of the fit, all but the mean are NaN, with a warning. With a robust
+            covariance there are no `obs_ci_lower` and `obs_ci_upper`: where variances differ, the fit does not know
+            the variance of one observation.
 
         Raises:
-            ValueError: the model is not fitted or is penalised, or no degrees of freedom are left.
+            ValueError: the model is not fitted or is penalised, no degrees of freedom are left, or `data` are not
+                those of the fit.
         """
         level, fitted = check_level(level), self._fitted_or_refuse()
         fitted.estimate_with_errors()
-        data = self._prepare(x, targets=False)
-        with divergence.explain_bad_batches(data):
-            return fitted.intervals(data.dense_batches(), level, data.labels if isinstance(data, Rows) else None)
+        meat = self.report(level, cov_type, data, groups, maxlags).meat
+        rows = self._prepare(x, targets=False)
+        with divergence.explain_bad_batches(rows):
+            labels = rows.labels if isinstance(rows, Rows) else None
+            return fitted.intervals(rows.dense_batches(), level, labels, meat)
 
     def explain(self, x: Data) -> "pandas.DataFrame":
         """Return what each column contributed to the predictions, in float64, for every `x` that `predict` takes.

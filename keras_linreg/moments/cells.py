@@ -7,19 +7,20 @@ of the few parts and of y are all that a cell needs to tell. They are mapped to 
 import dataclasses
 
 import numpy as np
-from scipy.linalg import lapack
 
 from keras_linreg.data import CellMatrix
 from keras_linreg.data.row_blocks import without_zero_weights
 from keras_linreg.linalg import triangular
-from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul, two_sum
+from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul
+from keras_linreg.moments.cell_statistics import CellStatistics, merged, statistics_of_rows
 from keras_linreg.moments.frame import MOST_PATTERNS, PATTERN_ERRORS
 from keras_linreg.moments.reduce import SMALLEST_UNEXPLAINED, residual_norms
 from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF, Statistics, about_plane, provisional_kernel
+from keras_linreg.utils.counts import counts
 from keras_linreg.utils.threads import in_order
 
 ROWS_OF_CELL = 4  # on average; with fewer, it is as fast to write the rows
-SAMPLE_ROWS = 2**15
+SAMPLE_ROWS = 2**13  # whose plane is near that of all rows
 BLOCK_ROWS = 2**16  # that the cache of a core holds
 BLOCK_OF_CELL = 64  # rows of a cell in a block, on average, at least
 STACKED_NUMBERS = 2**21  # of rows of cells that are reduced at once
@@ -149,7 +150,7 @@ def _reduced(x: CellMatrix, y: np.ndarray, weights: np.ndarray | None, frame: _F
     of_column = np.where([part is None for part in x.parts], len(parts), slots)[x.part_of_column]
     signs, count = x.signs[0], len(parts)
     slopes, levels = _planes_of_cells(signs, frame, of_column)
-    cells = _merged_blocks(_blocks(x, y, weights, frame, slopes.hi, levels.hi))
+    cells = merged(_blocks(x, y, weights, frame, slopes.hi, levels.hi))
     # What float64 lacks of the plane is a plane, too, which the statistics of the cells can still be moved by.
     cells.factor[:, :, count:] -= cells.factor[:, :, :count] @ slopes.lo
     terms = (cells.mean.hi[:, :count, None] * slopes.lo).sum(axis=1)
@@ -173,21 +174,6 @@ def _reduced(x: CellMatrix, y: np.ndarray, weights: np.ndarray | None, frame: _F
         rows = np.vstack([r, within.reshape(-1, width), between[some]])
         r = triangular.householder(np.asfortranarray(rows[rows.any(axis=1)]))
     return _Reduced(frame, r if len(r) else np.zeros((width, width)), mean, mean_of_residuals)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class _CellStatistics:
-    """Weights, means and factors of the parts and the residuals in cells.
-
-    Attributes:
-        weight: `(c,)`, 0 for cells without rows.
-        mean: double-double `(c, q + k)`, without the shift.
-        factor: `(c, q + k, q + k)`, about the mean.
-    """
-
-    weight: np.ndarray
-    mean: DoubleDouble
-    factor: np.ndarray
 
 
 def _planes_of_cells(signs: np.ndarray, frame: _Frame, of_column: np.ndarray) -> tuple[DoubleDouble, DoubleDouble]:
@@ -216,12 +202,12 @@ def _blocks(
     frame: _Frame,
     slopes: np.ndarray,
     levels: np.ndarray,
-) -> list[_CellStatistics]:
+) -> list[CellStatistics]:
     """Return the statistics of the cells of each block of rows."""
     parts, codes, cells = [part for part in x.parts if part is not None], x.codes[0], len(x.signs[0])
     height = max(BLOCK_ROWS, BLOCK_OF_CELL * cells)
 
-    def block(start: int) -> _CellStatistics:
+    def block(start: int) -> CellStatistics:
         some = slice(start, start + height)
         of_rows = codes[some]
         rows = np.empty((len(parts) + y.shape[1], len(of_rows)))
@@ -233,53 +219,9 @@ def _blocks(
                 residual -= levels[:, output].take(of_rows)
                 for i in range(len(parts)):
                     residual -= slopes[:, i, output].take(of_rows) * rows[i]
-        heavy = None if weights is None else weights[some]
-        return _statistics_of_block(rows, of_rows, heavy, cells)
+        return statistics_of_rows(rows, of_rows, None if weights is None else weights[some], cells)
 
     return list(in_order(block, range(0, len(x), height)))
-
-
-def _statistics_of_block(rows: np.ndarray, codes: np.ndarray, heavy: np.ndarray | None, cells: int) -> _CellStatistics:
-    """Return the statistics of the cells of rows `(q + k, n)`."""
-    order = np.argsort(codes, kind="stable")
-    counts = np.bincount(codes, minlength=cells)
-    present = np.flatnonzero(counts)
-    stops = np.cumsum(counts[present])
-    starts = stops - counts[present]
-    rows = rows.take(order, axis=1)
-    heavy = None if heavy is None else heavy[order]
-    weight = np.zeros(cells)
-    weight[present] = counts[present] if heavy is None else np.add.reduceat(heavy, starts)
-
-    def means() -> np.ndarray:
-        return np.add.reduceat(rows if heavy is None else rows * heavy, starts, axis=1) / weight[present]
-
-    first = means()
-    rows -= first.repeat(counts[present], axis=1)
-    mean = DoubleDouble(np.zeros((cells, len(rows))))
-    mean[present] = DoubleDouble(*two_sum(first, means())).T
-    if heavy is not None:
-        rows *= np.sqrt(heavy)
-    factor = np.zeros((cells, len(rows), len(rows)))
-    for cell, start, stop in zip(present.tolist(), starts.tolist(), stops.tolist(), strict=True):
-        if stop - start > 1:
-            reduced = lapack.dgeqrf(np.array(rows[:, start:stop].T, order="F"), overwrite_a=1)[0]
-            factor[cell, : stop - start] = reduced[: len(rows)]
-    return _CellStatistics(weight, mean, np.triu(factor))
-
-
-def _merged_blocks(blocks: list[_CellStatistics]) -> _CellStatistics:
-    """Return the statistics of the cells of all blocks, as `sufficient_statistics.merge` does for two."""
-    if len(blocks) == 1:
-        return blocks[0]
-    weights = np.stack([block.weight for block in blocks])  # (blocks, c)
-    means = DoubleDouble(np.stack([block.mean.hi for block in blocks]), np.stack([block.mean.lo for block in blocks]))
-    total = weights.sum(axis=0)
-    divisor = DoubleDouble(np.where(total > 0, total, 1.0)[:, None])
-    mean = means.times(weights[:, :, None]).sum(0) / divisor
-    between = (means - mean).hi * np.sqrt(weights)[:, :, None]
-    rows = np.concatenate([block.factor for block in blocks] + [between.transpose(1, 0, 2)], axis=1)
-    return _CellStatistics(total, mean, np.asarray(np.linalg.qr(rows, mode="r")))
 
 
 def _joined(first: DoubleDouble, second: np.ndarray) -> DoubleDouble:
@@ -295,7 +237,7 @@ def _constants(x: CellMatrix, is_constant: np.ndarray, is_zero: np.ndarray) -> n
         x: the rows.
         is_constant, is_zero: masks of the numeric parts, and of y.
     """
-    signs = x.signs[0][np.flatnonzero(np.bincount(x.codes[0], minlength=len(x.signs[0])))]
+    signs = x.signs[0][np.flatnonzero(counts(x.codes[0], len(x.signs[0])))]
     numeric = np.array([part is not None for part in x.parts])
     of_part, zeros = np.ones(len(numeric), bool), np.zeros(len(numeric), bool)
     of_part[numeric], zeros[numeric] = is_constant[: numeric.sum()], is_zero[: numeric.sum()]

@@ -147,6 +147,7 @@ def common_fields(
         "biases": folds.biases(kernels),
         "feature_names": folds.total.feature_names,
         "output_names": folds.total.output_names,
+        "scale_of_x": folds.whole.sd[: folds.features],
         "scale_of_y": folds.whole.sd[folds.features :],
         "mean_weight": folds.mean_weight,
     }

@@ -1,11 +1,12 @@
 """RegularizationPath: the coefficients at each penalty, what each is expected to miss, and which one to choose."""
 
 import dataclasses
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_linreg.utils.arguments import check_choice
+from keras_linreg.utils.arguments import check_choice, check_flag
 from keras_linreg.utils.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class RegularizationPath:
         fold_errors: `(L, K)`, or `(L, K, k)`: the errors on each fold; None without folds.
         fold_weights: `(K,)`: the sums of the weights of the folds; None without folds.
         feature_names, output_names: p and k names.
-        scale_of_y: `(k,)`: the standard deviations of the outputs.
+        scale_of_x, scale_of_y: `(p,)` and `(k,)`: the standard deviations of the columns and of the outputs.
         mean_weight: the mean sample weight.
         standardize: whether a column pays by its standard deviation.
         gcv, loo: `(L,)`: of a ridge path, the generalised cross-validation and the leave-one-out error; else None.
@@ -66,6 +67,7 @@ class RegularizationPath:
     fold_weights: np.ndarray | None
     feature_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    scale_of_x: np.ndarray
     scale_of_y: np.ndarray
     mean_weight: float
     standardize: bool
@@ -162,8 +164,30 @@ class RegularizationPath:
         bias = None if self.biases is None else self.biases[index, each]
         return self.kernels[index, :, each].T, bias, self.l1[index, each], self.l2[index, each]
 
-    def to_frame(self) -> "pd.DataFrame":
-        """Return the figures of each penalty as a DataFrame; of several paths, with a column "output"."""
+    def selected(self, rule: str | int = "min", output: int = 0) -> list[str]:
+        """Return the names of the columns whose coefficient is not zero, in their order.
+
+        Args:
+            rule: as in `index`; or the number of a penalty.
+            output: the number of the output.
+        """
+        output = self._check_output(output)
+        number = np.ravel(self.index(rule) if isinstance(rule, str) else operator.index(rule))
+        used = self.kernels[number[min(output, len(number) - 1)], :, output] != 0
+        return [name for name, is_used in zip(self.feature_names, used, strict=True) if is_used]
+
+    def to_frame(self, coefficients: bool = False) -> "pd.DataFrame":
+        """Return the figures of each penalty as a DataFrame; of several paths, with a column "output".
+
+        Args:
+            coefficients: whether to return the coefficients instead, a column for each of the model's columns.
+        """
+        if check_flag("coefficients", coefficients):
+            frames = {
+                output: pd.DataFrame(self.kernels[:, :, j], columns=list(self.feature_names))
+                for j, output in enumerate(self.output_names)
+            }
+            return next(iter(frames.values())) if len(frames) == 1 else pd.concat(frames, axis=1)
         names = ["l1", "l2", "alphas", "lambdas", "cv_mean", "cv_se", "df", "kkt_gap", "gcv", "loo"]
         figures = {name: value for name in names if (value := getattr(self, name)) is not None}
         if self.l1.ndim == 1:
@@ -174,22 +198,27 @@ class RegularizationPath:
         ]
         return pd.concat(parts, ignore_index=True)
 
-    def plot(self, ax: "Axes | None" = None, output: int = 0) -> "Axes":
+    def plot(self, ax: "Axes | None" = None, output: int = 0, standardized: bool = False) -> "Axes":
         """Draw the coefficients along the path, the two choices marked, and return the Axes.
 
         Args:
             ax: to draw on; None for a figure of its own, which `ax.figure.savefig` writes.
             output: the number of the output.
+            standardized: whether the coefficients are standard deviations of y for each standard deviation of a column,
+                which can be compared.
         """
-        chosen = self._of_output(output)
+        chosen, kernels = self._of_output(output), self.kernels[:, :, output]
+        if check_flag("standardized", standardized):
+            kernels = kernels * self.scale_of_x / (self.scale_of_y[output] or 1.0)
         return plots.coefficient_path(
             plots.figure()[1][0] if ax is None else ax,
             chosen.pop("penalties"),
-            self.kernels[:, :, output],
+            kernels,
             self.feature_names,
             counts=chosen["counts"],
             choices=chosen["choices"],
             penalty_name=chosen["penalty_name"],
+            standardized=standardized,
         )
 
     def plot_cv(self, ax: "Axes | None" = None, output: int = 0) -> "Axes":
@@ -210,11 +239,14 @@ class RegularizationPath:
             **self._of_output(output),
         )
 
-    def _of_output(self, output: int) -> dict[str, Any]:
-        """Return the figures of one output, for a picture."""
+    def _check_output(self, output: int) -> int:
         if not 0 <= output < len(self.output_names):
             raise ValueError(f"`output` must be below {len(self.output_names)}. Received: output={output!r}.")
+        return output
 
+    def _of_output(self, output: int) -> dict[str, Any]:
+        """Return the figures of one output, for a picture."""
+        output = self._check_output(output)
         choices = {}
         if self.cv_mean is not None:
             choices = {

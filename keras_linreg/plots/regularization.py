@@ -34,6 +34,7 @@ def coefficient_path(
     counts: ArrayLike | None = None,
     choices: Mapping[str, int] | None = None,
     penalty_name: str = "l1",
+    standardized: bool = False,
 ) -> Axes:
     """Draw the coefficients against the penalty, the largest on the left, so that columns enter from left to right.
 
@@ -45,6 +46,8 @@ def coefficient_path(
         counts: how many coefficients are not zero, `(L,)`, for the top; `None` for none.
         choices: numbers of penalties to mark, by the names of the rules.
         penalty_name: for the axis.
+        standardized: whether the coefficients are standard deviations of y for each standard deviation of a column, for
+            the axis.
 
     Returns:
         `ax`.
@@ -69,7 +72,7 @@ def coefficient_path(
         width, alpha = (1.9, 1.0) if is_named else (1.0, 0.6)
         ax.plot(x, values[:, j], color=colour, linewidth=width, alpha=alpha, zorder=LINE_ORDER)
     ax.axhline(0, color=INK, linewidth=0.8, zorder=BAND_ORDER)
-    _scale(ax, x, penalty_name, "coefficient")
+    _scale(ax, x, penalty_name, "standardized coefficient" if standardized else "coefficient")
     _name_ends(ax, last, largest, names)
     _mark(ax, x, counts, choices)
     return ax
