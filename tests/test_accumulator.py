@@ -12,6 +12,7 @@ from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.reduce import reduce_rows
 from keras_linreg.moments.small_data import reduce_in_double_double
 from keras_linreg.sufficient_statistics import Statistics, merge
+from keras_linreg.utils import threads
 
 RNG = np.random.default_rng(8)
 N = 5000
@@ -95,26 +96,26 @@ def test_rows_all_at_once_far_from_the_first_ones_keep_their_digits():
 
 
 @pytest.mark.parametrize("path", ["cross-products", "reflections"])
-def test_threads_give_what_one_thread_gives(request, monkeypatch, path):
+def test_threads_give_the_bits_that_one_thread_gives(request, monkeypatch, path):
     rng = np.random.default_rng(1)
     x, w = rng.normal(size=(90000, 4)) + 5, rng.uniform(1, 2, 90000)
     y = x[:, :1] + rng.normal(size=(90000, 1))
     assert x.size > row_products.WORTH_THREADS
     if path == "reflections":
         request.getfixturevalue("only_reflections")
-    monkeypatch.setattr(row_products, "cores", lambda: 4)
-    threads = reduce_rows(x, y, w)
-    monkeypatch.setattr(row_products, "cores", lambda: 1)
+    monkeypatch.setattr(threads, "cores", lambda: 4)
+    together = reduce_rows(x, y, w)
+    monkeypatch.setattr(threads, "cores", lambda: 1)
     alone = reduce_rows(x, y, w)
-    np.testing.assert_allclose(gram(threads), gram(alone), rtol=1e-11, atol=1e-9)
-    np.testing.assert_allclose(threads.mean.hi, alone.mean.hi, rtol=1e-14)
-    check(threads, x, y, w)
+    np.testing.assert_array_equal(gram(together), gram(alone))
+    np.testing.assert_array_equal(together.mean.hi, alone.mean.hi)
+    check(together, x, y, w)
 
 
 @pytest.mark.parametrize("cores", [1, 4], ids=["one thread", "threads"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_not_finite_is_found_in_many_rows(monkeypatch, cores, value):
-    monkeypatch.setattr(row_products, "cores", lambda: cores)
+    monkeypatch.setattr(threads, "cores", lambda: cores)
     x = np.random.default_rng(1).normal(size=(90000, 4))
     y = x[:, :1] * 2
     x[70001, 2] = value

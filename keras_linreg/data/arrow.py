@@ -9,6 +9,9 @@ from typing import Any
 from keras_linreg.utils.types import Data
 
 LARGEST_BATCH = 2**17  # rows: a table of one chunk comes in parts that stay in the cache
+SCANNED_NUMBERS = 2**23  # of a batch that is decoded of files: each costs about as much as 10,000 rows
+SCANNED_ROWS = 2**13, 2**20  # the fewest and the most
+READ_AHEAD = 4  # batches: pyarrow's 16 of this size would fill the memory
 
 
 def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, Iterator[Any]]:
@@ -31,8 +34,9 @@ def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, It
     if isinstance(source, arrow.RecordBatchReader):
         return source.schema, iter(source)
     if type(source).__module__ == "pyarrow._dataset" and hasattr(source, "to_batches"):
-        known = [name for name in columns if name in source.schema.names] if columns is not None else None
-        return source.schema, iter(source.to_batches(columns=known))
+        names = source.schema.names
+        known = names if columns is None else [name for name in names if name in columns]
+        return source.schema, iter(source.to_batches(columns=known, **scan_options(len(known))))
     if hasattr(source, "__arrow_c_stream__"):
         reader = arrow.RecordBatchReader.from_stream(source)
         return reader.schema, iter(reader)
@@ -45,6 +49,16 @@ def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, It
     if not isinstance(first, arrow.RecordBatch):
         raise _refusal(first)
     return first.schema, itertools.chain([first], batches)
+
+
+def scan_options(columns: int) -> dict[str, Any]:
+    """Return arguments of `Dataset.to_batches` for a pass over so many columns."""
+    fewest, most = SCANNED_ROWS
+    return {
+        "batch_size": min(max(SCANNED_NUMBERS // max(columns, 1), fewest), most),
+        "batch_readahead": READ_AHEAD,
+        "fragment_readahead": READ_AHEAD,
+    }
 
 
 def column_names(

@@ -1,10 +1,12 @@
 """From record batches of Arrow to an accumulator of their rows."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from keras_linreg.data import MissingRows, Reader, default_names, preprocessing
 from keras_linreg.data.arrow import check_schema, column_names, record_batches
+from keras_linreg.data.arrow_columns import plain_rows
 from keras_linreg.data.prepared import Rows
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns
@@ -12,6 +14,8 @@ from keras_linreg.moments.sparse_rows import batches_to_reduce
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.utils.threads import limit_threads
 from keras_linreg.utils.types import Data
+
+WAITS = 0.05  # of the time of its work, a pass may wait for batches before it leaves the cores to those who make them
 
 
 def read_batch(
@@ -64,9 +68,12 @@ class BatchReducer:
             batch: has the columns.
             labels: of the rows, `(n,)`: those of the rows that are left are `groups` of the result.
         """
-        rows = read_batch(
-            self._reader, batch, self._features, self._targets, self._weight, groups=labels, is_reduced=True
-        )
+        names = self._features, self._targets, self._weight
+        rows = None
+        if labels is None and self._reader.schema is not None and self._reader.preprocessor is None:
+            rows = plain_rows(batch, *names, self._reader.missing)
+        if rows is None:
+            rows = read_batch(self._reader, batch, *names, groups=labels, is_reduced=True)
         self.rows += batch.num_rows
         if rows.missing is not None:
             self.dropped += rows.missing
@@ -100,6 +107,31 @@ class BatchReducer:
             return self._accumulator, self._accumulator.result(), names, self._targets, counts
 
 
+class Pace:
+    """Watches whether a pass waits for its batches: then all cores decode them, and one thread reduces them in time."""
+
+    def __init__(self) -> None:
+        self._waited, self._worked = 0.0, 0.0
+
+    def watch(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Yield the batches."""
+        iterator = iter(batches)
+        while True:
+            began = time.perf_counter()
+            batch = next(iterator, None)
+            came = time.perf_counter()
+            if batch is None:
+                return
+            self._waited += came - began
+            yield batch
+            self._worked += time.perf_counter() - came
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads are to reduce a batch; None for all. The bits do not depend on it."""
+        return 1 if self._waited > WAITS * self._worked else None
+
+
 def accumulate(
     batches: Data,
     target: str | Sequence[str],
@@ -120,8 +152,9 @@ def accumulate(
     names, targets = column_names(schema, target, features, weight)
     needed = [*names, *targets, *([] if weight is None else [weight])]
     reducer = BatchReducer(names, targets, weight, missing, preprocessor)
+    pace = Pace()
     with limit_threads(threads):
-        for number, batch in enumerate(parts):
+        for number, batch in enumerate(pace.watch(parts)):
             check_schema(batch, schema, needed, number)
             if not batch.num_rows:
                 continue
@@ -130,7 +163,8 @@ def accumulate(
                 rows = reducer.read(batch)
             except ValueError as error:
                 raise ValueError(f"Batch {number} of `batches`, which begins with row {first}: {error}") from None
-            reducer.update(rows)
+            with limit_threads(pace.threads):
+                reducer.update(rows)
         result = reducer.result()
         if result is None or not result[0].rows:
             raise ValueError(

@@ -23,6 +23,7 @@ SAMPLE_HEIGHT = 4  # times as many rows as columns has a sample that tells of de
 SAMPLE_SHARE, SAMPLE_ROWS = 64, 4096  # one row of so many is in a sample, up to so many rows
 WORTH_SAMPLE = 16  # times as many rows as columns: fewer rows are multiplied as they are, and once more if need be
 
+MOST_MISSES = 2  # of a known frame: then the rows drift, and to try it takes longer than a sample
 PATTERN_ERRORS, MOST_PATTERNS = 1.5, 400
 
 
@@ -85,6 +86,31 @@ class Frame:
         rest = -((product.hi - np.eye(len(factor))) + product.lo)
         correction = rest @ factor
         return dataclasses.replace(self, factor=np.triu(factor + correction + rest @ correction), inverse=inverse)
+
+
+class KnownFrame:
+    """The frame of the rows before, which rows in a random order share: it is found once."""
+
+    def __init__(self) -> None:
+        self._frame: Frame | None = None
+        self._constant = np.zeros(0, bool)
+        self._misses = 0
+
+    def frame_for(self, x: np.ndarray, y: np.ndarray, constant: np.ndarray) -> Frame | None:
+        """Return the frame if it may suit rows whose constant columns are these; else None."""
+        if self._frame is None or self._misses > MOST_MISSES or not np.array_equal(constant, self._constant):
+            return None
+        first = np.concatenate([x[0], y[0]])
+        # The numbers of a constant column must be zero in a frame.
+        return self._frame if (self._frame.shift[constant] == first[constant]).all() else None
+
+    def miss(self) -> None:
+        """Take note that the frame did not suit some rows."""
+        self._misses += 1
+
+    def keep(self, frame: Frame, constant: np.ndarray) -> None:
+        """Keep the frame in which some rows were accurate, `constant` `(q,)` being the mask of constant columns."""
+        self._frame, self._constant = frame, constant
 
 
 def is_worth_sample(rows: int, width: int) -> bool:

@@ -21,14 +21,15 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def limit_threads(threads: int | None) -> Iterator[None]:
-    """Work on at most so many threads; None: on all cores.
+    """Work on at most so many threads; None: on all cores. Within another limit the smaller one holds.
 
     Raises:
         ValueError: it is no positive integer.
     """
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise ValueError(f"`threads` must be a positive integer or None. Received: {threads!r}.")
-    token = _limit.set(threads)
+    outer = _limit.get()
+    token = _limit.set(min(threads, outer) if threads and outer else threads or outer)
     try:
         yield
     finally:
@@ -44,6 +45,9 @@ def one_blas_thread() -> Iterator[None]:
 
 def in_order(function: Callable, items: Iterable) -> Iterator:
     """Yield `function(item)` of each item, in their order, computed on all cores a few items ahead."""
+    if cores() == 1:
+        yield from map(function, items)
+        return
     ahead = 2 * cores()
     waiting: collections.deque = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
