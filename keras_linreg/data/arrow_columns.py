@@ -18,7 +18,12 @@ PLAIN_TYPES = frozenset(
 
 
 def plain_rows(
-    batch: Any, features: Sequence[str], targets: Sequence[str], weight: str | None, missing: str = "error"
+    batch: Any,
+    features: Sequence[str],
+    targets: Sequence[str],
+    weight: str | None,
+    missing: str = "error",
+    dtype: str = "float64",
 ) -> Rows | None:
     """Return the rows of a record batch without a copy; None if they need more than that, and `Reader.rows` knows how.
 
@@ -29,6 +34,7 @@ def plain_rows(
         batch: a pyarrow RecordBatch.
         features, targets, weight: names of its columns; `weight` may be None.
         missing: "error" or "drop".
+        dtype: of the design, unless all of its columns are float64.
 
     Raises:
         ValueError: float64 does not hold an integer.
@@ -44,12 +50,13 @@ def plain_rows(
     if missing == "drop" and any(nan_mask(column) is not None for column in (*x, *y)):
         return None
     for name, column in zip(features, x, strict=True):
-        check_rounding(column, f"Column {name!r} of `x`", "float64")
+        check_rounding(column, f"Column {name!r} of `x`", dtype)
     for column in y:
-        check_rounding(column, "`y`", "float64")
+        check_rounding(column, "`y`", dtype)
     outputs = y[0].reshape(-1, 1) if len(y) == 1 else np.column_stack(y)
-    is_whole = outputs.dtype.kind != "f"
-    return Rows(ColumnMatrix(x, "float64"), outputs.astype(np.float64) if is_whole else outputs, own)
+    outputs = outputs if outputs.dtype.kind == "f" else outputs.astype(np.float64)
+    is_double = all(column.dtype == np.float64 for column in x)
+    return Rows(ColumnMatrix(x, "float64" if is_double else dtype), outputs, own)
 
 
 def _plain(column: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_linreg.data.arrow import pyarrow_module
+from keras_linreg.data.arrow import pyarrow_module, scan_options
 from keras_linreg.data.kinds import is_arrow_dataset, is_record_batch_reader
 from keras_linreg.utils.types import Data
 
@@ -137,14 +137,15 @@ def _of_datasets(datasets: dict[str, Any], text: str, rows: int | None, files: t
     def read(columns: Sequence[str], order: np.random.Generator | None) -> Iterator[Any]:
         for path, dataset in datasets.items():  # before any row is read
             _check_file(path, dataset.schema, schema, columns)
+        options = scan_options(len(columns))
         if order is None:
             for path, dataset in datasets.items():
-                yield from _explained(dataset.to_batches(columns=list(columns)), path, columns)
+                yield from _explained(dataset.to_batches(columns=list(columns), **options), path, columns)
             return
         parts = [(path, part) for path, dataset in datasets.items() for part in _row_groups(dataset)]
         for number in order.permutation(len(parts)):
             path, part = parts[number]
-            yield from _explained(part.to_batches(columns=list(columns), schema=schema), path, columns)
+            yield from _explained(part.to_batches(columns=list(columns), schema=schema, **options), path, columns)
 
     return ArrowSource(text, schema, rows, read, reads_again=True, files=files)
 

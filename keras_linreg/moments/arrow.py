@@ -1,7 +1,6 @@
 """From record batches of Arrow to an accumulator of their rows."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_linreg.data import MissingRows, Reader, default_names, preprocessing
@@ -12,10 +11,8 @@ from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.moments.sparse_rows import batches_to_reduce
 from keras_linreg.sufficient_statistics import Statistics
-from keras_linreg.utils.threads import limit_threads
+from keras_linreg.utils.threads import Pace, limit_threads
 from keras_linreg.utils.types import Data
-
-WAITS = 0.05  # of the time of its work, a pass may wait for batches before it leaves the cores to those who make them
 
 
 def read_batch(
@@ -105,31 +102,6 @@ class BatchReducer:
             if self.dropped.missing:
                 counts = MissingRows(self.rows, self.dropped.missing, self.dropped.columns)
             return self._accumulator, self._accumulator.result(), names, self._targets, counts
-
-
-class Pace:
-    """Watches whether a pass waits for its batches: then all cores decode them, and one thread reduces them in time."""
-
-    def __init__(self) -> None:
-        self._waited, self._worked = 0.0, 0.0
-
-    def watch(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Yield the batches."""
-        iterator = iter(batches)
-        while True:
-            began = time.perf_counter()
-            batch = next(iterator, None)
-            came = time.perf_counter()
-            if batch is None:
-                return
-            self._waited += came - began
-            yield batch
-            self._worked += time.perf_counter() - came
-
-    @property
-    def threads(self) -> int | None:
-        """How many threads are to reduce a batch; None for all. The bits do not depend on it."""
-        return 1 if self._waited > WAITS * self._worked else None
 
 
 def accumulate(

@@ -6,9 +6,13 @@ import contextlib
 import contextvars
 import functools
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import threadpoolctl
+
+WAITS = 0.05  # of the time of its work, a pass may wait for batches before it leaves the cores to those who make them
 
 _limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("limit", default=None)
 
@@ -57,6 +61,31 @@ def in_order(function: Callable, items: Iterable) -> Iterator:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+class Pace:
+    """Watches whether a pass waits for its batches: then all cores make them, and one thread works them off in time."""
+
+    def __init__(self) -> None:
+        self._waited, self._worked = 0.0, 0.0
+
+    def watch(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Yield the batches."""
+        iterator = iter(batches)
+        while True:
+            began = time.perf_counter()
+            batch = next(iterator, None)
+            came = time.perf_counter()
+            if batch is None:
+                return
+            self._waited += came - began
+            yield batch
+            self._worked += time.perf_counter() - came
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads are to reduce a batch; None for all. The bits do not depend on it."""
+        return 1 if self._waited > WAITS * self._worked else None
 
 
 @functools.cache
