@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -230,7 +230,8 @@ class SparseRows(Rows):
         return to_csr(self.x)
 
 
-class BatchesInParts(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class BatchesInParts:
     """Batches for a pass that adds them up: each comes in some parts, as arrays without a copy.
 
     Attributes:

@@ -1,7 +1,7 @@
 """From record batches of Arrow to an accumulator of their rows."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from keras_linreg.data import MissingRows, Reader, default_names, preprocessing
 from keras_linreg.data.arrow import check_schema, column_names, record_batches
@@ -27,6 +27,17 @@ def read_batch(
     )
 
 
+class BatchDesign(Protocol):
+    """Reads record batches as rows of a design."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the columns of the design."""
+
+    def rows(self, batch: Any, labels: Data = None) -> Rows:
+        """Return the rows of a record batch, those without a value left out or refused."""
+
+
 class BatchReducer:
     """Reduces record batches, one after the other, to what an accumulator keeps of them.
 
@@ -36,6 +47,7 @@ class BatchReducer:
         missing: "error" or "drop", as in `Moments.from_arrow`.
         preprocessor: from the columns to the design, or None.
         accumulator: makes an accumulator of so many columns of x and y.
+        design: reads batches itself, in place of the names of columns and the rule for missing values; or None.
 
     Attributes:
         rows: the number of rows given so far.
@@ -50,11 +62,13 @@ class BatchReducer:
         missing: str,
         preprocessor: Any = None,
         accumulator: Callable[[int, int], Any] = Accumulator,
+        design: BatchDesign | None = None,
     ):
         self.rows, self.dropped = 0, MissingRows(0, 0, {})
         self._features, self._targets, self._weight = list(features), list(targets), weight
         self._reader = Reader(None, "float64", None, preprocessor, missing=missing, drops_in_graph=False)
         self._new_accumulator = accumulator
+        self._design = design
         self._accumulator: Any = None
         self._last: Rows | None = None
 
@@ -67,7 +81,9 @@ class BatchReducer:
         """
         names = self._features, self._targets, self._weight
         rows = None
-        if labels is None and self._reader.schema is not None and self._reader.preprocessor is None:
+        if self._design is not None:
+            rows = self._design.rows(batch, labels)
+        elif labels is None and self._reader.schema is not None and self._reader.preprocessor is None:
             rows = plain_rows(batch, *names, self._reader.missing)
         if rows is None:
             rows = read_batch(self._reader, batch, *names, groups=labels, is_reduced=True)
@@ -87,6 +103,8 @@ class BatchReducer:
 
     def design_names(self, width: int) -> Sequence[str]:
         """Return the names of the columns of the design, of which there are so many."""
+        if self._design is not None:
+            return self._design.names
         return self._reader.schema.feature_names if self._reader.schema else default_names(width)
 
     def result(self) -> tuple[Any, Statistics, Sequence[str], Sequence[str], MissingRows | None] | None:
