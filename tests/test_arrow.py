@@ -101,13 +101,15 @@ def test_rows_without_a_value_are_refused_by_their_number_or_dropped_and_counted
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"target": "cost"}, "`target` must be distinct columns .*'cost'"),
+        ({"target": "cost"}, "`target` must be a column of `batches`.* Received: 'cost', which is none of them"),
+        ({"target": "prise"}, r"Received: 'prise', which is none of them \(did you mean 'price'\?\)"),
+        ({"features": ["area", "rom"]}, r"`features` .*'rom'.*did you mean 'rooms'"),
         ({"target": []}, "`target` must name at least one column"),
         ({"features": ["area", "area"]}, "`features` must be distinct columns"),
         ({"features": []}, "`features` must name at least one"),
         ({"features": ["area", "price"]}, r"\['price'\] for two of them"),
         ({"weight": "price"}, r"\['price'\] for two of them"),
-        ({"weight": "mass"}, "`weight` must be distinct columns"),
+        ({"weight": "mass"}, "`weight` must be a column.*'mass', which is none"),
         ({"missing": "ignore"}, "`missing` must be"),
         ({"threads": 0}, "`threads` must be a positive integer or None. Received: 0"),
         ({"threads": True}, "`threads` must be a positive integer"),

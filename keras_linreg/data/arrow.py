@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from keras_linreg.utils.types import Data
 
 LARGEST_BATCH = 2**17  # rows: a table of one chunk comes in parts that stay in the cache
+NEAR = 0.6  # how much alike names are that an error proposes
 SCANNED_NUMBERS = 2**23  # of a batch that is decoded of files: each costs about as much as 10,000 rows
 SCANNED_ROWS = 2**13, 2**20  # the fewest and the most
 READ_AHEAD = 4  # batches: pyarrow's 16 of this size would fill the memory
@@ -95,10 +97,35 @@ def column_names(
     return chosen, targets
 
 
+def check_columns(argument: str, names: Sequence[Any], known: Sequence[str], data: str) -> None:
+    """Refuse names that are no column of some data, or that are there twice.
+
+    Args:
+        argument: that holds the names.
+        names: that were given.
+        known: the columns of the data.
+        data: the name of the data, for errors.
+
+    Raises:
+        ValueError: there is one; the error proposes columns of a name like it.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        near = difflib.get_close_matches(str(unknown[0]), known, cutoff=NEAR)
+        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+        kind = "a column" if len(names) == 1 else "columns"
+        raise ValueError(
+            f"`{argument}` must be {kind} of `{data}`, {list(known)}. Received: {unknown[0]!r}, which is none of them"
+            f"{hint}."
+        )
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise ValueError(f"`{argument}` must be distinct columns of `{data}`. Received: {twice[0]!r} twice.")
+
+
 def _names(argument: str, names: Any, schema: Any, data: str) -> list[str]:
     listed = list(names) if isinstance(names, Iterable) and not isinstance(names, str | bytes) else [names]
-    if any(name not in schema.names for name in listed) or len(set(map(str, listed))) < len(listed):
-        raise ValueError(f"`{argument}` must be distinct columns of `{data}`, {schema.names}. Received: {listed!r}.")
+    check_columns(argument, listed, schema.names, data)
     if argument == "target" and not listed:
         raise ValueError("`target` must name at least one column. Received: none.")
     return listed

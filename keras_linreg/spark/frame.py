@@ -77,17 +77,6 @@ def numeric_columns(
     return columns
 
 
-def check_names(df: DataFrame, names: Sequence[str]) -> None:
-    """Refuse names that are no column of a DataFrame, or of two, or that are given twice.
-
-    Raises:
-        ValueError: there is one.
-    """
-    bad = [name for name in names if df.columns.count(name) != 1 or list(names).count(name) != 1]
-    if bad:
-        raise ValueError(f"`target` and `weight` must be distinct columns of `df`, {df.columns}. Received: {bad}.")
-
-
 def check_numeric(df: DataFrame, names: Sequence[str]) -> None:
     """Refuse columns that hold no numbers.
 

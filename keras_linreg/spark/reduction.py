@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_linreg.data.arrow import check_columns
 from keras_linreg.data.missing import check_rule
 from keras_linreg.data.table_preprocessor import check_no_target, forgetting_on_error, has_response
 from keras_linreg.moments.arrow import BatchReducer
@@ -18,7 +19,7 @@ from keras_linreg.moments.fold_accumulator import FoldAccumulator
 from keras_linreg.moments.folds import FoldMoments
 from keras_linreg.moments.moments import Moments
 from keras_linreg.spark.design_rows import DesignRows
-from keras_linreg.spark.frame import Columns, check_frame, check_names, check_numeric, numeric_columns, selected
+from keras_linreg.spark.frame import Columns, check_frame, check_numeric, numeric_columns, selected
 from keras_linreg.spark.partitions import run
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def moments(
         check_folds(folds, "runs", seed)
     with forgetting_on_error(preprocessor):
         columns, design = _columns(df, target, features, weight, missing, left_out, preprocessor)
-        names = list(dict.fromkeys([*columns.all, *left_out]))
+        read = columns.all if design is None else [*columns.features, *([] if weight is None else [weight])]
+        names = list(dict.fromkeys([*read, *left_out]))
         count = number_of_folds(df, columns, folds) if isinstance(folds, str) else folds
         return _reduced(df, names, _work(columns, missing, folds, count, int(seed), design), weight, folds)
 
@@ -118,7 +120,8 @@ def _columns(
     targets = [] if target is None else [target] if isinstance(target, str) else list(target)
     others = [*targets, *([] if weight is None else [weight])]
     named = formula_design.columns_of(preprocessor, df, targets, [*left_out, *([] if weight is None else [weight])])
-    check_names(df, others)
+    check_columns("target", targets, df.columns, "df")
+    check_columns("weight", others[len(targets) :], [name for name in df.columns if name not in targets], "df")
     if weight is not None:
         check_numeric(df, [weight])
     formula_design.learn(preprocessor, df, named, targets, weight)
