@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_linreg.solvers.active_equations import ActiveEquations
 from keras_linreg.solvers.active_set import Point, minimum_of_rows
 from keras_linreg.solvers.elastic_net import PathProblem, elastic_net_path
 
@@ -109,3 +110,35 @@ def test_a_y_that_no_column_explains_has_a_path_of_zeros(positive):
     of = problem(np.random.default_rng(0).standard_normal((20, 3)), np.full(20, 7.0), positive=positive)
     assert of.largest_alpha(1.0) == 0
     assert not elastic_net_path(of, np.array([1e-3, 1e-9]), 1.0).any()
+
+
+@pytest.mark.parametrize("share", [0.01, 0.04])
+def test_weights_of_a_set_do_not_depend_on_the_sets_before_it(share):
+    """Sets of many columns are solved by the inverse of the set before, whichever columns came and went."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(1300, 600)) + 2 * rng.normal(size=(1300, 1))
+    gram = x.T @ x / 1300
+    equations, is_active, updated = ActiveEquations(gram), rng.random(600) < 0.8, 0
+    for _ in range(30):
+        found = equations.of_set(np.flatnonzero(is_active))
+        updated += found.inverse is not None
+        right = rng.normal(size=(len(found.order), 2))
+        expected = np.linalg.solve(gram[np.ix_(found.order, found.order)], right)
+        np.testing.assert_array_equal(np.sort(found.order), np.flatnonzero(is_active))
+        np.testing.assert_allclose(found.solve(right), expected, rtol=1e-8, atol=1e-6)
+        whole = np.zeros((600, 2))
+        whole[found.order] = expected
+        np.testing.assert_allclose(found.products(gram, expected), gram @ whole, rtol=1e-9, atol=1e-9)
+        is_active = is_active ^ (rng.random(600) < share)
+    assert updated > 20
+
+
+def test_a_column_that_depends_on_a_set_is_noticed_when_it_enters():
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(900, 300))
+    x[:, -1] = x[:, :7].sum(axis=1)
+    equations = ActiveEquations(x.T @ x / 900)
+    assert equations.of_set(np.arange(298)) is not None
+    assert equations.of_set(np.arange(299)).inverse is not None
+    assert equations.of_set(np.arange(300)) is None
+    assert equations.of_set(np.arange(1, 300)) is not None

@@ -15,7 +15,7 @@ from keras_linreg.solvers.elastic_net import PathProblem, elastic_net_path
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.utils.threads import cores, one_blas_thread
 
-WORTH_THREADS = 64  # columns: for fewer, the interpreter is busier than BLAS
+WORTH_THREADS = 500  # columns: for fewer, the interpreter is busier than BLAS
 LARGEST_SQUARE, SMALLEST_SQUARE = 1e290, 1e-290
 NOTHING = 1e-15  # a largest penalty below this is rounding: y is constant, or no column correlates with it
 
@@ -52,8 +52,12 @@ class Folds:
         self.total, self.use_bias = total, use_bias
         self.statistics: Sequence[Statistics] = [fold.statistics for fold in folds]
         self.features, self.outputs = len(total.feature_names), len(total.output_names)
+
+        def apply(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+            return self.map(np.errstate(over="ignore", invalid="ignore")(function), items)
+
         with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
-            sets = training_sets(total.statistics, self.statistics, self.features, use_bias)
+            sets = training_sets(total.statistics, self.statistics, self.features, use_bias, apply)
         self.whole, self.rest = sets
         self.mean_weight = self.whole.weight / total.rows
         self._check_sizes()
@@ -187,22 +191,21 @@ def _of_output(
     folds: Folds, output: int, whole: PathProblem, alphas: np.ndarray, l1_ratio: float, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return the kernels `(p, L)` of one output, the gaps `(L,)` of its paths, and errors on the folds, `(L, K)`."""
-    with one_blas_thread():
-        weights = elastic_net_path(whole, alphas, l1_ratio)
-        gaps = whole.kkt_gaps(alphas, l1_ratio, weights)
 
-    def of_fold(fold: int) -> tuple[np.ndarray, np.ndarray]:
-        trained = folds.rest[fold]
-        problem = _problem(trained, output, settings)
-        path = elastic_net_path(problem, alphas, l1_ratio)
-        own_gaps = problem.kkt_gaps(alphas, l1_ratio, path)
-        return folds.errors(fold, path / trained.units[:, None], output), own_gaps
+    def path_of(fold: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the gaps, and the errors on a fold; the weights if it is None."""
+        problem = whole if fold is None else _problem(folds.rest[fold], output, settings)
+        weights = elastic_net_path(problem, alphas, l1_ratio)
+        gaps = problem.kkt_gaps(alphas, l1_ratio, weights)
+        if fold is None:
+            return gaps, weights
+        return gaps, folds.errors(fold, weights / folds.rest[fold].units[:, None], output)
 
+    (gaps, weights), *found = folds.map(path_of, [None, *range(len(folds.rest))])
     kernels = weights / folds.whole.units[:, None]
-    found = folds.map(of_fold, range(len(folds.rest)))
     if not found:
         return kernels, gaps, None
-    errors, gaps_of_folds = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+    gaps_of_folds, errors = (np.stack(part, axis=1) for part in zip(*found, strict=True))
     return kernels, np.maximum(gaps, gaps_of_folds.max(axis=1)), errors
 
 

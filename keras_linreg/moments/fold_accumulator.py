@@ -122,19 +122,22 @@ class FoldAccumulator:
         x, y, weights = _joined(batches)
         start, self._first_row = self._first_row, self._first_row + len(x)
         numbers = self._dealer.numbers(start, self._first_row)
-        self._rows_of_folds += np.bincount(numbers, minlength=self.folds)
+        counts = np.bincount(numbers, minlength=self.folds)
+        self._rows_of_folds += counts
         with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            if self._careful is not None or not self._multiplied(x, y, weights, numbers):
+            if self._careful is not None or not self._multiplied(x, y, weights, numbers, counts):
                 check_finite(x, y, weights, start)
                 self._reduce_with_care(x, y, weights, numbers)
 
-    def _multiplied(self, x: Any, y: np.ndarray, weights: np.ndarray | None, numbers: np.ndarray) -> bool:
+    def _multiplied(
+        self, x: Any, y: np.ndarray, weights: np.ndarray | None, numbers: np.ndarray, counts: np.ndarray
+    ) -> bool:
         """Multiply rows in the present frame, or in a new one; return False if there is no good one."""
         segment = self._segments[-1] if self._segments else None
         if segment is not None:
             products = fold_products(x, y, weights, segment.frame, numbers, self.folds)
             if segment.takes(products):
-                segment.add(products, x, y, weights, numbers)
+                segment.add(products, x, y, weights, numbers, counts)
                 return True
         used = without_zero_weights(x, y, weights)
         if not len(used[0]):
@@ -147,7 +150,7 @@ class FoldAccumulator:
         if not are_accurate(products.sum(axis=0), frame, constant):
             return False
         segment = _Segment(frame, np.zeros_like(products), self.folds)
-        segment.add(products, x, y, weights, numbers)
+        segment.add(products, x, y, weights, numbers, counts)
         self._segments.append(segment)
         return True
 
@@ -198,11 +201,19 @@ class _Segment:
             return False
         return are_accurate(whole + before, self.frame, constant)
 
-    def add(self, products: np.ndarray, x: Any, y: np.ndarray, weights: np.ndarray | None, numbers: np.ndarray) -> None:
-        """Add the products of more rows."""
+    def add(
+        self,
+        products: np.ndarray,
+        x: Any,
+        y: np.ndarray,
+        weights: np.ndarray | None,
+        numbers: np.ndarray,
+        rows_of_folds: np.ndarray,
+    ) -> None:
+        """Add the products of more rows; `numbers` are their folds, and `rows_of_folds` count these, `(K,)`."""
         self.products += products
         if weights is None:
-            self.nobs += np.bincount(numbers, minlength=self.folds)
+            self.nobs += rows_of_folds
         else:
             used = weights > 0
             self.nobs += np.bincount(numbers[used], minlength=self.folds)

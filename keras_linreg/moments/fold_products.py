@@ -49,13 +49,13 @@ def _pieces(numbers: np.ndarray) -> list[Piece]:
     pieces: list[Piece] = []
     for start in range(0, len(numbers), WINDOW):
         some = numbers[start : start + WINDOW]
-        ends = np.concatenate([np.flatnonzero(np.diff(some)) + 1, [len(some)]])
+        ends = np.concatenate([np.flatnonzero(some[1:] != some[:-1]) + 1, [len(some)]])
         begins = np.concatenate([[0], ends[:-1]])
         is_long = ends - begins >= LONG_RUN
         for a, b in zip(begins[is_long], ends[is_long], strict=True):
             pieces.append((int(some[a]), slice(start + a, start + b)))
-        short = np.flatnonzero(~np.repeat(is_long, ends - begins))
-        if len(short):
+        if not is_long.all():
+            short = np.flatnonzero(~np.repeat(is_long, ends - begins))
             folds = some[short]
             order, counts = start + short[np.argsort(folds, kind="stable")], np.bincount(folds)
             parts = np.split(order, np.cumsum(counts)[:-1])
@@ -166,12 +166,14 @@ def _factor(products: np.ndarray) -> np.ndarray:
     """Return R with `R.T @ R == products`, to the rounding of the products; they may be singular."""
     scale = np.sqrt(np.maximum(np.diag(products), 0.0))
     where = np.flatnonzero(scale)
-    unit = products[np.ix_(where, where)] / np.outer(scale[where], scale[where])
-    r = np.zeros_like(products)
+    if len(where) < len(scale):
+        r = np.zeros_like(products)
+        r[np.ix_(where, where)] = _factor(products[np.ix_(where, where)])
+        return r
+    unit = products / scale / scale[:, None]
     try:
-        r[np.ix_(where, where)] = np.linalg.cholesky(unit).T * scale[where]
+        return np.linalg.cholesky(unit).T * scale
     except np.linalg.LinAlgError:  # fewer rows than columns
         values, vectors = np.linalg.eigh(unit)
         rows = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
-        r[np.ix_(where, where)] = triangular.triangularise(rows) * scale[where]
-    return r
+        return triangular.triangularise(rows) * scale

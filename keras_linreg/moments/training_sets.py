@@ -15,7 +15,7 @@ digits, and problems are solved on them.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -93,25 +93,39 @@ class TrainingSet:
 
 
 def training_sets(
-    total: Statistics, folds: Sequence[Statistics], features: int, use_bias: bool
+    total: Statistics,
+    folds: Sequence[Statistics],
+    features: int,
+    use_bias: bool,
+    apply: Callable[[Callable[[int], TrainingSet], Iterable[int]], list[TrainingSet]],
 ) -> tuple[TrainingSet, list[TrainingSet]]:
-    """Return all rows, and all rows but those of each fold; there may be no folds."""
+    """Return all rows, and all rows but those of each fold; there may be no folds.
+
+    Args:
+        total, folds: of all rows and of each fold.
+        features: p.
+        use_bias: whether there is an intercept.
+        apply: returns a function of each item, on as many cores as it likes.
+    """
+    every = range(len(folds))
     if _is_hard(total, features):
         parts = list(folds) or [total]
-        every = range(len(parts))
-        whole = _of_rows(total, parts, features, use_bias)
-        others = [[parts[j] for j in every if j != k] for k in range(len(folds))]
-        return whole, [_of_rows(total, some, features, use_bias) for some in others]
+
+        def without(fold: int) -> TrainingSet:
+            return _of_rows(total, [part for j, part in enumerate(parts) if j != fold], features, use_bias)
+
+        return without(-1), apply(without, every)
     r = as_doubledouble(total.factor).hi
     products, weight = r.T @ r, float(total.weight.hi)
     whole = _training_set(total, weight, np.zeros(len(r)), products, None, features, use_bias)
-    rest = []
-    for fold in folds:
-        mean, own, factor = (fold.mean - total.mean).hi, float(fold.weight.hi), as_doubledouble(fold.factor).hi
-        left = weight - own
+
+    def rest(fold: int) -> TrainingSet:
+        own, factor = float(folds[fold].weight.hi), as_doubledouble(folds[fold].factor).hi
+        mean, left = (folds[fold].mean - total.mean).hi, weight - own
         others = products - factor.T @ factor - (own * weight / left) * np.outer(mean, mean)
-        rest.append(_training_set(total, left, -own / left * mean, others, None, features, use_bias))
-    return whole, rest
+        return _training_set(total, left, -own / left * mean, others, None, features, use_bias)
+
+    return whole, apply(rest, every)
 
 
 def standard_deviations(statistics: Statistics) -> np.ndarray:

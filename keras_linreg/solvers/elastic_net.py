@@ -22,15 +22,14 @@ import dataclasses
 import functools
 
 import numpy as np
-from scipy.linalg import lapack
 
+from keras_linreg.solvers.active_equations import ActiveEquations, SetEquations, penalised_equations
 from keras_linreg.solvers.active_set import Point, minimum_of_rows
 
 NEWTON_STEPS = 25  # for one penalty, before the certain way
 SLACK = 1e-13  # of the largest gradient: less is rounding
 ENOUGH = 1e-12  # of the largest gradient: how far the equations may be off before they are solved again
-SMALLEST_PIVOT = 1e-9  # of a column of norm 1: with less, cross-products do not tell dependent columns apart
-MANY = 48  # columns: the equations of fewer are solved in no time
+ENOUGH_OF_INVERSE = 1e-14  # the same, where the next set inherits the errors
 WORK_AHEAD = 5e4  # products: for so many of the next penalties a set is tried at once
 
 
@@ -117,7 +116,7 @@ class _Path:
         weights: `(p, L)`.
         free: mask `(p,)`: columns without an l1 penalty.
         slack: how far a gradient may be off by rounding.
-        known: the set without a squared penalty that was factored last, its rows of the cross-products, and its factor.
+        equations: of the active sets.
     """
 
     problem: PathProblem
@@ -126,7 +125,10 @@ class _Path:
     weights: np.ndarray
     free: np.ndarray
     slack: float
-    known: "tuple[bytes, tuple[np.ndarray, _Factored | None]] | None" = None
+    equations: ActiveEquations = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.equations = ActiveEquations(self.problem.gram)
 
     def solve(self, start: int, sign: np.ndarray) -> tuple[int, np.ndarray]:
         """Fill in the weights at `start` and at as many of the next penalties as the same active set solves.
@@ -136,28 +138,29 @@ class _Path:
             sign: `(p,)`: the signs to begin with, 0 for an inactive column.
 
         Returns:
-            How many columns were filled in, and the signs at the last of them.
+            How many columns were filled in, and the signs to begin with at the next one.
         """
         seen: set[bytes] = set()
         for _ in range(NEWTON_STEPS):
-            active = np.flatnonzero(sign)
-            stop = min(start + self._ahead(len(active)), len(self.alphas))
-            found = self._of_set(active, sign[active], slice(start, stop))
+            stop = min(start + self._ahead(int(np.count_nonzero(sign))), len(self.alphas))
+            found = self._of_set(sign, slice(start, stop))
             if found is None:
                 break
-            weights, gradient = found
+            active, weights, gradient = found
             size = gradient if self.problem.positive else np.abs(gradient)
             enter = size > self.problem.l1[:, None] * (self.alphas[start:stop] * self.l1_ratio) + self.slack
             enter[active] = False
             leave = (weights * sign[active, None] <= 0) & ~self.free[active, None]
             holds = ~(leave.any(axis=0) | enter.any(axis=0))
             reached = len(holds) if holds.all() else int(np.argmin(holds))
-            if reached:
-                self.weights[active, start : start + reached] = weights[:, :reached]
+            self.weights[active, start : start + reached] = weights[:, :reached]
+            if reached == len(holds):
                 return reached, sign
             seen.add(sign.tobytes())
-            sign = np.where(enter[:, 0], np.sign(gradient[:, 0]), sign)
-            sign[active[leave[:, 0]]] = 0.0
+            sign = np.where(enter[:, reached], np.sign(gradient[:, reached]), sign)
+            sign[active[leave[:, reached]]] = 0.0
+            if reached:
+                return reached, sign
             if sign.tobytes() in seen:
                 break
         return 1, self._certain(start)
@@ -167,39 +170,51 @@ class _Path:
         work = active**3 / 2 if self.l1_ratio < 1 and active else active * len(self.problem.right)
         return int(WORK_AHEAD / max(work, 1)) + 1
 
-    def _of_set(self, active: np.ndarray, sign: np.ndarray, points: slice) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return weights `(a, m)` and gradients `(p, m)` of an active set; None if its columns depend on each other."""
-        problem, alphas = self.problem, self.alphas[points]
-        right = problem.right[:, None]
+    def _of_set(self, sign: np.ndarray, points: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Return an active set's columns `(a,)`, weights `(a, m)`, and gradients `(p, m)`; None if they are dependent.
+
+        Args:
+            sign: `(p,)`: the signs, 0 for an inactive column.
+            points: the m penalties.
+        """
+        active, alphas = np.flatnonzero(sign), self.alphas[points]
         if not len(active):
-            return np.zeros((0, len(alphas))), np.repeat(right, len(alphas), axis=1)
-        l1 = (problem.l1[active] * sign)[:, None] * (alphas * self.l1_ratio)
-        penalty = problem.l2[active, None] * (alphas * (1 - self.l1_ratio)) if self.l1_ratio < 1 else None
-        of_active, solver = self._factored(active, penalty)
-        if solver is None:
+            return active, np.zeros((0, len(alphas))), np.repeat(self.problem.right[:, None], len(alphas), axis=1)
+        if self.l1_ratio < 1:
+            penalty = self.problem.l2[active, None] * (alphas * (1 - self.l1_ratio))
+            return self._solved(penalised_equations(self.problem.gram, active, penalty), sign, alphas, penalty)
+        equations = self.equations.of_set(active)
+        solved = self._solved(equations, sign, alphas)
+        if solved is None and equations is not None and equations.inverse is not None:
+            solved = self._solved(self.equations.anew(active), sign, alphas)
+        return solved
+
+    def _solved(
+        self, equations: SetEquations | None, sign: np.ndarray, alphas: np.ndarray, penalty: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Return what `_of_set` returns, by the equations of the set; None if there are none, or they tell too little.
+
+        Args:
+            equations: of the set.
+            sign, alphas: `(p,)` and `(m,)`.
+            penalty: `(a, m)`: what the equations have on their diagonal beside the cross-products.
+        """
+        if equations is None:
             return None
-        solved = solver.solve(right[active] - l1)
+        problem, active, right = self.problem, equations.order, self.problem.right[:, None]
+        l1 = (problem.l1[active] * sign[active])[:, None] * (alphas * self.l1_ratio)
+        enough = ENOUGH if equations.inverse is None else ENOUGH_OF_INVERSE
+        solved = equations.solve(right[active] - l1)
         for is_last in (False, True):
-            gradient = right - of_active.T @ solved
+            gradient = right - equations.products(problem.gram, solved)
             if penalty is not None:
                 gradient[active] -= penalty * solved
             left = gradient[active] - l1
             size = max(left.max(), -left.min())
-            if is_last or size <= ENOUGH * problem.largest_gradient:
+            if is_last or size <= enough * problem.largest_gradient:
                 break
-            solved = solved + solver.solve(left)
-        return (solved, gradient) if size <= 10 * ENOUGH * problem.largest_gradient else None
-
-    def _factored(self, active: np.ndarray, penalty: np.ndarray | None) -> "tuple[np.ndarray, _Factored | None]":
-        """Return the rows `(a, p)` of the cross-products of an active set, and its equations, factored."""
-        key = active.tobytes()
-        if penalty is None and self.known is not None and self.known[0] == key:
-            return self.known[1]
-        of_active = self.problem.gram[active]
-        found = of_active, _equations(of_active[:, active], penalty)
-        if penalty is None:
-            self.known = key, found
-        return found
+            solved = solved + equations.solve(left)
+        return (active, solved, gradient) if size <= 10 * enough * problem.largest_gradient else None
 
     def _certain(self, start: int) -> np.ndarray:
         """Fill in the weights at one penalty by the slow way, and return their signs."""
@@ -209,43 +224,6 @@ class _Path:
         point = Point(l1, l2, problem.positive)
         self.weights[:, start] = minimum_of_rows(problem.rows, point, before, self.slack)
         return np.where(self.free, 1.0, np.sign(self.weights[:, start]))
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class _Factored:
-    """Equations of one set, factored: the same for all penalties, or one stack."""
-
-    factor: np.ndarray
-    stack: np.ndarray | None = None
-
-    def solve(self, right: np.ndarray) -> np.ndarray:
-        """Return the solutions `(a, m)` of right sides `(a, m)`."""
-        if self.stack is not None:
-            return np.linalg.solve(self.stack, right.T[:, :, None])[:, :, 0].T
-        return lapack.dpotrs(self.factor, right, lower=1)[0]
-
-
-def _equations(equations: np.ndarray, penalty: np.ndarray | None) -> _Factored | None:
-    """Return the equations of an active set, `(a, a)` with a diagonal `(a, m)` added, factored; None if singular."""
-    where = np.arange(len(equations))
-    diagonal = equations[where, where]
-    if penalty is not None:
-        equations[where, where] = diagonal + penalty[:, -1]
-    if len(equations) < MANY:
-        factor, failed = lapack.dpotrf(equations, lower=1, clean=0)
-    else:  # NumPy lets other threads go on, SciPy does not
-        factor, failed = equations, False
-        try:
-            factor = np.linalg.cholesky(equations)
-        except np.linalg.LinAlgError:
-            failed = True
-    if failed or (factor[where, where] ** 2 <= SMALLEST_PIVOT * equations[where, where]).any():
-        return None
-    if penalty is None or penalty.shape[1] == 1:
-        return _Factored(factor)
-    stack = np.repeat(equations[None], penalty.shape[1], axis=0)
-    stack[:, where, where] = diagonal + penalty.T
-    return _Factored(factor, stack)
 
 
 def _precise_gradient(problem: PathProblem, weights: np.ndarray) -> np.ndarray:
