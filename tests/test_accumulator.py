@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from rational import cross_products, fractions, weighted_means
 
+from keras_linreg.data import ColumnMatrix
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
 from keras_linreg.moments import accumulator as accumulators
 from keras_linreg.moments import checks, row_products
 from keras_linreg.moments import reduce as reduction
 from keras_linreg.moments.accumulator import Accumulator
-from keras_linreg.moments.reduce import reduce_rows
+from keras_linreg.moments.reduce import first_frame, reduce_rows
 from keras_linreg.moments.small_data import reduce_in_double_double
 from keras_linreg.sufficient_statistics import Statistics, merge
 from keras_linreg.utils import threads
@@ -110,6 +111,42 @@ def test_threads_give_the_bits_that_one_thread_gives(request, monkeypatch, path)
     np.testing.assert_array_equal(gram(together), gram(alone))
     np.testing.assert_array_equal(together.mean.hi, alone.mean.hi)
     check(together, x, y, w)
+
+
+CHUNKS = np.repeat(np.arange(10), 500)[:, None]  # of the rows
+MOVING = {
+    "a random order": (X + 1e6, Y),
+    "columns that drift": (X + 1e6 * CHUNKS, Y - 1e3 * CHUNKS),
+    "a column that is constant in each chunk": (np.hstack([X[:, :2], 5.0 + CHUNKS // 3, X[:, 2:]]), Y),
+    "a column that is constant in the first chunks": (np.where(CHUNKS < 4, [7.0, 0, 0, 0], X), Y),
+    "columns that depend in the first chunks": (np.where(CHUNKS < 4, X[:, :1], X), Y),
+    "a y that is explained in the last chunks": (X, np.where(CHUNKS < 4, Y, X[:, :2] + 1e-6 * Y)),
+    "another scale in the last chunks": (np.where(CHUNKS < 8, X, 1e-9 * X), Y * 1e8),
+}
+
+
+@pytest.mark.parametrize("kind", MOVING)
+@pytest.mark.parametrize("by_columns", [False, True], ids=["an array", "columns"])
+def test_chunks_that_do_not_suit_the_frame_of_the_chunk_before_keep_their_digits(monkeypatch, kind, by_columns):
+    monkeypatch.setattr(accumulators, "WORTH_EXACT", 0)
+    x, y = MOVING[kind]
+    accumulator = Accumulator(x.shape[1], 2)
+    for start in range(0, N, 500):
+        part = x[start : start + 500]
+        accumulator.update(ColumnMatrix(list(part.T), "float64") if by_columns else part, y[start : start + 500])
+        accumulator.so_far()  # reduces the chunk
+    check(accumulator.so_far(), x, y)
+
+
+def test_rows_in_a_random_order_are_sampled_once(monkeypatch):
+    monkeypatch.setattr(accumulators, "WORTH_EXACT", 0)
+    samples = []
+    monkeypatch.setattr(reduction, "first_frame", lambda *args: samples.append(1) or first_frame(*args))
+    accumulator = Accumulator(4, 2)
+    for start in range(0, N, 1000):
+        accumulator.update(X[start : start + 1000] + 1e6, Y[start : start + 1000])
+        accumulator.so_far()
+    assert len(samples) == 1
 
 
 @pytest.mark.parametrize("cores", [1, 4], ids=["one thread", "threads"])

@@ -9,7 +9,7 @@ from keras_linreg.data import ColumnMatrix
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import two_sum
 from keras_linreg.moments.frame import Frame
-from keras_linreg.utils.threads import in_order
+from keras_linreg.utils.threads import cores, in_order
 
 BLOCK_NUMBERS = 160_000  # of a block of rows: it stays in a core's cache
 LONGEST_SUM = 8192  # products that BLAS adds up: the longer a sum, the larger its rounding errors
@@ -32,7 +32,10 @@ def cross_products(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, fra
     spare: list[_Blocks] = []  # of threads that wait for a share
 
     def products(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        blocks = spare.pop() if spare else _Blocks(x, frame, transform)
+        try:
+            blocks = spare.pop()
+        except IndexError:
+            blocks = _Blocks(x, frame, transform)
         of_share = _cross_products(x, y, weights, blocks)
         spare.append(blocks)
         return of_share
@@ -80,7 +83,7 @@ def _shares(
     quietly = np.errstate(over="ignore", invalid="ignore")(function)
     parts = (slice(start, start + height) for start in range(0, len(x), height))
     shares = ((x[part], y[part], None if weights is None else weights[part]) for part in parts)
-    yield from in_order(lambda share: quietly(*share), shares)
+    yield from in_order(lambda share: quietly(*share), shares, ahead=cores())  # products of wide rows are large
 
 
 def _height(width: int) -> int:

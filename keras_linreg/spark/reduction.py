@@ -120,8 +120,9 @@ def _columns(
     targets = [] if target is None else [target] if isinstance(target, str) else list(target)
     others = [*targets, *([] if weight is None else [weight])]
     named = formula_design.columns_of(preprocessor, df, targets, [*left_out, *([] if weight is None else [weight])])
-    check_columns("target", targets, df.columns, "df")
-    check_columns("weight", others[len(targets) :], [name for name in df.columns if name not in targets], "df")
+    once = [name for name in df.columns if df.columns.count(name) == 1]
+    check_columns("target", targets, once, "df")
+    check_columns("weight", others[len(targets) :], [name for name in once if name not in targets], "df")
     if weight is not None:
         check_numeric(df, [weight])
     formula_design.learn(preprocessor, df, named, targets, weight)

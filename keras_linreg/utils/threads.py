@@ -47,12 +47,17 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
-def in_order(function: Callable, items: Iterable) -> Iterator:
-    """Yield `function(item)` of each item, in their order, computed on all cores a few items ahead."""
+def in_order(function: Callable, items: Iterable, ahead: int | None = None) -> Iterator:
+    """Yield `function(item)` of each item, in their order, computed on all cores.
+
+    Args:
+        function, items: as in `map`.
+        ahead: how many items are computed ahead; None for a few.
+    """
     if cores() == 1:
         yield from map(function, items)
         return
-    ahead = 2 * cores()
+    ahead = 2 * cores() if ahead is None else ahead
     waiting: collections.deque = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
         for item in items:
