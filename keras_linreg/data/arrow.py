@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from keras_linreg.utils.threads import in_order
 from keras_linreg.utils.types import Data
 
 LARGEST_BATCH = 2**17  # rows: a table of one chunk comes in parts that stay in the cache
@@ -38,7 +39,7 @@ def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, It
     if type(source).__module__ == "pyarrow._dataset" and hasattr(source, "to_batches"):
         names = source.schema.names
         known = names if columns is None else [name for name in names if name in columns]
-        return source.schema, iter(source.to_batches(columns=known, **scan_options(len(known))))
+        return source.schema, scanned(source, known)
     if hasattr(source, "__arrow_c_stream__"):
         reader = arrow.RecordBatchReader.from_stream(source)
         return reader.schema, iter(reader)
@@ -51,6 +52,33 @@ def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, It
     if not isinstance(first, arrow.RecordBatch):
         raise _refusal(first)
     return first.schema, itertools.chain([first], batches)
+
+
+def scanned(dataset: Any, columns: Sequence[str]) -> Iterator[Any]:
+    """Yield the record batches of some columns of a dataset, in their order; row groups of Parquet are read ahead.
+
+    pyarrow itself reads up to a gigabyte ahead of a slow reader.
+    """
+    names, options = list(columns), scan_options(len(columns))
+    try:
+        parts = list(row_groups(dataset))
+    except ValueError:  # of a filtered dataset pyarrow tells no files
+        parts = []
+    if not parts or not all(hasattr(part, "row_groups") for part in parts):
+        yield from dataset.to_batches(columns=names, **options)
+        return
+
+    def decoded(part: Any) -> list[Any]:
+        return part.to_table(columns=names, schema=dataset.schema, **options).to_batches()
+
+    for batches in in_order(decoded, parts, ahead=1):
+        yield from batches
+
+
+def row_groups(dataset: Any) -> Iterator[Any]:
+    """Yield the row groups of Parquet files, and other files whole."""
+    for fragment in dataset.get_fragments():
+        yield from fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
 
 
 def scan_options(columns: int) -> dict[str, Any]:
