@@ -65,6 +65,16 @@ def test_every_source_of_record_batches_gives_the_moments_of_its_arrays(kind, tm
     np.testing.assert_allclose(actual=moments.means, desired=expected.means, rtol=1e-12)
 
 
+def test_partitioned_and_filtered_datasets_give_the_rows_that_they_stand_for(tmp_path):
+    partitioning = pa.dataset.partitioning(pa.schema([("rooms", pa.int64())]), flavor="hive")
+    pa.dataset.write_dataset(TABLE, tmp_path, format="parquet", partitioning=partitioning)
+    dataset = pa.dataset.dataset(tmp_path, partitioning="hive")
+    means = klr.Moments.from_arrow(dataset, "price", ["area", "rooms"]).means
+    np.testing.assert_allclose(means, [*X[:, :2].mean(axis=0), Y.mean()], rtol=1e-13)
+    large = klr.Moments.from_arrow(dataset.filter(pa.dataset.field("area") > 50), "price", ["rooms"])
+    np.testing.assert_allclose(large.means, [X[X[:, 0] > 50, 1].mean(), Y[X[:, 0] > 50].mean()], rtol=1e-13)
+
+
 def test_without_names_of_features_all_other_columns_are_taken_and_targets_may_be_several():
     moments = klr.Moments.from_arrow(TABLE, ["price", "weight"])
     assert (moments.feature_names, moments.output_names) == (tuple(FEATURES), ("price", "weight"))
