@@ -5,11 +5,13 @@ import pytest
 from rational import cross_products, fractions, weighted_means
 
 from keras_linreg.data import ColumnMatrix
+from keras_linreg.linalg import condition
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
 from keras_linreg.moments import accumulator as accumulators
 from keras_linreg.moments import checks, row_products
 from keras_linreg.moments import reduce as reduction
 from keras_linreg.moments.accumulator import Accumulator
+from keras_linreg.moments.frame import Frame
 from keras_linreg.moments.reduce import first_frame, reduce_rows
 from keras_linreg.moments.small_data import reduce_in_double_double
 from keras_linreg.sufficient_statistics import Statistics, merge
@@ -330,3 +332,25 @@ def test_the_coarsest_dtype_is_remembered(a, b, expected):
 def test_the_memory_of_this_machine_is_known_or_unknown():
     there = checks.memory_limit()
     assert there is None or there > 2**20
+
+
+@pytest.mark.parametrize(("gap", "columns"), [(1e-1, 30), (1e-3, 30), (1e-6, 30), (1e-3, 4)])
+def test_only_columns_that_nearly_depend_on_others_are_turned(gap, columns):
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(4000, columns)) * 10.0 ** rng.integers(-3, 4, columns)
+    x[:, 2] = x[:, 0] / np.abs(x[:, 0]).max() + gap * x[:, 1] / np.abs(x[:, 1]).max()
+    r = np.linalg.qr(x, mode="r")
+    frame = Frame(columns, np.zeros(columns + 1), np.ones(1)).turned(r)
+    np.testing.assert_array_equal(frame.turned_columns, [2])
+    z = x @ frame.inverse
+    np.testing.assert_array_equal(z[:, [0, 1, 3]], x[:, [0, 1, 3]])
+    np.testing.assert_allclose(z @ frame.factor, x, rtol=1e-13, atol=1e-15 * np.abs(x).max())
+    assert condition.inflation_factors(np.linalg.qr(z, mode="r")).max() < 10
+
+
+def test_columns_of_which_most_depend_on_others_are_turned_as_a_whole():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(4000, 1)) + 0.01 * rng.normal(size=(4000, 20))
+    frame = Frame(20, np.zeros(21), np.ones(1)).turned(np.linalg.qr(x, mode="r"))
+    assert frame.turned_columns is None
+    np.testing.assert_allclose(np.linalg.norm(x @ frame.inverse, axis=0), 1.0, rtol=1e-10)

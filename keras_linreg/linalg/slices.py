@@ -86,10 +86,13 @@ class SlicedRows:
     """
 
     def __init__(self, x: np.ndarray, shift: np.ndarray, memory: np.ndarray | None = None):
-        self._upper, rows = np.empty((2, *x.shape)) if memory is None else memory[:, : len(x)]
-        rows[...] = x
+        self._upper, self._lower = np.empty((2, *x.shape)) if memory is None else memory[:, : len(x)]
         self._columns = np.flatnonzero(shift)
-        self._missing = np.zeros((len(rows), 0))
+        self._missing = np.zeros((len(x), 0))
+        rows = x
+        if x.dtype != np.float64 or len(self._columns):
+            rows = self._lower
+            rows[...] = x
         if len(self._columns):
             rows[:, self._columns], self._missing = two_sum(rows[:, self._columns], -shift[self._columns])
         if not self._missing.any():  # the difference of numbers close together is exact
@@ -98,8 +101,7 @@ class SlicedRows:
         big = _cutter(self._largest, ROW_BITS)
         np.add(rows, big, out=self._upper)
         self._upper -= big
-        rows -= self._upper
-        self._lower = rows
+        np.subtract(rows, self._upper, out=self._lower)
 
     def times(self, kernel: np.ndarray) -> DoubleDouble:
         """Return `(x - shift) @ kernel`, `(n, k)`, for a kernel `(p, k)`."""

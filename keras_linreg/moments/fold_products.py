@@ -72,7 +72,8 @@ def _of_pieces(
     products = np.zeros((folds, padded, padded))
     height = max(min(BLOCK_NUMBERS // width, LONGEST_SUM), 2 * width)
     rows = np.zeros((height, padded), order="F" if isinstance(x, ColumnMatrix) or x.strides[0] < x.strides[1] else "C")
-    turned = None if frame.inverse is None else np.empty_like(rows)
+    columns = frame.turned_columns
+    turned = np.empty_like(rows) if frame.inverse is not None and columns is None else None
     for fold, chosen in pieces:
         first, count = (chosen.start, chosen.stop - chosen.start) if isinstance(chosen, slice) else (0, len(chosen))
         for start in range(0, count, height):
@@ -96,6 +97,8 @@ def _of_pieces(
                 np.matmul(block[:, :features], frame.inverse, out=moved[:, :features])
                 moved[:, features:] = block[:, features:]
                 block = moved
+            elif frame.inverse is not None:
+                block[:, columns] = block[:, :features] @ frame.inverse[:, columns]
             if weights is not None:
                 block[:, :width] *= np.sqrt(weights[where])[:, None]
             products[fold] += block.T @ block

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from scipy.linalg import lapack
 
-from keras_linreg.linalg import triangular
+from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.slices import SlicedRows
 from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF
 from keras_linreg.utils.types import Batch
@@ -24,6 +24,9 @@ SAMPLE_SHARE, SAMPLE_ROWS = 64, 4096  # one row of so many is in a sample, up to
 WORTH_SAMPLE = 16  # times as many rows as columns: fewer rows are multiplied as they are, and once more if need be
 
 MOST_MISSES = 2  # of a known frame: then the rows drift, and to try it takes longer than a sample
+DEPENDENT = 10.0  # variance inflation: with more, a column is replaced by what others leave of it
+MOST_DEPENDENT = 1 / 4  # of all columns: with more, one product by a whole matrix is as fast
+ROUNDS = 3  # of looking for such columns
 PATTERN_ERRORS, MOST_PATTERNS = 1.5, 400
 
 
@@ -42,6 +45,8 @@ class Frame:
         size: `(k,)`: the root of the mean square of y less its shift.
         kernel: `(p, k)`, of a provisional fit; None for zeros.
         factor, inverse: `(p, p)`, upper triangular; None for the identity.
+        scale: `(p,)`: the norms of z, as a sample has them.
+        turned_columns: the columns in which z is not x; None for all of them.
         patterns: at least so many different rows there are: their rounding errors are independent.
     """
 
@@ -51,6 +56,8 @@ class Frame:
     kernel: np.ndarray | None = None
     factor: np.ndarray | None = None
     inverse: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    turned_columns: np.ndarray | None = None
     patterns: int = 1
 
     @property
@@ -65,27 +72,59 @@ class Frame:
     @property
     def error_of_factor(self) -> float:
         """The relative rounding error of the factor of x: a product by the inverse rounds as its condition says."""
-        if self.factor is None or self.inverse is None:
+        if self.factor is None or self.inverse is None or self.scale is None:
             return FLOAT64_ROUNDOFF
-        norms = triangular.column_norms(self.factor)
-        condition = np.linalg.norm(self.factor / norms, 2) * np.linalg.norm(self.inverse * norms[:, None], 2)
-        return FLOAT64_ROUNDOFF * (1 + float(condition) * self._share_of_errors)
+        factor, inverse = self.factor * self.scale[:, None], self.inverse / self.scale
+        norms = triangular.column_norms(factor)
+        product = np.linalg.norm(factor / norms, 2) * np.linalg.norm(inverse * norms[:, None], 2)
+        return FLOAT64_ROUNDOFF * (1 + float(product) * self._share_of_errors)
 
     @property
     def _share_of_errors(self) -> float:
         return PATTERN_ERRORS / math.sqrt(min(self.patterns, MOST_PATTERNS))
 
     def turned(self, factor: np.ndarray) -> "Frame":
-        """Return the frame in the basis of a factor.
+        """Return the frame in a basis of rows with this factor, in which they are almost orthogonal.
+
+        Where few columns nearly depend on others, each of them is replaced by what the columns before leave of it, and
+        the others stay. Their factor is `basis`, and that of x is `basis @ inv(basis) @ factor`. Else the basis is
+        orthonormal.
 
         The inverse is rounded, and the factor that belongs to it is another one. With `product = factor @ inverse`,
         that is `inv(product) @ factor`, and as the product is near the identity, two terms of a series do.
         """
+        columns, scale = _dependent_columns(factor), np.ones(len(factor))
+        if columns is not None:
+            basis = factor.copy()
+            basis[:, columns] = 0.0
+            basis[columns, columns] = factor[columns, columns]
+            scale = triangular.column_norms(basis)
+            of_others = lapack.dtrtrs(basis, factor[:, columns])[0]
+            factor = np.eye(len(factor))
+            factor[:, columns] = of_others
+            factor[columns, columns] = 1.0
         inverse = lapack.dtrtri(factor)[0]
         product = SlicedRows(factor, np.zeros(len(factor))).times(inverse)
         rest = -((product.hi - np.eye(len(factor))) + product.lo)
         correction = rest @ factor
-        return dataclasses.replace(self, factor=np.triu(factor + correction + rest @ correction), inverse=inverse)
+        factor = np.triu(factor + correction + rest @ correction)
+        return dataclasses.replace(self, factor=factor, inverse=inverse, scale=scale, turned_columns=columns)
+
+
+def _dependent_columns(factor: np.ndarray) -> np.ndarray | None:
+    """Return columns without which, and with what others leave of them, no column depends on others; None if many."""
+    unit = factor / triangular.column_norms(factor)
+    left = np.diag(unit)
+    is_dependent = left**2 * DEPENDENT < 1.0
+    for _ in range(ROUNDS):
+        if np.count_nonzero(is_dependent) > MOST_DEPENDENT * len(unit):
+            return None
+        basis = np.where(is_dependent, np.diag(left), unit)
+        inflated = condition.inflation_factors(basis) > DEPENDENT
+        if not inflated.any():
+            return np.flatnonzero(is_dependent)
+        is_dependent |= inflated
+    return None
 
 
 class KnownFrame:

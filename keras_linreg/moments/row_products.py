@@ -18,6 +18,8 @@ LANES = 8  # BLAS is up to twice as fast on rows whose length is a multiple of i
 MAX_THREADS = 16  # and shares of the rows, on however many threads: the bits do not depend on them
 BLOCKS_OF_FACTOR = 4  # of a share: the factors of shares must be reduced, too
 
+Transform = tuple[slice | np.ndarray, np.ndarray]  # the columns that change, and a matrix
+
 
 def cross_products(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, frame: Frame) -> np.ndarray:
     """Return the cross-products `(q + 1, q + 1)` of `[z residuals 1]` in a frame, weighted.
@@ -91,16 +93,23 @@ def _height(width: int) -> int:
     return max(min(BLOCK_NUMBERS // (width + 1), LONGEST_SUM), 2 * width + 2)
 
 
-def _transform(frame: Frame) -> np.ndarray | None:
-    """Return the matrix, padded, that turns shifted rows `[x y 1]` into `[z residuals 1]`; None where z is x."""
+def _transform(frame: Frame) -> Transform | None:
+    """Return how shifted rows `[x y 1]`, padded, become `[z residuals 1]`: the columns that change, and a matrix.
+
+    It is None where z is x. Where most columns change, all are multiplied.
+    """
     if frame.inverse is None:
         return None
-    matrix = np.eye(_padded(len(frame.shift) + 1))
-    features = frame.features
+    features, width = frame.features, len(frame.shift)
+    matrix = np.eye(_padded(width + 1))
     matrix[:features, :features] = frame.inverse
     if frame.kernel is not None:
-        matrix[:features, features : len(frame.shift)] = -frame.kernel
-    return matrix
+        matrix[:features, features:width] = -frame.kernel
+    if frame.turned_columns is None:
+        return slice(None), matrix
+    outputs = np.arange(features, width if frame.kernel is not None else features)
+    columns = np.concatenate([frame.turned_columns, outputs])
+    return columns, np.ascontiguousarray(matrix[:, columns])
 
 
 def _is_by_columns(x: np.ndarray | ColumnMatrix) -> bool:
@@ -121,7 +130,7 @@ class _Blocks:
         transform: as `_transform` returns it.
     """
 
-    def __init__(self, x: np.ndarray, frame: Frame, transform: np.ndarray | None):
+    def __init__(self, x: np.ndarray, frame: Frame, transform: Transform | None):
         self.frame = frame
         self._transform = transform
         self._padded = _padded(len(frame.shift) + 1)
@@ -147,8 +156,10 @@ class _Blocks:
             if shift[:features].any():
                 block[:, :features] -= shift[:features]
         np.subtract(y[start:end], shift[features:], out=block[:, features : width - 1])
-        if self._transform is not None:
-            block = np.matmul(block, self._transform, out=self._empty(1, n))
+        if self._transform is not None and isinstance(self._transform[0], slice):
+            block = np.matmul(block, self._transform[1], out=self._empty(1, n))
+        elif self._transform is not None:
+            block[:, self._transform[0]] = block @ self._transform[1]
         elif frame.kernel is not None:
             block[:, features : width - 1] -= block[:, :features] @ frame.kernel
         if weights is not None:

@@ -17,7 +17,7 @@ from keras_linreg.utils.threads import in_order, one_blas_thread
 from keras_linreg.utils.types import Batch
 from keras_linreg.utils.warnings import warn_user
 
-BLOCK_NUMBERS = 2**17
+BLOCK_NUMBERS = 2**18  # of blocks of half the size the interpreter's part takes as long as the numbers'
 LONGEST_SUM = 2**11  # rows of a block: the longer a sum, the shorter must slices be
 SAME_MEAN = 1e-9  # of a standard deviation: how far the mean of a further look may be off
 FAR = 16.0  # standard deviations of a mean from 0: closer columns are cut into slices as they are
