@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rational import cross_products, fractions, weighted_means
 
+from keras_linreg.data import ColumnMatrix
 from keras_linreg.linalg import condition
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
 from keras_linreg.moments import accumulator as accumulators
@@ -11,9 +12,10 @@ from keras_linreg.moments import checks, row_products
 from keras_linreg.moments import reduce as reduction
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.frame import Frame
-from keras_linreg.moments.reduce import reduce_rows
+from keras_linreg.moments.reduce import first_frame, reduce_rows
 from keras_linreg.moments.small_data import reduce_in_double_double
 from keras_linreg.sufficient_statistics import Statistics, merge
+from keras_linreg.utils import threads
 
 RNG = np.random.default_rng(8)
 N = 5000
@@ -97,26 +99,62 @@ def test_rows_all_at_once_far_from_the_first_ones_keep_their_digits():
 
 
 @pytest.mark.parametrize("path", ["cross-products", "reflections"])
-def test_threads_give_what_one_thread_gives(request, monkeypatch, path):
+def test_threads_give_the_bits_that_one_thread_gives(request, monkeypatch, path):
     rng = np.random.default_rng(1)
     x, w = rng.normal(size=(90000, 4)) + 5, rng.uniform(1, 2, 90000)
     y = x[:, :1] + rng.normal(size=(90000, 1))
     assert x.size > row_products.WORTH_THREADS
     if path == "reflections":
         request.getfixturevalue("only_reflections")
-    monkeypatch.setattr(row_products, "cores", lambda: 4)
-    threads = reduce_rows(x, y, w)
-    monkeypatch.setattr(row_products, "cores", lambda: 1)
+    monkeypatch.setattr(threads, "cores", lambda: 4)
+    together = reduce_rows(x, y, w)
+    monkeypatch.setattr(threads, "cores", lambda: 1)
     alone = reduce_rows(x, y, w)
-    np.testing.assert_allclose(gram(threads), gram(alone), rtol=1e-11, atol=1e-9)
-    np.testing.assert_allclose(threads.mean.hi, alone.mean.hi, rtol=1e-14)
-    check(threads, x, y, w)
+    np.testing.assert_array_equal(gram(together), gram(alone))
+    np.testing.assert_array_equal(together.mean.hi, alone.mean.hi)
+    check(together, x, y, w)
+
+
+CHUNKS = np.repeat(np.arange(10), 500)[:, None]  # of the rows
+MOVING = {
+    "a random order": (X + 1e6, Y),
+    "columns that drift": (X + 1e6 * CHUNKS, Y - 1e3 * CHUNKS),
+    "a column that is constant in each chunk": (np.hstack([X[:, :2], 5.0 + CHUNKS // 3, X[:, 2:]]), Y),
+    "a column that is constant in the first chunks": (np.where(CHUNKS < 4, [7.0, 0, 0, 0], X), Y),
+    "columns that depend in the first chunks": (np.where(CHUNKS < 4, X[:, :1], X), Y),
+    "a y that is explained in the last chunks": (X, np.where(CHUNKS < 4, Y, X[:, :2] + 1e-6 * Y)),
+    "another scale in the last chunks": (np.where(CHUNKS < 8, X, 1e-9 * X), Y * 1e8),
+}
+
+
+@pytest.mark.parametrize("kind", MOVING)
+@pytest.mark.parametrize("by_columns", [False, True], ids=["an array", "columns"])
+def test_chunks_that_do_not_suit_the_frame_of_the_chunk_before_keep_their_digits(monkeypatch, kind, by_columns):
+    monkeypatch.setattr(accumulators, "WORTH_EXACT", 0)
+    x, y = MOVING[kind]
+    accumulator = Accumulator(x.shape[1], 2)
+    for start in range(0, N, 500):
+        part = x[start : start + 500]
+        accumulator.update(ColumnMatrix(list(part.T), "float64") if by_columns else part, y[start : start + 500])
+        accumulator.so_far()  # reduces the chunk
+    check(accumulator.so_far(), x, y)
+
+
+def test_rows_in_a_random_order_are_sampled_once(monkeypatch):
+    monkeypatch.setattr(accumulators, "WORTH_EXACT", 0)
+    samples = []
+    monkeypatch.setattr(reduction, "first_frame", lambda *args: samples.append(1) or first_frame(*args))
+    accumulator = Accumulator(4, 2)
+    for start in range(0, N, 1000):
+        accumulator.update(X[start : start + 1000] + 1e6, Y[start : start + 1000])
+        accumulator.so_far()
+    assert len(samples) == 1
 
 
 @pytest.mark.parametrize("cores", [1, 4], ids=["one thread", "threads"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_not_finite_is_found_in_many_rows(monkeypatch, cores, value):
-    monkeypatch.setattr(row_products, "cores", lambda: cores)
+    monkeypatch.setattr(threads, "cores", lambda: cores)
     x = np.random.default_rng(1).normal(size=(90000, 4))
     y = x[:, :1] * 2
     x[70001, 2] = value

@@ -1,6 +1,7 @@
 """Moments of record batches of Arrow, and moments as bytes: a worker's whole work."""
 
 import decimal
+import os
 import subprocess
 import sys
 
@@ -64,6 +65,16 @@ def test_every_source_of_record_batches_gives_the_moments_of_its_arrays(kind, tm
     np.testing.assert_allclose(actual=moments.means, desired=expected.means, rtol=1e-12)
 
 
+def test_partitioned_and_filtered_datasets_give_the_rows_that_they_stand_for(tmp_path):
+    partitioning = pa.dataset.partitioning(pa.schema([("rooms", pa.int64())]), flavor="hive")
+    pa.dataset.write_dataset(TABLE, tmp_path, format="parquet", partitioning=partitioning)
+    dataset = pa.dataset.dataset(tmp_path, partitioning="hive")
+    means = klr.Moments.from_arrow(dataset, "price", ["area", "rooms"]).means
+    np.testing.assert_allclose(means, [*X[:, :2].mean(axis=0), Y.mean()], rtol=1e-13)
+    large = klr.Moments.from_arrow(dataset.filter(pa.dataset.field("area") > 50), "price", ["rooms"])
+    np.testing.assert_allclose(large.means, [X[X[:, 0] > 50, 1].mean(), Y[X[:, 0] > 50].mean()], rtol=1e-13)
+
+
 def test_without_names_of_features_all_other_columns_are_taken_and_targets_may_be_several():
     moments = klr.Moments.from_arrow(TABLE, ["price", "weight"])
     assert (moments.feature_names, moments.output_names) == (tuple(FEATURES), ("price", "weight"))
@@ -100,13 +111,15 @@ def test_rows_without_a_value_are_refused_by_their_number_or_dropped_and_counted
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"target": "cost"}, "`target` must be distinct columns .*'cost'"),
+        ({"target": "cost"}, "`target` must be a column of `batches`.* Received: 'cost', which is none of them"),
+        ({"target": "prise"}, r"Received: 'prise', which is none of them \(did you mean 'price'\?\)"),
+        ({"features": ["area", "rom"]}, r"`features` .*'rom'.*did you mean 'rooms'"),
         ({"target": []}, "`target` must name at least one column"),
         ({"features": ["area", "area"]}, "`features` must be distinct columns"),
         ({"features": []}, "`features` must name at least one"),
         ({"features": ["area", "price"]}, r"\['price'\] for two of them"),
         ({"weight": "price"}, r"\['price'\] for two of them"),
-        ({"weight": "mass"}, "`weight` must be distinct columns"),
+        ({"weight": "mass"}, "`weight` must be a column.*'mass', which is none"),
         ({"missing": "ignore"}, "`missing` must be"),
         ({"threads": 0}, "`threads` must be a positive integer or None. Received: 0"),
         ({"threads": True}, "`threads` must be a positive integer"),
@@ -136,15 +149,45 @@ def test_batches_that_cannot_be_fitted_are_refused_by_name(arguments, words):
         klr.Moments.from_arrow(**{"batches": TABLE, "target": "price", **arguments})
 
 
-def test_the_same_batches_give_the_same_bits_on_any_number_of_threads_of_one_kind():
+def test_the_same_batches_give_the_same_bits_on_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(5))
     big = pa.table({f"x{i}": RNG.normal(size=60_000) for i in range(8)})
-    first, second = (
-        klr.Moments.from_arrow(big.to_batches(max_chunksize=20_000), "x7", threads=threads).to_bytes()
-        for threads in (1, 1)
-    )
-    assert first == second
-    two = klr.Moments.from_arrow(big.to_batches(max_chunksize=20_000), "x7", threads=2)
-    np.testing.assert_allclose(two.solve().kernel, klr.Moments.from_bytes(first).solve().kernel, rtol=1e-12)
+    for size in (20_000, 60_000):
+        one, *others = (
+            klr.Moments.from_arrow(big.to_batches(max_chunksize=size), "x7", threads=threads).to_bytes()
+            for threads in (1, 2, 5, None)
+        )
+        assert all(other == one for other in others)
+
+
+def test_columns_of_every_type_of_numbers_read_in_place_are_those_of_their_arrays():
+    columns = {
+        "float": RNG.normal(size=ROWS).astype("float32") + 1e3,
+        "double": RNG.normal(size=ROWS) - 1e6,
+        "int8": RNG.integers(-99, 99, ROWS, dtype="int8"),
+        "uint64": RNG.integers(0, 2**40, ROWS, dtype="uint64"),
+        "y": RNG.integers(-9, 9, ROWS, dtype="int32"),
+    }
+    weights = RNG.uniform(0, 2, ROWS).astype("float32")
+    batches = pa.table({**columns, "w": weights}).slice(3).to_batches(max_chunksize=50)
+    moments = klr.Moments.from_arrow(batches, "y", weight="w")
+    x = np.column_stack([column.astype("float64") for column in columns.values()])[3:]
+    expected = klr.Moments.from_data(x[:, :-1], x[:, -1], weights[3:])
+    np.testing.assert_allclose(actual=moments.covariance, desired=expected.covariance, rtol=1e-12)
+    with pytest.raises(ValueError, match="Batch 1 .*'uint64' of `x` must hold integers that float64 holds exactly"):
+        beyond = batches[1].set_column(3, "uint64", pa.array([2**60 + 1] * 50, pa.uint64()))
+        klr.Moments.from_arrow([batches[0], beyond], "y", weight="w")
+
+
+@pytest.mark.parametrize("column", ["area", "price", "weight"])
+def test_nan_in_a_later_batch_is_refused_by_its_row_or_dropped(column):
+    frame = TABLE.to_pandas()
+    frame.loc[250, column] = np.nan
+    batches = pa.Table.from_pandas(frame).to_batches(max_chunksize=100)
+    with pytest.raises(ValueError, match=f"'?{column.replace('weight', 'sample_weight').replace('price', 'y')}'?"):
+        klr.Moments.from_arrow(batches, "price", ["rooms", "area"], weight="weight")
+    moments = klr.Moments.from_arrow(batches, "price", ["rooms", "area"], weight="weight", missing="drop")
+    assert (moments.rows, moments.missing.missing) == (ROWS - 1, 1)
 
 
 def test_strings_pass_a_preprocessor(penguins, penguin_space):

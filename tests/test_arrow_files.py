@@ -239,12 +239,12 @@ def test_a_csv_column_that_changes_its_type_halfway_is_refused_by_file_and_colum
     ("arguments", "error", "words"),
     [
         ({"x": "nowhere/*.parquet"}, FileNotFoundError, "`x` must be a file, a folder or a glob.*nowhere"),
-        ({"target": "cost"}, ValueError, "`target` must be distinct columns.*'cost'"),
+        ({"target": "cost"}, ValueError, "`target` must be a column .*'cost', which is none"),
         ({"target": None}, ValueError, "`target` must name a column of"),
         ({"y": "price"}, ValueError, "`y` must be left out where `target` is given"),
         ({"target": 3}, ValueError, "`target` must be the name of a column.*3"),
         ({"sample_weight": np.ones(3)}, ValueError, "`sample_weight` must be the name of a column.*ndarray"),
-        ({"sample_weight": "mass"}, ValueError, "`weight` must be distinct columns.*'mass'"),
+        ({"sample_weight": "mass"}, ValueError, "`weight` must be a column .*'mass', which is none"),
         ({"validation_split": 0.2}, ValueError, "validation_split"),
     ],
 )

@@ -1,5 +1,7 @@
 """FoldMoments: rows dealt to folds in one pass, whatever the batches; merged, saved, selected."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,6 +108,18 @@ def test_batches_of_any_size_and_parts_that_know_their_first_row_are_the_same_fo
         assert (path.index_min, path.index_1se) == (expected.index_min, expected.index_1se)
         np.testing.assert_allclose(path.kernels, expected.kernels, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(path.cv_mean, expected.cv_mean, rtol=1e-10)
+
+
+def test_equal_moments_give_equal_bytes_at_any_time_of_day(tmp_path, monkeypatch):
+    x, y = data(60)
+    written = set()
+    for year in (1, 30):
+        monkeypatch.setattr(time, "time", lambda year=year: 1e9 + year * 3e7)
+        folds = klr.FoldMoments.from_data(x, y, folds=3)
+        folds.moments.save(tmp_path / "moments.npz")
+        written.add((folds.to_bytes(), (tmp_path / "moments.npz").read_bytes()))
+    assert len(written) == 1
+    assert klr.Moments.load(tmp_path / "moments.npz").rows == 60
 
 
 def test_a_fold_for_each_row_by_an_array_a_series_and_a_column():

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from keras_linreg.utils.threads import in_order
 from keras_linreg.utils.types import Data
 
 LARGEST_BATCH = 2**17  # rows: a table of one chunk comes in parts that stay in the cache
+NEAR = 0.6  # how much alike names are that an error proposes
+SCANNED_NUMBERS = 2**23  # of a batch that is decoded of files: each costs about as much as 10,000 rows
+SCANNED_ROWS = 2**13, 2**20  # the fewest and the most
+READ_AHEAD = 4  # batches: pyarrow's 16 of this size would fill the memory
 
 
 def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, Iterator[Any]]:
@@ -31,8 +37,9 @@ def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, It
     if isinstance(source, arrow.RecordBatchReader):
         return source.schema, iter(source)
     if type(source).__module__ == "pyarrow._dataset" and hasattr(source, "to_batches"):
-        known = [name for name in columns if name in source.schema.names] if columns is not None else None
-        return source.schema, iter(source.to_batches(columns=known))
+        names = source.schema.names
+        known = names if columns is None else [name for name in names if name in columns]
+        return source.schema, scanned(source, known)
     if hasattr(source, "__arrow_c_stream__"):
         reader = arrow.RecordBatchReader.from_stream(source)
         return reader.schema, iter(reader)
@@ -45,6 +52,43 @@ def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, It
     if not isinstance(first, arrow.RecordBatch):
         raise _refusal(first)
     return first.schema, itertools.chain([first], batches)
+
+
+def scanned(dataset: Any, columns: Sequence[str]) -> Iterator[Any]:
+    """Yield the record batches of some columns of a dataset, in their order; row groups of Parquet are read ahead.
+
+    pyarrow itself reads up to a gigabyte ahead of a slow reader.
+    """
+    names, options = list(columns), scan_options(len(columns))
+    try:
+        parts = list(row_groups(dataset))
+    except ValueError:  # of a filtered dataset pyarrow tells no files
+        parts = []
+    if not parts or not all(hasattr(part, "row_groups") for part in parts):
+        yield from dataset.to_batches(columns=names, **options)
+        return
+
+    def decoded(part: Any) -> list[Any]:
+        return part.to_table(columns=names, schema=dataset.schema, **options).to_batches()
+
+    for batches in in_order(decoded, parts, ahead=1):
+        yield from batches
+
+
+def row_groups(dataset: Any) -> Iterator[Any]:
+    """Yield the row groups of Parquet files, and other files whole."""
+    for fragment in dataset.get_fragments():
+        yield from fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
+
+
+def scan_options(columns: int) -> dict[str, Any]:
+    """Return arguments of `Dataset.to_batches` for a pass over so many columns."""
+    fewest, most = SCANNED_ROWS
+    return {
+        "batch_size": min(max(SCANNED_NUMBERS // max(columns, 1), fewest), most),
+        "batch_readahead": READ_AHEAD,
+        "fragment_readahead": READ_AHEAD,
+    }
 
 
 def column_names(
@@ -81,10 +125,35 @@ def column_names(
     return chosen, targets
 
 
+def check_columns(argument: str, names: Sequence[Any], known: Sequence[str], data: str) -> None:
+    """Refuse names that are no column of some data, or that are there twice.
+
+    Args:
+        argument: that holds the names.
+        names: that were given.
+        known: the columns of the data.
+        data: the name of the data, for errors.
+
+    Raises:
+        ValueError: there is one; the error proposes columns of a name like it.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        near = difflib.get_close_matches(str(unknown[0]), known, cutoff=NEAR)
+        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+        kind = "a column" if len(names) == 1 else "columns"
+        raise ValueError(
+            f"`{argument}` must be {kind} of `{data}`, {list(known)}. Received: {unknown[0]!r}, which is none of them"
+            f"{hint}."
+        )
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise ValueError(f"`{argument}` must be distinct columns of `{data}`. Received: {twice[0]!r} twice.")
+
+
 def _names(argument: str, names: Any, schema: Any, data: str) -> list[str]:
     listed = list(names) if isinstance(names, Iterable) and not isinstance(names, str | bytes) else [names]
-    if any(name not in schema.names for name in listed) or len(set(map(str, listed))) < len(listed):
-        raise ValueError(f"`{argument}` must be distinct columns of `{data}`, {schema.names}. Received: {listed!r}.")
+    check_columns(argument, listed, schema.names, data)
     if argument == "target" and not listed:
         raise ValueError("`target` must name at least one column. Received: none.")
     return listed

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from keras_linreg.data.arrow import column_names
+from keras_linreg.data.arrow_columns import plain_rows
 from keras_linreg.data.arrow_source import ArrowSource
 from keras_linreg.data.column_matrix import LazyMatrix
 from keras_linreg.data.dense import dense_matrix, dense_vector
 from keras_linreg.data.missing import MissingRows
 from keras_linreg.data.packing import pack_batch
-from keras_linreg.data.prepared import Stream
+from keras_linreg.data.prepared import BatchesInParts, Rows, Stream
 from keras_linreg.data.streams import noting_errors, numbered
 from keras_linreg.data.table_preprocessor import has_response, response_names
 from keras_linreg.data.table_rows import complete_rows
 from keras_linreg.utils.lazy import LazyModule
+from keras_linreg.utils.threads import Pace
 from keras_linreg.utils.types import Batch, Data
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ else:
     tf = LazyModule("tensorflow")
 
 LARGE_BATCH = 2**17  # rows
+LARGE_PASS = 2**24  # numbers of a batch of a pass that adds batches up
+FEWEST_ROWS, MOST_ROWS = 2**12, 2**19  # of it
 BUFFER = 2**20  # rows that are shuffled at a time
 
 
@@ -53,20 +58,13 @@ def arrow_stream(reader: Reader, source: ArrowSource, y: Data, sample_weight: Da
                 rows = reader.rows(x, own_y, weight, empty=True, targets=targets)
             if rows.missing is not None:
                 dropped[number] = rows.missing
-            design = np.asarray(rows.x) if isinstance(rows.x, LazyMatrix) else rows.x
-            yield (design,) if rows.y is None else pack_batch(design, rows.y, rows.sample_weight)
+            yield _packed(rows, np.asarray(rows.x) if isinstance(rows.x, LazyMatrix) else rows.x)
 
-    def in_parts() -> Iterator[list[Batch]]:
-        columns = _columns(reader, source, y, sample_weight, targets)
-        for number, parts in enumerate(pieces(source, columns.all)):
-            with noting_errors(errors, number):
-                rows = [reader.rows(*columns.of(part), empty=True, is_reduced=True) for part in parts]
-            counts = [part.missing for part in rows if part.missing is not None]
-            if counts:
-                dropped[number] = sum(counts[1:], counts[0])
-            yield [(dense_matrix(part.x), dense_matrix(part.y), dense_vector(part.sample_weight)) for part in rows]
-
-    first = next(converted(), None)
+    in_parts = None
+    if targets and not source.shuffle:
+        in_parts, first = _parts(reader, source, _columns(reader, source, y, sample_weight, targets), errors, dropped)
+    else:
+        first = next(converted(), None)
     if first is None:
         raise ValueError(f"`x` must hold at least one row. Received: {source.text!r}, which has none.")
     dropped.clear()  # the first batch is read once more
@@ -79,6 +77,49 @@ def arrow_stream(reader: Reader, source: ArrowSource, y: Data, sample_weight: Da
     read_again = functools.partial(numbered, dataset)
     names = response_names(reader.preprocessor, targets)
     return Stream(dataset, output_names=names, errors=errors, read_again=read_again, dropped=dropped, in_parts=in_parts)
+
+
+def _packed(rows: Rows, design: Any) -> Any:
+    """Return rows as a batch of a dataset."""
+    return (design,) if rows.y is None else pack_batch(design, rows.y, rows.sample_weight)
+
+
+def _parts(
+    reader: Reader, source: ArrowSource, columns: _Columns, errors: list[str], dropped: dict[int, MissingRows]
+) -> tuple[BatchesInParts, Any]:
+    """Return the batches of a source in parts, and the first part as a batch of a dataset; None if there are no rows.
+
+    The first part tells the schema. It is kept for the first pass, so that nothing is decoded twice.
+    """
+    size = source.batch_size or min(max(LARGE_PASS // len(columns.all), FEWEST_ROWS), MOST_ROWS)
+    opened = pieces(source, columns.all, size)
+    begun = [*itertools.islice(opened, 1)]
+    passes, pace = [itertools.chain(begun, opened)], Pace()
+
+    def rows_of(part: Any) -> Rows:
+        schema, rows = reader.schema, None
+        if reader.preprocessor is None and schema is not None:
+            names = reader.names_to_match(schema, dict.fromkeys(columns.x)) or columns.x
+            outputs = schema.output_names if len(schema.output_names) > 1 else columns.y
+            rows = plain_rows(part, names, outputs, next(iter(columns.weights), None), reader.missing, reader.dtype)
+        return reader.rows(*columns.of(part), empty=True, is_reduced=True) if rows is None else rows
+
+    def read() -> Iterator[list[Batch]]:
+        batches = passes.pop() if passes else pieces(source, columns.all, size)
+        for number, parts in enumerate(pace.watch(batches)):
+            with noting_errors(errors, number):
+                rows = [rows_of(part) for part in parts]
+            counts = [part.missing for part in rows if part.missing is not None]
+            if counts:
+                dropped[number] = sum(counts[1:], counts[0])
+            yield [(dense_matrix(part.x), dense_matrix(part.y), dense_vector(part.sample_weight)) for part in rows]
+
+    first = None
+    if begun:
+        with noting_errors(errors, 0):
+            rows = reader.rows(*columns.of(begun[0][0]), empty=True)
+        first = _packed(rows, rows.x)
+    return BatchesInParts(None if source.rows is None else -(-source.rows // size), read, pace), first
 
 
 def learn_from_source(reader: Reader, source: ArrowSource, y: Data, sample_weight: Data) -> None:

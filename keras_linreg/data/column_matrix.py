@@ -87,7 +87,27 @@ class ColumnMatrix(LazyMatrix):
         for i, column in enumerate(self.columns):
             out[:, i] = column
 
-    def less(self, shift: np.ndarray, out: np.ndarray) -> None:
-        """Write the matrix less a number for each column, `shift` `(p,)`, into an array `(n, p)`."""
-        for i, column in enumerate(self.columns):
-            np.subtract(column, shift[i], out=out[:, i])
+    def less(self, shift: np.ndarray, out: np.ndarray, start: int = 0) -> None:
+        """Write rows of the matrix less a number for each column into an array.
+
+        Args:
+            shift: `(p,)`.
+            out: `(m, p)`, float64.
+            start: the first of the m rows.
+        """
+        parts = [column[start : start + len(out)] for column in self.columns]
+        if out.T.flags.c_contiguous and all(part.dtype.isbuiltin == 1 for part in parts):
+            # One call converts all columns: threads do not wait for each other between them.
+            np.concatenate(parts, out=out.T.reshape(-1), casting="unsafe")
+        else:
+            for i, part in enumerate(parts):
+                out[:, i] = part
+        if shift.any():
+            out -= shift  # NumPy would convert and subtract in pieces, and take longer
+
+    @classmethod
+    def stacked(cls, matrices: Sequence[ColumnMatrix]) -> ColumnMatrix:
+        """Return the rows of several matrices as one, column by column copied once."""
+        dtype = np.result_type(*(matrix.dtype for matrix in matrices)).name
+        columns = zip(*(matrix.columns for matrix in matrices), strict=True)
+        return cls([np.concatenate(parts) for parts in columns], dtype)

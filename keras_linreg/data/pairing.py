@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_linreg.data.arrow import check_columns
 from keras_linreg.data.row_labels import different_labels
 from keras_linreg.data.tables import Table, is_column, row_labels
 from keras_linreg.utils.types import Data
@@ -41,8 +42,7 @@ def take_named(table: Table, parts: Mapping[str, Data], columns: Collection[str]
     """
     named = {argument: part for argument, part in parts.items() if isinstance(part, str)}
     for argument, name in named.items():
-        if name not in table.columns:
-            raise ValueError(f"`{argument}` must be a column of `x`, {list(table.columns)}. Received: {name!r}.")
+        check_columns(argument, [name], list(table.columns), "x")
     found = [table.columns[named[argument]] if argument in named else part for argument, part in parts.items()]
     return table.without(set(named.values()) - set(columns)), *found
 

@@ -20,6 +20,7 @@ from keras_linreg.data.pairing import keep_groups
 from keras_linreg.data.schema import default_names, default_output_names
 from keras_linreg.data.sparse import to_csr
 from keras_linreg.utils.lazy import LazyModule
+from keras_linreg.utils.threads import Pace
 from keras_linreg.utils.types import Batch
 
 if TYPE_CHECKING:
@@ -229,6 +230,21 @@ class SparseRows(Rows):
         return to_csr(self.x)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class BatchesInParts:
+    """Batches for a pass that adds them up: each comes in some parts, as arrays without a copy.
+
+    Attributes:
+        count: of the batches; None if only their end tells.
+        read: returns the iterator of the parts of each batch.
+        pace: whether batches come more slowly than they are added up.
+    """
+
+    count: int | None
+    read: Callable[[], Iterator[list[Batch]]]
+    pace: Pace
+
+
 @dataclasses.dataclass(frozen=True)
 class Stream(Prepared):
     """Batches that are read one after the other.
@@ -237,7 +253,7 @@ class Stream(Prepared):
         read_again: returns the iterator of `again`.
         first: the first batch of a PyDataset or generator.
         dropped: counts of the rows that were dropped, by the number of their batch.
-        in_parts: of files, returns the iterator of batches, each of some parts as arrays, without a copy; else None.
+        in_parts: of files, their batches in parts; else None.
         drop_names: names of the design's columns, if rows without a value are to be dropped as batches are read; else
             None.
     """
@@ -245,7 +261,7 @@ class Stream(Prepared):
     read_again: Callable[[], Iterator[tuple[Any, ...]]] = lambda: iter(())
     first: Batch | None = None
     dropped: dict[int, MissingRows] = dataclasses.field(default_factory=dict)
-    in_parts: Callable[[], Iterator[list[Batch]]] | None = None
+    in_parts: BatchesInParts | None = None
     drop_names: Callable[[], tuple[str, ...]] | None = None
 
     @property

@@ -21,6 +21,7 @@ from keras_linreg.solvers.refine import refine
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.training import loop
 from keras_linreg.utils import keras_compat
+from keras_linreg.utils.threads import limit_threads
 from keras_linreg.utils.warnings import warn_user
 
 PROGRESS_SHARE = 0.1  # of the time may be spent on the loss that the progress bar shows
@@ -207,7 +208,8 @@ class OnePass:
             if not self.model.built:  # a dataset that did not tell its width
                 self.model.adopt_matrix(x.shape[1])
             self._accumulator = self.model.new_accumulator(x.shape[1])
-        with naming_columns(self.model.feature_names, self._output_names, self.data):
+        names = naming_columns(self.model.feature_names, self._output_names, self.data)
+        with names, limit_threads(self.source.pace.threads):
             self._accumulator.update(x, y, weight)
         self._order.add(x, y, weight)
 

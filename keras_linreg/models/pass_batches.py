@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_linreg.data import CellMatrix, Prepared, Rows, SparseRows, Stream
 from keras_linreg.moments.sparse_rows import batches_by_number, written_out
+from keras_linreg.utils.threads import Pace
 from keras_linreg.utils.types import Batch
 
 BATCH_NUMBERS = 2**25  # of a batch if the user names no size: large, and yet the progress bar moves
@@ -32,6 +33,7 @@ class PassBatches:
 
     Attributes:
         batches_read: of a stream, in all epochs: what an error names.
+        pace: of the batches of files.
     """
 
     def __init__(self, data: Prepared, batch_size: int | None, strategy: tf.distribute.Strategy):
@@ -41,7 +43,8 @@ class PassBatches:
         self._replicas = strategy.num_replicas_in_sync
         self._rows = batch_rows(data, batch_size) if isinstance(data, Rows) else None
         self._batch_of = batches_by_number(data, self._rows) if isinstance(data, Rows) and self._rows else None
-        self._open_parts = data.in_parts if isinstance(data, Stream) and self._replicas == 1 else None
+        self._in_parts = data.in_parts if isinstance(data, Stream) and self._replicas == 1 else None
+        self.pace = self._in_parts.pace if self._in_parts is not None else Pace()
         self._parts: Iterator[list[Batch]] = iter(())  # of the present epoch
 
     @property
@@ -59,6 +62,8 @@ class PassBatches:
         """The number of batches of an epoch, or None if only its end tells."""
         if self._rows is not None:
             return -(-int(self.data.x.shape[0]) // self._rows)
+        if self._in_parts is not None:
+            return self._in_parts.count
         if isinstance(self.data.x, keras.utils.PyDataset):
             return self.data.x.num_batches
         cardinality = int(self.data.x.cardinality()) if isinstance(self.data.x, tf.data.Dataset) else -1
@@ -67,7 +72,7 @@ class PassBatches:
     def for_keras(self) -> Any:
         """Return what Keras iterates over: a stream itself; for arrays and files, the numbers of their batches."""
         count = self.count
-        if self._open_parts is not None:
+        if self._in_parts is not None:
             return _counting(2**62).filter(lambda _: True) if count is None else _counting(count)
         if count is None or self._rows is None:
             return self.data.x
@@ -82,9 +87,9 @@ class PassBatches:
         Raises:
             EndOfFiles: the files have no more batches.
         """
-        if self._open_parts is not None:
+        if self._in_parts is not None:
             if int(item) == 0:
-                self._parts = self._open_parts()
+                self._parts = self._in_parts.read()
             parts = next(self._parts, None)
             if parts is None:
                 raise EndOfFiles
@@ -98,8 +103,8 @@ class PassBatches:
         if self._batch_of is not None:
             for number in range(count):
                 yield from written_out(self._batch_of(number))
-        elif self._open_parts is not None:
-            for parts in itertools.islice(self._open_parts(), count):
+        elif self._in_parts is not None:
+            for parts in itertools.islice(self._in_parts.read(), count):
                 for part in parts:
                     yield from written_out(part)
         else:

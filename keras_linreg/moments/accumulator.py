@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from keras_linreg.data import CellMatrix
+from keras_linreg.data import CellMatrix, ColumnMatrix
 from keras_linreg.data.row_blocks import without_zero_weights
 from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import as_doubledouble
 from keras_linreg.moments.cells import is_worth_cells, reduce_cells
 from keras_linreg.moments.checks import check_finite, check_memory, check_norms
+from keras_linreg.moments.frame import KnownFrame
 from keras_linreg.moments.reduce import LARGEST_INFLATION, SMALLEST_UNEXPLAINED, reduce_rows, residual_norms
 from keras_linreg.moments.small_data import reduce_in_double_double
 from keras_linreg.moments.sparse_rows import is_worth_sparse, reduce_sparse, written_out
@@ -52,6 +53,7 @@ class Accumulator:
         width = features + outputs
         check_memory(width)
         self._reduced: Statistics | None = None
+        self._known = KnownFrame()
         self._waiting: list[Batch] = []  # to be reduced
         self._waiting_rows = 0
         self._all: list[Batch] | None = []  # None once they are too many for double-double
@@ -164,7 +166,8 @@ class Accumulator:
         x, y, weights = _concatenate(self._waiting)
         with one_blas_thread():
             plane = None if self._reduced is None else self._reduced.plane
-            chunk = reduce_rows(x, y, weights, self._first_row, None if plane is None else plane.kernel)
+            kernel = None if plane is None else plane.kernel
+            chunk = reduce_rows(x, y, weights, self._first_row, kernel, self._known)
             with np.errstate(over="ignore", invalid="ignore"):  # `check_norms` refuses numbers that are too large
                 self._reduced = chunk if self._reduced is None else merge(self._reduced, chunk)
         self._first_row += len(x)
@@ -188,7 +191,9 @@ def _concatenate(batches: list[Batch]) -> Batch:
     x, y, weights = (list(parts) for parts in zip(*batches, strict=True))
     is_weighted = any(weight is not None for weight in weights)
     each = [np.ones(len(part)) if weight is None else weight for part, weight in zip(x, weights, strict=True)]
-    return np.concatenate(x), np.concatenate(y), np.concatenate(each) if is_weighted else None
+    are_columns = all(isinstance(part, ColumnMatrix) for part in x)
+    rows = ColumnMatrix.stacked(x) if are_columns else np.concatenate(x)
+    return rows, np.concatenate(y), np.concatenate(each) if is_weighted else None
 
 
 def _is_well_conditioned(statistics: Statistics, features: int) -> bool:

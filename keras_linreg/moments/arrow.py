@@ -1,16 +1,17 @@
 """From record batches of Arrow to an accumulator of their rows."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from keras_linreg.data import MissingRows, Reader, default_names, preprocessing
 from keras_linreg.data.arrow import check_schema, column_names, record_batches
+from keras_linreg.data.arrow_columns import plain_rows
 from keras_linreg.data.prepared import Rows
 from keras_linreg.moments.accumulator import Accumulator
 from keras_linreg.moments.checks import naming_columns
 from keras_linreg.moments.sparse_rows import batches_to_reduce
 from keras_linreg.sufficient_statistics import Statistics
-from keras_linreg.utils.threads import limit_threads
+from keras_linreg.utils.threads import Pace, limit_threads
 from keras_linreg.utils.types import Data
 
 
@@ -26,6 +27,17 @@ def read_batch(
     )
 
 
+class BatchDesign(Protocol):
+    """Reads record batches as rows of a design."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the columns of the design."""
+
+    def rows(self, batch: Any, labels: Data = None) -> Rows:
+        """Return the rows of a record batch, those without a value left out or refused."""
+
+
 class BatchReducer:
     """Reduces record batches, one after the other, to what an accumulator keeps of them.
 
@@ -35,6 +47,7 @@ class BatchReducer:
         missing: "error" or "drop", as in `Moments.from_arrow`.
         preprocessor: from the columns to the design, or None.
         accumulator: makes an accumulator of so many columns of x and y.
+        design: reads batches itself, in place of the names of columns and the rule for missing values; or None.
 
     Attributes:
         rows: the number of rows given so far.
@@ -49,11 +62,13 @@ class BatchReducer:
         missing: str,
         preprocessor: Any = None,
         accumulator: Callable[[int, int], Any] = Accumulator,
+        design: BatchDesign | None = None,
     ):
         self.rows, self.dropped = 0, MissingRows(0, 0, {})
         self._features, self._targets, self._weight = list(features), list(targets), weight
         self._reader = Reader(None, "float64", None, preprocessor, missing=missing, drops_in_graph=False)
         self._new_accumulator = accumulator
+        self._design = design
         self._accumulator: Any = None
         self._last: Rows | None = None
 
@@ -64,9 +79,14 @@ class BatchReducer:
             batch: has the columns.
             labels: of the rows, `(n,)`: those of the rows that are left are `groups` of the result.
         """
-        rows = read_batch(
-            self._reader, batch, self._features, self._targets, self._weight, groups=labels, is_reduced=True
-        )
+        names = self._features, self._targets, self._weight
+        rows = None
+        if self._design is not None:
+            rows = self._design.rows(batch, labels)
+        elif labels is None and self._reader.schema is not None and self._reader.preprocessor is None:
+            rows = plain_rows(batch, *names, self._reader.missing)
+        if rows is None:
+            rows = read_batch(self._reader, batch, *names, groups=labels, is_reduced=True)
         self.rows += batch.num_rows
         if rows.missing is not None:
             self.dropped += rows.missing
@@ -83,6 +103,8 @@ class BatchReducer:
 
     def design_names(self, width: int) -> Sequence[str]:
         """Return the names of the columns of the design, of which there are so many."""
+        if self._design is not None:
+            return self._design.names
         return self._reader.schema.feature_names if self._reader.schema else default_names(width)
 
     def result(self) -> tuple[Any, Statistics, Sequence[str], Sequence[str], MissingRows | None] | None:
@@ -120,8 +142,9 @@ def accumulate(
     names, targets = column_names(schema, target, features, weight)
     needed = [*names, *targets, *([] if weight is None else [weight])]
     reducer = BatchReducer(names, targets, weight, missing, preprocessor)
+    pace = Pace()
     with limit_threads(threads):
-        for number, batch in enumerate(parts):
+        for number, batch in enumerate(pace.watch(parts)):
             check_schema(batch, schema, needed, number)
             if not batch.num_rows:
                 continue
@@ -130,7 +153,8 @@ def accumulate(
                 rows = reducer.read(batch)
             except ValueError as error:
                 raise ValueError(f"Batch {number} of `batches`, which begins with row {first}: {error}") from None
-            reducer.update(rows)
+            with limit_threads(pace.threads):
+                reducer.update(rows)
         result = reducer.result()
         if result is None or not result[0].rows:
             raise ValueError(

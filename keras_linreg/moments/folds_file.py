@@ -7,12 +7,10 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 from keras_linreg.moments import moments_file
 from keras_linreg.moments.moments import Moments
+from keras_linreg.utils.archives import entry, write_arrays
 
 FORMAT, HEADER, TOTAL = 1, "folds.json", "total.npz"
 LARGEST_HEADER = 1000  # bytes
@@ -20,15 +18,14 @@ SAME = 1e-9  # how well the weights of folds add up to that of all rows
 
 
 def to_bytes(total: Moments, folds: Sequence[Moments]) -> bytes:
-    """Return the file of fold moments."""
+    """Return the file of fold moments; equal moments give equal bytes."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(HEADER, json.dumps({"format": FORMAT, "folds": len(folds)}))
+        archive.writestr(entry(HEADER), json.dumps({"format": FORMAT, "folds": len(folds)}))
         for name, part in zip(_names(len(folds)), (total, *folds), strict=True):
             own = io.BytesIO()
-            arrays: dict[str, Any] = part.to_arrays()
-            np.savez_compressed(own, **arrays)
-            archive.writestr(name, own.getvalue())
+            write_arrays(own, part.to_arrays())
+            archive.writestr(entry(name), own.getvalue())
     return file.getvalue()
 
 

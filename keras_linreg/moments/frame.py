@@ -22,6 +22,8 @@ SHIFT_ROWS = 128  # of a sample that only tells the means
 SAMPLE_HEIGHT = 4  # times as many rows as columns has a sample that tells of dependence
 SAMPLE_SHARE, SAMPLE_ROWS = 64, 4096  # one row of so many is in a sample, up to so many rows
 WORTH_SAMPLE = 16  # times as many rows as columns: fewer rows are multiplied as they are, and once more if need be
+
+MOST_MISSES = 2  # of a known frame: then the rows drift, and to try it takes longer than a sample
 DEPENDENT = 10.0  # variance inflation: with more, a column is replaced by what others leave of it
 MOST_DEPENDENT = 1 / 4  # of all columns: with more, one product by a whole matrix is as fast
 ROUNDS = 3  # of looking for such columns
@@ -123,6 +125,31 @@ def _dependent_columns(factor: np.ndarray) -> np.ndarray | None:
             return np.flatnonzero(is_dependent)
         is_dependent |= inflated
     return None
+
+
+class KnownFrame:
+    """The frame of the rows before, which rows in a random order share: it is found once."""
+
+    def __init__(self) -> None:
+        self._frame: Frame | None = None
+        self._constant = np.zeros(0, bool)
+        self._misses = 0
+
+    def frame_for(self, x: np.ndarray, y: np.ndarray, constant: np.ndarray) -> Frame | None:
+        """Return the frame if it may suit rows whose constant columns are these; else None."""
+        if self._frame is None or self._misses > MOST_MISSES or not np.array_equal(constant, self._constant):
+            return None
+        first = np.concatenate([x[0], y[0]])
+        # The numbers of a constant column must be zero in a frame.
+        return self._frame if (self._frame.shift[constant] == first[constant]).all() else None
+
+    def miss(self) -> None:
+        """Take note that the frame did not suit some rows."""
+        self._misses += 1
+
+    def keep(self, frame: Frame, constant: np.ndarray) -> None:
+        """Keep the frame in which some rows were accurate, `constant` `(q,)` being the mask of constant columns."""
+        self._frame, self._constant = frame, constant
 
 
 def is_worth_sample(rows: int, width: int) -> bool:

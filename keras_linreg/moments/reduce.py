@@ -9,7 +9,7 @@ from keras_linreg.data.row_blocks import without_zero_weights
 from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul, two_sum
 from keras_linreg.moments.checks import check_finite
-from keras_linreg.moments.frame import Frame, is_worth_sample, numbers_near_means, sample, usable_factor
+from keras_linreg.moments.frame import Frame, KnownFrame, is_worth_sample, numbers_near_means, sample, usable_factor
 from keras_linreg.moments.row_products import cross_products, reflections
 from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF, Statistics, about_plane, empty, provisional_kernel
 
@@ -32,6 +32,7 @@ def reduce_rows(
     weights: np.ndarray | None = None,
     first_row: int = 0,
     kernel: np.ndarray | None = None,
+    known: KnownFrame | None = None,
 ) -> Statistics:
     """Return the statistics of rows in memory, in float64.
 
@@ -42,6 +43,7 @@ def reduce_rows(
         x, y, weights: `(n, p)`, `(n, k)`, and `(n,)` or None.
         first_row: the number of the first of these rows among all rows, for errors.
         kernel: `(p, k)`, the plane of the rows before these; None if there is none.
+        known: the frame of the rows before, in which these are read first; it keeps their own.
 
     Raises:
         NotFinite: a number of x or y is NaN or infinite.
@@ -56,8 +58,9 @@ def reduce_rows(
     if exponents.any():
         y = np.ldexp(np.asarray(y, np.float64), -exponents)
         kernel = None if kernel is None else np.ldexp(kernel, -exponents)
+        known = None  # frames are of y as it is
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        reduced = _by_cross_products(x, y, weights, constant, kernel)
+        reduced = _by_cross_products(x, y, weights, constant, kernel, known or KnownFrame())
         if reduced is None:
             check_finite(*all_rows, first_row)
             reduced = by_reflections(x, y, weights, constant)
@@ -160,14 +163,27 @@ def constant_columns(values: np.ndarray) -> np.ndarray:
 
 
 def _by_cross_products(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, constant: np.ndarray, kernel: np.ndarray | None
+    x: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray | None,
+    constant: np.ndarray,
+    kernel: np.ndarray | None,
+    known: KnownFrame,
 ) -> _Reduced | None:
     """Return the rows reduced in a good frame, or None if they have none."""
-    frame: Frame | None = first_frame(x, y, weights, constant, kernel)
+    frame = known.frame_for(x, y, constant)
+    if frame is not None:
+        reduced = _reduced(cross_products(x, y, weights, frame), frame, constant)
+        if reduced is not None and reduced.is_accurate:
+            return reduced
+        known.miss()
+    frame = first_frame(x, y, weights, constant, kernel)
     for _ in range(LOOKS):
         if frame is None:
             return None
         reduced = _reduced(cross_products(x, y, weights, frame), frame, constant)
+        if reduced is not None and reduced.is_accurate:
+            known.keep(frame, constant)
         if reduced is None or reduced.is_accurate:
             return reduced
         frame = reduced.better_frame()

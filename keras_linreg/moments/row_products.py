@@ -1,8 +1,7 @@
 """Cross-products and factors of many rows, block by block, on all cores."""
 
-import concurrent.futures
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -10,28 +9,49 @@ from keras_linreg.data import ColumnMatrix
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import two_sum
 from keras_linreg.moments.frame import Frame
-from keras_linreg.utils.threads import cores
+from keras_linreg.utils.threads import cores, in_order
 
 BLOCK_NUMBERS = 160_000  # of a block of rows: it stays in a core's cache
 LONGEST_SUM = 8192  # products that BLAS adds up: the longer a sum, the larger its rounding errors
 WORTH_THREADS = 200_000
 LANES = 8  # BLAS is up to twice as fast on rows whose length is a multiple of its vectors'
-MAX_THREADS = 16
+MAX_THREADS = 16  # and shares of the rows, on however many threads: the bits do not depend on them
+BLOCKS_OF_FACTOR = 4  # of a share: the factors of shares must be reduced, too
+
+Transform = tuple[slice | np.ndarray, np.ndarray]  # the columns that change, and a matrix
 
 
 def cross_products(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, frame: Frame) -> np.ndarray:
     """Return the cross-products `(q + 1, q + 1)` of `[z residuals 1]` in a frame, weighted.
+
+    The bits are the same on any number of threads.
 
     Args:
         x, y, weights: `(n, p)`, `(n, k)`, and `(n,)` or None.
         frame: the coordinates z and the residuals.
     """
     transform = _transform(frame)
+    spare: list[_Blocks] = []  # of threads that wait for a share
 
-    def products(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-        return _cross_products(x, y, weights, frame, transform)
+    def products(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            blocks = spare.pop()
+        except IndexError:
+            blocks = _Blocks(x, frame, transform)
+        of_share = _cross_products(x, y, weights, blocks)
+        spare.append(blocks)
+        return of_share
 
-    return np.sum(_shares(products, x, y, weights), axis=0)
+    width, features = len(frame.shift) + 1, frame.features
+    total, rest = np.zeros((2, width, width - features))
+    sums = np.zeros((width, width))
+    for own, own_rest in _shares(products, x, y, weights, 1):
+        sums += own
+        # The products by residuals cancel: their sum is carried in double-double.
+        total, error = two_sum(total, own[:, features:])
+        rest += error + own_rest
+    sums[:, features:] = total + rest
+    return sums
 
 
 def reflections(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift: np.ndarray) -> np.ndarray:
@@ -43,25 +63,29 @@ def reflections(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift:
     def factor(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
         return _reflections(x, y, weights, shift)
 
-    return triangular.triangularise(np.concatenate(_shares(factor, x, y, weights)))
+    return triangular.triangularise(np.concatenate(list(_shares(factor, x, y, weights, BLOCKS_OF_FACTOR))))
 
 
 def _shares(
-    function: Callable[..., np.ndarray], x: np.ndarray, y: np.ndarray, weights: np.ndarray | None
-) -> list[np.ndarray]:
-    """Return the function of each core's share of the rows."""
-    threads = min(cores(), MAX_THREADS, -(-len(x) // _height(x.shape[1] + y.shape[1])))
-    if threads == 1 or x.size < WORTH_THREADS:
-        return [function(x, y, weights)]
+    function: Callable[..., Any], x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, blocks: int
+) -> Iterator[Any]:
+    """Yield the function of each share of the rows, in their order; the shares do not depend on the threads.
+
+    Args:
+        function: of x, y and weights.
+        x, y, weights: the rows.
+        blocks: so many blocks a share has, at least.
+    """
+    count = -(-len(x) // _height(x.shape[1] + y.shape[1]))  # of blocks
+    height = -(-len(x) // max(count, 1)) * max(blocks, -(-count // MAX_THREADS))
+    if len(x) <= height or x.size < WORTH_THREADS:
+        yield function(x, y, weights)
+        return
     # NumPy's warning settings belong to a thread: the callers' do not reach these.
     quietly = np.errstate(over="ignore", invalid="ignore")(function)
-    bounds = np.linspace(0, len(x), threads + 1).astype(int)
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        shares = [
-            pool.submit(quietly, x[a:b], y[a:b], None if weights is None else weights[a:b])
-            for a, b in itertools.pairwise(bounds)
-        ]
-        return [share.result() for share in shares]
+    parts = (slice(start, start + height) for start in range(0, len(x), height))
+    shares = ((x[part], y[part], None if weights is None else weights[part]) for part in parts)
+    yield from in_order(lambda share: quietly(*share), shares, ahead=cores())  # products of wide rows are large
 
 
 def _height(width: int) -> int:
@@ -69,7 +93,7 @@ def _height(width: int) -> int:
     return max(min(BLOCK_NUMBERS // (width + 1), LONGEST_SUM), 2 * width + 2)
 
 
-def _transform(frame: Frame) -> tuple[slice | np.ndarray, np.ndarray] | None:
+def _transform(frame: Frame) -> Transform | None:
     """Return how shifted rows `[x y 1]`, padded, become `[z residuals 1]`: the columns that change, and a matrix.
 
     It is None where z is x. Where most columns change, all are multiplied.
@@ -97,47 +121,75 @@ def _padded(width: int) -> int:
     return -(-width // LANES) * LANES
 
 
-def _cross_products(
-    x: np.ndarray,
-    y: np.ndarray,
-    weights: np.ndarray | None,
-    frame: Frame,
-    transform: tuple[slice | np.ndarray, np.ndarray] | None,
-) -> np.ndarray:
-    features, shift, width = frame.features, frame.shift, len(frame.shift) + 1
-    padded = _padded(width)
-    products = np.zeros((padded, padded))
-    total, rest = np.zeros((2, padded, width - features))
-    height = min(_height(width - 1), len(x))
-    rows = np.zeros((height, padded), order="F" if _is_by_columns(x) else "C")
-    turned = np.empty_like(rows) if transform is not None and isinstance(transform[0], slice) else None
-    is_shifted = shift[:features].any()
-    for start in range(0, len(x), height):
-        n = min(height, len(x) - start)
-        block = rows[:n]
+class _Blocks:
+    """Writes blocks of rows `[z residuals 1]` in a frame, one after the other into the same memory.
+
+    Args:
+        x: the rows, or others in the same order in memory.
+        frame: the coordinates z and the residuals.
+        transform: as `_transform` returns it.
+    """
+
+    def __init__(self, x: np.ndarray, frame: Frame, transform: Transform | None):
+        self.frame = frame
+        self._transform = transform
+        self._padded = _padded(len(frame.shift) + 1)
+        self._is_by_columns = _is_by_columns(x)
+        height = _height(len(frame.shift))
+        self._memory = [np.zeros(height * self._padded) for _ in range(1 if transform is None else 2)]
+        self._rows = height
+
+    def block(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, start: int, end: int) -> np.ndarray:
+        """Return some of the rows, `(m, q + 1)` and columns of zeros."""
+        frame, features, shift = self.frame, self.frame.features, self.frame.shift
+        width, n = len(shift) + 1, end - start
+        block = self._empty(0, n)
+        if n != self._rows:  # the numbers of another block lie there
+            block[:, width:], self._rows = 0.0, n
         block[:, width - 1] = 1.0
         if isinstance(x, ColumnMatrix):
-            x[start : start + n].less(shift, block[:, :features])
-        elif is_shifted:
-            np.subtract(x[start : start + n], shift[:features], out=block[:, :features])
+            x.less(shift[:features], block[:, :features], start)
+        elif x.dtype == np.float64 and shift[:features].any():
+            np.subtract(x[start:end], shift[:features], out=block[:, :features])
         else:  # a copy is faster
-            block[:, :features] = x[start : start + n]
-        np.subtract(y[start : start + n], shift[features:], out=block[:, features : width - 1])
-        if turned is not None and transform is not None:
-            block = np.matmul(block, transform[1], out=turned[:n])
-        elif transform is not None:
-            block[:, transform[0]] = block @ transform[1]
+            block[:, :features] = x[start:end]
+            if shift[:features].any():
+                block[:, :features] -= shift[:features]
+        np.subtract(y[start:end], shift[features:], out=block[:, features : width - 1])
+        if self._transform is not None and isinstance(self._transform[0], slice):
+            block = np.matmul(block, self._transform[1], out=self._empty(1, n))
+        elif self._transform is not None:
+            block[:, self._transform[0]] = block @ self._transform[1]
         elif frame.kernel is not None:
             block[:, features : width - 1] -= block[:, :features] @ frame.kernel
         if weights is not None:
-            block[:, :width] *= np.sqrt(weights[start : start + n])[:, None]
+            block[:, :width] *= np.sqrt(weights[start:end])[:, None]
+        return block
+
+    def _empty(self, which: int, n: int) -> np.ndarray:
+        """Return one of two places in memory for n rows."""
+        memory = self._memory[which][: n * self._padded]
+        return memory.reshape(self._padded, n).T if self._is_by_columns else memory.reshape(n, self._padded)
+
+
+def _cross_products(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, blocks: _Blocks
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cross-products `(q + 1, q + 1)`, and the rests of those by residuals and ones."""
+    features, width = blocks.frame.features, len(blocks.frame.shift) + 1
+    padded = _padded(width)
+    products = np.zeros((padded, padded))
+    total, rest = np.zeros((2, padded, width - features))
+    count = max(1, -(-len(x) // _height(width - 1)))
+    height = -(-len(x) // count)
+    for start in range(0, len(x), height):
+        block = blocks.block(x, y, weights, start, min(start + height, len(x)))
         of_block = block.T @ block  # SciPy's dsyrk would be faster, but keeps all other threads waiting
         products += of_block
-        # The products by residuals cancel: their sum is carried in double-double.
         total, error = two_sum(total, of_block[:, features:width])
         rest += error
-    products[:, features:width] = total + rest
-    return products[:width, :width]
+    products[:, features:width] = total
+    return products[:width, :width], rest[:width]
 
 
 def _reflections(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, shift: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from keras_linreg.moments import moments_bytes, moments_file
+from keras_linreg.utils.archives import write_arrays
 from keras_linreg.utils.files import path_text, replace_file
 from keras_linreg.utils.types import PathLike
 
@@ -29,11 +30,11 @@ class StoredMoments(abc.ABC):
     def save(self, filepath: PathLike) -> None:
         """Write the moments to a file: a NumPy `.npz` archive, whatever its name, without pickles.
 
-        The file is there whole or not at all.
+        The file is there whole or not at all. Equal moments give equal bytes.
         """
-        arrays: dict = self.to_arrays()
+        arrays = self.to_arrays()
         with replace_file(path_text("filepath", filepath)) as unfinished, open(unfinished, "wb") as file:
-            np.savez_compressed(file, **arrays)
+            write_arrays(file, arrays)
 
     @classmethod
     def load(cls, filepath: PathLike) -> Self:

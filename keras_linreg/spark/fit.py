@@ -17,6 +17,7 @@ from keras_linreg.inference.second_pass import Sums
 from keras_linreg.moments.arrow import read_batch
 from keras_linreg.moments.moments import Moments
 from keras_linreg.spark.frame import Columns, check_frame, numeric_columns
+from keras_linreg.utils.archives import write_arrays
 from keras_linreg.utils.types import Array, Batch
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ def arrays_of(rows: Rows) -> Batch:
 
 def pack(arrays: Mapping[str, Any]) -> bytes:
     """Return arrays of numbers as the bytes of a message, without pickles."""
-    file, values = io.BytesIO(), {key: np.asarray(value) for key, value in arrays.items()}
-    np.savez(file, allow_pickle=False, **values)
+    file = io.BytesIO()
+    write_arrays(file, arrays, compressed=False)
     return file.getvalue()
 
 

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_linreg.data.arrow import check_columns
 from keras_linreg.data.missing import check_rule
+from keras_linreg.data.table_preprocessor import check_no_target, forgetting_on_error, has_response
 from keras_linreg.moments.arrow import BatchReducer
 from keras_linreg.moments.dealing import ByRowNumber, Dealer, check_folds
 from keras_linreg.moments.fold_accumulator import FoldAccumulator
 from keras_linreg.moments.folds import FoldMoments
 from keras_linreg.moments.moments import Moments
-from keras_linreg.spark.frame import Columns, check_frame, numeric_columns, selected
+from keras_linreg.spark.design_rows import DesignRows
+from keras_linreg.spark.frame import Columns, check_frame, check_numeric, numeric_columns, selected
 from keras_linreg.spark.partitions import run
 
 if TYPE_CHECKING:
@@ -28,12 +31,13 @@ STRIDE = 1_000_003  # between the seeds of partitions
 
 def moments(
     df: DataFrame,
-    target: str | Sequence[str],
+    target: str | Sequence[str] | None = None,
     features: Sequence[str] | None = None,
     weight: str | None = None,
     missing: str = "error",
     folds: int | str | None = None,
     seed: int = 0,
+    preprocessor: Any = None,
 ) -> Moments | FoldMoments:
     """Return the moments of a DataFrame of Spark, reduced on its workers in one pass.
 
@@ -47,7 +51,7 @@ def moments(
 
     Args:
         df: a DataFrame with columns of numbers, decimals (rounded to float64) or booleans.
-        target: the name of the column of y; of several, a list.
+        target: the name of the column of y; of several, a list. Left out if the formula makes y.
         features: the names of the columns of x; `None` takes all other columns. A name is a name: dots, spaces and
             backquotes need no quotes.
         weight: the name of the column of weights: finite, not negative, not all zero.
@@ -56,10 +60,15 @@ def moments(
         folds: K, to deal the rows of each partition to K folds; or the name of a column of integers, 0 to K - 1, the
             fold of each row. The result is `FoldMoments` then.
         seed: of the draws of folds, an integer.
+        preprocessor: a `klr.Formula`, from text and numbers to the design. If it has not learned, one more pass brings
+            rows that hold all levels to the driver, and it learns of them. The workers compute columns, `C()`,
+            products, `I()`, `log`, `log1p`, `log10`, `exp`, `sqrt`, `abs`, and `center` and `scale` of a formula that
+            was adapted before; others are refused.
 
     Raises:
         ImportError: pyspark is not installed.
-        ValueError: a name is no column, a column is not numeric, or rows cannot be fitted; it names the partition.
+        ValueError: the preprocessor is none that workers can compute; a name is no column, a column is not numeric, or
+            rows cannot be fitted; it names the partition.
         MemoryError: the columns are too many for their cross-products.
 
     Example:
@@ -71,19 +80,74 @@ def moments(
     """
     check_frame(df)
     check_rule(missing)
-    fold_column = folds if isinstance(folds, str) else None
-    columns = numeric_columns(df, target, features, weight, [] if fold_column is None else [fold_column])
-    names = columns.all
-    if folds is None:
-        work: Any = ReducePartition(columns, missing)
-    else:
+    left_out = [folds] if isinstance(folds, str) else []
+    if folds is not None:
         check_folds(folds, "runs", seed)
-        count = number_of_folds(df, columns, fold_column) if fold_column is not None else int(folds)
-        work = ReduceToFolds(columns, missing, count, int(seed), fold_column)
-        names = list(dict.fromkeys([*names, *([] if fold_column is None else [fold_column])]))
+    with forgetting_on_error(preprocessor):
+        columns, design = _columns(df, target, features, weight, missing, left_out, preprocessor)
+        read = columns.all if design is None else [*columns.features, *([] if weight is None else [weight])]
+        names = list(dict.fromkeys([*read, *left_out]))
+        count = number_of_folds(df, columns, folds) if isinstance(folds, str) else folds
+        return _reduced(df, names, _work(columns, missing, folds, count, int(seed), design), weight, folds)
+
+
+def _columns(
+    df: DataFrame,
+    target: Any,
+    features: Sequence[str] | None,
+    weight: str | None,
+    missing: str,
+    left_out: Sequence[str],
+    preprocessor: Any,
+) -> tuple[Columns, DesignRows | None]:
+    """Return the columns that are read, and the design of a formula, which has learned; None without one.
+
+    Raises:
+        ValueError: the arguments do not go together.
+    """
+    if preprocessor is None:
+        if target is None:
+            raise ValueError(f"`target` must name a column of `df`, {df.columns}. Received: none.")
+        return numeric_columns(df, target, features, weight, left_out), None
+    from keras_linreg.spark import formula_design  # brings TensorFlow, and the workers import this file
+
+    formula_design.check_formula(preprocessor)
+    check_no_target(preprocessor, target)
+    if features is not None:
+        raise ValueError(f"`features` must be left out: the formula names its columns. Received: {list(features)}.")
+    if target is None and not has_response(preprocessor):
+        raise ValueError(f"`target` must name a column of `df`, {df.columns}. Received: none.")
+    targets = [] if target is None else [target] if isinstance(target, str) else list(target)
+    others = [*targets, *([] if weight is None else [weight])]
+    named = formula_design.columns_of(preprocessor, df, targets, [*left_out, *([] if weight is None else [weight])])
+    once = [name for name in df.columns if df.columns.count(name) == 1]
+    check_columns("target", targets, once, "df")
+    check_columns("weight", others[len(targets) :], [name for name in once if name not in targets], "df")
+    if weight is not None:
+        check_numeric(df, [weight])
+    formula_design.learn(preprocessor, df, named, targets, weight)
+    design = formula_design.design_rows(preprocessor, df, targets, weight, missing)
+    outputs = targets or [preprocessor.response_name]
+    return Columns(list(dict.fromkeys([*named, *targets])), outputs, weight), design
+
+
+def _work(
+    columns: Columns, missing: str, folds: int | str | None, count: Any, seed: int, design: DesignRows | None
+) -> ReducePartition | ReduceToFolds:
+    """Return the work on a partition."""
+    if folds is None:
+        return ReducePartition(columns, missing, design)
+    return ReduceToFolds(columns, missing, int(count), seed, folds if isinstance(folds, str) else None, design)
+
+
+def _reduced(
+    df: DataFrame, names: Sequence[str], work: ReducePartition | ReduceToFolds, weight: str | None, folds: Any
+) -> Moments | FoldMoments:
+    """Return the moments, reduced on the workers."""
     kind = Moments if folds is None else FoldMoments
-    copies = 1 if folds is None else work.folds + 1
-    is_large = 8 * len(columns.all) ** 2 * copies > LARGE_MESSAGE
+    copies = work.folds + 1 if isinstance(work, ReduceToFolds) else 1
+    width = len(names) if work.design is None else len(work.design.names) + 1
+    is_large = 8 * width**2 * copies > LARGE_MESSAGE
     messages = run(selected(df, names), names, work, functools.partial(merged, kind) if is_large else None)
     if not messages:
         raise ValueError("`df` must have at least one row. Received: none.")
@@ -101,10 +165,11 @@ class ReducePartition:
 
     columns: Columns
     missing: str
+    design: DesignRows | None = None
 
     def __call__(self, batches: Iterator[Any], part: int) -> bytes | None:
         """Return the bytes; None of no rows."""
-        reducer = BatchReducer(*self.columns, self.missing)
+        reducer = BatchReducer(*self.columns, self.missing, design=self.design)
         for batch in batches:
             with naming_rows(reducer.rows):
                 rows = reducer.read(batch) if batch.num_rows else None
@@ -124,6 +189,7 @@ class ReduceToFolds:
         folds: K.
         seed: of the draws; each partition draws anew.
         fold_column: holds the fold of each row; None to deal rows by their numbers within the partition.
+        design: of a formula, or None.
     """
 
     columns: Columns
@@ -131,14 +197,14 @@ class ReduceToFolds:
     folds: int
     seed: int
     fold_column: str | None
+    design: DesignRows | None = None
 
     def __call__(self, batches: Iterator[Any], part: int) -> bytes | None:
         """Return the bytes; None of no rows."""
         given = GivenFolds(self.folds)
         dealer = given if self.fold_column is not None else ByRowNumber("runs", self.folds, self.seed + STRIDE * part)
-        reducer = BatchReducer(
-            *self.columns, self.missing, accumulator=functools.partial(FoldAccumulator, dealer=dealer)
-        )
+        accumulator = functools.partial(FoldAccumulator, dealer=dealer)
+        reducer = BatchReducer(*self.columns, self.missing, accumulator=accumulator, design=self.design)
         for batch in batches:
             if not batch.num_rows:
                 continue

@@ -1,0 +1,240 @@
+"""Formulas on a cluster: the driver lets one learn from rows that the workers choose, and plans the design for them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_linreg.formula import Formula, coding
+from keras_linreg.formula.categorical import CategoricalFactor
+from keras_linreg.formula.expressions import FUNCTIONS, Expression, function_of
+from keras_linreg.formula.numeric import LARGEST_PRODUCT, NumericFactor
+from keras_linreg.formula.parsing import ParsedFormula, parse
+from keras_linreg.formula.structure import Structure
+from keras_linreg.spark.design_rows import DesignRows, Levels, Program, Term
+from keras_linreg.spark.frame import selected
+from keras_linreg.spark.learn_rows import LearnPartition
+from keras_linreg.spark.partitions import run
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+OPERATORS: dict[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
+WORDS = {"number": "numbers", "text": "text"}
+
+
+def check_formula(preprocessor: Any) -> None:
+    """Refuse anything but a formula.
+
+    Raises:
+        ValueError: the preprocessor is a layer or a FeatureSpace, which need TensorFlow.
+    """
+    if not isinstance(preprocessor, Formula):
+        raise ValueError(
+            "`preprocessor` must be a klr.Formula: any other would need TensorFlow on each worker. "
+            f"Received: {type(preprocessor).__name__}."
+        )
+
+
+def columns_of(formula: Formula, df: DataFrame, targets: Sequence[str], left_out: Sequence[str]) -> list[str]:
+    """Return the columns of a DataFrame that a formula reads.
+
+    Args:
+        formula: as the user made it, or adapted.
+        df: the DataFrame.
+        targets: the columns of y, if the formula does not make it.
+        left_out: columns that `.` does not stand for.
+
+    Raises:
+        ValueError: the formula names a column that is not there.
+    """
+    known = [name for name in df.columns if name not in (*targets, *left_out)]
+    named = list(formula.named_columns) or known
+    lacking = [name for name in named if df.columns.count(name) != 1]
+    if lacking:
+        raise ValueError(
+            f"`df` must have each column that the formula names once. Received: {df.columns}, for {lacking}."
+        )
+    return named
+
+
+def learn(formula: Formula, df: DataFrame, names: Sequence[str], others: Sequence[str], weight: str | None) -> None:
+    """Let a formula learn from one pass over a DataFrame, unless it has.
+
+    Each worker chooses rows that hold all levels of its partitions. What the formula learns of them is what it would
+    learn of all rows: levels. Means and knots it cannot learn so.
+
+    Args:
+        formula: to learn.
+        df: the DataFrame.
+        names: of the columns that the formula reads.
+        others: the columns of y.
+        weight: the column of weights, or None.
+
+    Raises:
+        ValueError: the formula has a transform that learns from all rows; or there is no row with all values.
+    """
+    if formula.is_adapted:
+        return
+    if any(function in formula.formula for function in ("center(", "scale(", "standardize(", "bs(", "poly(")):
+        raise ValueError(
+            "`preprocessor` must be adapted if it has center, scale, poly or bs, which learn from all rows: call "
+            f"`.adapt(table)` on the formula with rows in memory. Received: {formula!r}."
+        )
+    import pyarrow
+
+    used = list(dict.fromkeys([*names, *others, *([] if weight is None else [weight])]))
+    work = LearnPartition(tuple(names), _columns_of_levels(formula, df, names), weight)
+    messages = run(selected(df, used), used, work)
+    tables = [pyarrow.ipc.open_stream(message.data).read_all() for message in messages]
+    if not tables:
+        raise ValueError("`df` must have a row with all its values. Received: none.")
+    formula.adapt(pyarrow.concat_tables(tables))
+
+
+def _columns_of_levels(formula: Formula, df: DataFrame, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns whose values are levels: text, booleans, and those inside of C()."""
+    from pyspark.sql.types import BooleanType, StringType
+
+    kinds = {field.name: field.dataType for field in df.schema.fields}
+    found = [name for name in names if isinstance(kinds[name], StringType | BooleanType)]
+    for term in parse(formula.formula, names).terms:
+        expressions = [Expression(code) for code in term]
+        found += [one.columns[0] for one in expressions if function_of(one.tree) == "C"]
+    return tuple(dict.fromkeys(found))
+
+
+def design_rows(
+    formula: Formula, df: DataFrame, targets: Sequence[str], weight: str | None, missing: str
+) -> DesignRows:
+    """Return what reads rows on the workers as the design of a formula that has learned.
+
+    Raises:
+        ValueError: a term cannot be computed on the workers, or a column is of another kind than the formula knows.
+    """
+    state = formula.get_config()["state"]
+    structure = Structure(
+        ParsedFormula(state["response"], tuple(map(tuple, state["terms"])), state["has_intercept"]),
+        state["kinds"],
+        state["declared"],
+    )
+    for code, factor in structure.factors.items():
+        factor.set_state(state["factors"][code])
+    response = structure.response
+    if response is not None:
+        response.set_state(state["transforms_of_response"])
+    numeric = {code: f for code, f in structure.factors.items() if isinstance(f, NumericFactor)}
+    _check_kinds(df, structure, [*numeric.values(), *([response] if response else [])], targets)
+    columns = list(_columns(structure))
+    numbers = list(numeric)
+    parts = [tuple(numbers.index(code) for code, _ in column if code in numeric) for column in columns]
+    distinct = list(dict.fromkeys(parts))
+    levels = []
+    for code, factor in structure.factors.items():
+        if isinstance(factor, CategoricalFactor):
+            signs = np.column_stack([dict(column).get(code, np.ones(len(factor.levels or ()))) for column in columns])
+            levels.append(Levels(factor.column, tuple(factor.levels or ()), _unseen(factor), signs))
+    return DesignRows(
+        names=formula.design_names,
+        terms=tuple(_term(factor) for factor in numeric.values()),
+        levels=tuple(levels),
+        parts=tuple(distinct),
+        part_of_column=tuple(distinct.index(part) for part in parts),
+        response=None if response is None else _term(response),
+        targets=tuple(targets),
+        weight=weight,
+        missing=missing,
+    )
+
+
+def _columns(structure: Structure) -> Iterator[list[tuple[str, Any]]]:
+    """Yield for each column of the design its factors, each with its contrast `(levels,)`, None for a number."""
+
+    def is_categorical(code: str) -> bool:
+        return structure.factors[code].is_categorical
+
+    for group in coding.ordered(structure.parsed.terms, is_categorical, structure.parsed.has_intercept):
+        for term, subterms in zip(group, coding.codings(group, is_categorical), strict=True):
+            for subterm in subterms if term else ():
+                columns: list[list[tuple[str, Any]]] = [[]]
+                for code in term:  # the first factor varies fastest
+                    factor = structure.factors[code]
+                    if isinstance(factor, NumericFactor):
+                        columns = [[*column, (code, None)] for column in columns]
+                    elif code in subterm:
+                        signs = factor.coding(subterm[code])[0]
+                        columns = [[*column, (code, sign)] for sign in signs.T for column in columns]
+                yield from columns
+
+
+def _unseen(factor: CategoricalFactor) -> int | None:
+    """Return the code of the level that new levels are taken for; None if there is none."""
+    tree = factor.expression.tree
+    for keyword in tree.keywords if isinstance(tree, ast.Call) else ():
+        if keyword.arg == "unseen":
+            return (factor.levels or []).index(factor.expression.literal(keyword.value))
+    return None
+
+
+def _check_kinds(df: DataFrame, structure: Structure, numeric: Sequence[NumericFactor], targets: Sequence[str]) -> None:
+    """Refuse columns that hold something else than the formula, or y, takes.
+
+    Raises:
+        ValueError: there is one.
+    """
+    from pyspark.sql.types import BooleanType, NumericType, StringType
+
+    kinds = {field.name: field.dataType for field in df.schema.fields}
+    wanted = {name: "number" for factor in numeric for name in factor.columns} | dict.fromkeys(targets, "number")
+    for factor in structure.factors.values():
+        if isinstance(factor, CategoricalFactor):
+            wanted[factor.column] = "text" if factor.kind == "text" else "number"
+    for name, kind in wanted.items():
+        if not isinstance(kinds[name], StringType if kind == "text" else NumericType | BooleanType):
+            raise ValueError(
+                f"Column {name!r} of `df` must hold {WORDS[kind]}. Received: {kinds[name].simpleString()}."
+            )
+
+
+def _term(factor: NumericFactor) -> Term:
+    return Term(factor.name, factor.columns, _program(factor.expression.tree, factor.expression, factor.state()))
+
+
+def _program(node: ast.AST, expression: Expression, state: dict[str, Any]) -> Program:
+    """Return the program of a part of a term.
+
+    Raises:
+        ValueError: it is a transform that workers do not compute.
+    """
+
+    def of(inner: ast.AST) -> Program:
+        return _program(inner, expression, state)
+
+    function = function_of(node)
+    if isinstance(node, ast.Constant):
+        return "number", float(expression.literal(node))
+    if isinstance(node, ast.Name) or function == "Q":
+        return "column", expression.column_of(node)
+    if isinstance(node, ast.UnaryOp):
+        return ("negative", of(node.operand)) if isinstance(node.op, ast.USub) else of(node.operand)
+    if isinstance(node, ast.BinOp):
+        power = node.right.value if isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant) else None
+        if isinstance(power, int) and 1 <= power <= LARGEST_PRODUCT:
+            return "product", of(node.left), power
+        return OPERATORS[type(node.op)], of(node.left), of(node.right)
+    assert isinstance(node, ast.Call)
+    if function == "I":
+        return of(node.args[0])
+    if function in FUNCTIONS:
+        return function, of(node.args[0])
+    learned = state[expression.spelled(node)]
+    if "mean" not in learned:
+        raise ValueError(
+            "`preprocessor` must be a formula of columns, C(), I(), + - * / **, log, log1p, log10, exp, sqrt, abs, "
+            f"center and scale: the workers compute no other term. Received: {expression.spelled(node)!r}."
+        )
+    centred: Program = ("-", of(node.args[0]), ("number", learned["mean"]))
+    return ("/", centred, ("number", learned["deviation"])) if "deviation" in learned else centred
