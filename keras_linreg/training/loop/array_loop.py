@@ -1,4 +1,4 @@
-"""ArrayLoop: blocks of steps on data in memory, a chunk of rows at a time."""
+"""ArrayLoop: blocks of steps on data in memory, a chunk of rows at a time, or step by step where that is faster."""
 
 import concurrent.futures
 import itertools
@@ -32,7 +32,11 @@ class ArrayLoop(BlockLoop):
         batch_size: rows of a step; the last step of an epoch has the rest.
         shuffle: whether each epoch has an order of its own.
         block_steps: steps of a block.
+        compiles: whether XLA compiles a block as a whole. If not, a block runs one step after the other.
         settings: the size of a chunk, and the size of the steps whose rows are gathered.
+
+    Attributes:
+        compiles: as above.
     """
 
     def __init__(
@@ -42,10 +46,11 @@ class ArrayLoop(BlockLoop):
         batch_size: int,
         shuffle: bool,
         block_steps: int,
+        compiles: bool,
         settings: LoopSettings,
     ):
         super().__init__(functions, block_steps)
-        self._row_count, self._batch_size = int(data.x.shape[0]), batch_size
+        self._row_count, self._batch_size, self.compiles = int(data.x.shape[0]), batch_size, compiles
         columns = int(data.x.shape[1])
         self._steps = -(-self._row_count // batch_size)
         self._full_steps = self._row_count // batch_size
@@ -54,7 +59,7 @@ class ArrayLoop(BlockLoop):
         self._shuffle = shuffle and self._steps > 1  # the rows of a single step have no order
         self._order: np.ndarray | None = None  # of the rows in this epoch; None: as they are
         fits_in_cache = not self._shuffle and self._row_count * columns <= settings.chunk_numbers
-        gathers = batch_size * columns > settings.gather_above_numbers and not fits_in_cache
+        gathers = compiles and batch_size * columns > settings.gather_above_numbers and not fits_in_cache
         self._shared_arrays = self._share_arrays() if gathers else None
         self._order_tensor = None if self._shared_arrays is None else tf.range(self._row_count)
         self._buffers: list[list[np.ndarray | None]] = []
@@ -94,7 +99,9 @@ class ArrayLoop(BlockLoop):
         return self.logs
 
     def run_steps(self, first: int, count: int) -> dict[str, tf.Tensor]:
-        """Run `count` steps from step `first` on, compiled; return loss and metrics since the epoch began."""
+        """Run `count` steps from step `first` on; return loss and metrics since the epoch began."""
+        if not self.compiles:
+            return [self.run_step_without_xla(step) for step in range(first, first + count)][-1]
         end = min(first + count, self._full_steps)
         run_block = self.functions.block_of(self._batch_size).run
         if self._shared_arrays is not None and first < end:

@@ -149,11 +149,10 @@ def _plan_arrays(
         return None
     steps = -(-rows // batch_size)
     key = batch_size, *(None if part is None else tuple(part.shape) for part in data.parts)
-    if not _pays_to_compile(model, method, steps, batch_size * columns, options, key):
-        return None
+    compiles = _pays_to_compile(model, method, steps, batch_size * columns, options, key)
     block_steps = steps if in_one_block else _block_steps(model, steps, options)
     functions = model.step_cache.functions(model, method)
-    return ArrayLoop(functions, data, batch_size, bool(options["shuffle"]), block_steps, model.loop_settings)
+    return ArrayLoop(functions, data, batch_size, bool(options["shuffle"]), block_steps, compiles, model.loop_settings)
 
 
 def _batch_size(batch_size: Any, default: int) -> int | None:

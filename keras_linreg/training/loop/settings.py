@@ -12,7 +12,7 @@ class LoopSettings:
     Attributes:
         enabled: whether to run blocks at all; if not, Keras runs every step.
         compile_after_seconds: a block is compiled once the fits so far take so many seconds in Keras's loop, by an
-            estimate: compilation takes about as long.
+            estimate: compilation takes about as long. Until then its steps run one by one.
         chunk_numbers: how many numbers of `x` are prepared at a time, so that they stay in the processor's cache.
         max_step_numbers: the most numbers of `x` in one step. Keras runs larger steps: its overhead is small beside
             them, and a block would keep copies of two of them.
