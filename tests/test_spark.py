@@ -139,6 +139,7 @@ def work_of(formula, frame, missing="error"):
     return ReducePartition(Columns([], [formula.response_name], "w"), missing, design)
 
 
+@pytest.mark.heavy  # like those below: a plan asks pyspark for the types of columns
 @pytest.mark.parametrize(
     "text",
     [
@@ -174,6 +175,7 @@ sys.stdout.buffer.write(data)
 """
 
 
+@pytest.mark.heavy
 def test_a_worker_computes_the_design_of_a_formula_without_tensorflow():
     frame = priced(50)
     formula = klr.Formula("log(price) ~ a * city")
@@ -189,6 +191,7 @@ def test_a_worker_computes_the_design_of_a_formula_without_tensorflow():
     np.testing.assert_allclose(klr.Moments.from_bytes(done.stdout).means, expected.means, rtol=1e-13)
 
 
+@pytest.mark.heavy
 def test_rows_that_a_formula_cannot_take_are_refused_or_dropped():
     frame = priced(200)
     formula = klr.Formula("log(price) ~ a + city + C(k, unseen=0)")
@@ -217,6 +220,7 @@ def test_rows_that_a_formula_cannot_take_are_refused_or_dropped():
             assert (dropped.rows, dropped.missing.columns) == (199, {column: 1})
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("text", ["price ~ bs(a, df=4)", "price ~ poly(a, 2)"])
 def test_terms_that_workers_do_not_compute_are_refused_by_name(text):
     frame = priced(100)
