@@ -4,11 +4,12 @@
     python examples/benchmarks/spark.py --rows 500000       fewer rows
 
 It starts a standalone master and two workers of one core on loopback, and ends them. It needs pyspark and Java. CPU
-seconds are those of the executors, their Python processes and the driver; medians of `--runs` alternating runs, after
+seconds are those of all processes of the cluster and of the driver; medians of `--runs` alternating runs, after
 one that does not count.
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import statistics
@@ -49,32 +50,40 @@ def ours(df, names):
     return np.array([solution.bias[0], *solution.kernel[:, 0]])
 
 
-def seconds_of(pids):
-    """Return the CPU seconds of processes and of their children, also of those that have ended."""
+def with_children(pids):
+    """Return processes and all that they have started, each once: executors are started by workers, and those by us."""
+    return set(pids).union(*(with_children(children(pid)) for pid in pids))
+
+
+def cpu():
+    """Return the CPU seconds so far of the executors, the driver and its JVM, the master and the workers."""
     total = 0.0
-    for pid in pids:
-        try:
+    for pid in with_children([os.getpid()]):
+        with contextlib.suppress(OSError):  # it has ended
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        total += sum(map(int, fields[11:15])) / TICKS + seconds_of(children(pid))
+            total += sum(map(int, fields[11:15])) / TICKS
     return total
 
 
-def cpu(cluster):
-    """Return the CPU seconds so far of the executors, the driver and its JVM."""
-    return seconds_of([*cluster.executors(), os.getpid()])
+@contextlib.contextmanager
+def small_partitions(spark):
+    """Cut files into partitions of 2 MB, in place of 128."""
+    spark.conf.set("spark.sql.files.maxPartitionBytes", str(2**21))
+    try:
+        yield
+    finally:
+        spark.conf.unset("spark.sql.files.maxPartitionBytes")
 
 
-def race(cluster, contestants, runs):
+def race(contestants, runs):
     """Print the median CPU and wall seconds of contestants, in turns."""
     figures = {name: [] for name in contestants}
     for run in range(runs + 1):
         for name, work in contestants.items():
-            began, used = time.perf_counter(), cpu(cluster)
+            began, used = time.perf_counter(), cpu()
             work()
             if run:
-                figures[name].append((cpu(cluster) - used, time.perf_counter() - began))
+                figures[name].append((cpu() - used, time.perf_counter() - began))
     medians = {name: [statistics.median(part) for part in zip(*times, strict=True)] for name, times in figures.items()}
     reference = next(iter(medians.values()))[0]
     for name, (used, wall) in medians.items():
@@ -83,20 +92,18 @@ def race(cluster, contestants, runs):
         )
 
 
-def large(spark, cluster, folder, rows, runs):
+def large(spark, folder, rows, runs):
     print(f"{rows:,} rows of {COLUMNS} columns, Parquet")
     made = spark.range(rows).selectExpr(
         *(f"randn({i}) as {name}" for i, name in enumerate(NAMES)), "randn(99) as noise"
     )
     made.selectExpr(*NAMES, f"{' + '.join(NAMES)} + noise as y").write.parquet(f"{folder}/large")
     df = spark.read.parquet(f"{folder}/large")
-    race(cluster, {"MLlib normal": lambda: mllib(df, NAMES), "klr.spark.moments": lambda: ours(df, NAMES)}, runs)
+    race({"MLlib normal": lambda: mllib(df, NAMES), "klr.spark.moments": lambda: ours(df, NAMES)}, runs)
     cached = df.cache()
     cached.count()
     print("the same, cached in Spark")
-    race(
-        cluster, {"MLlib normal": lambda: mllib(cached, NAMES), "klr.spark.moments": lambda: ours(cached, NAMES)}, runs
-    )
+    race({"MLlib normal": lambda: mllib(cached, NAMES), "klr.spark.moments": lambda: ours(cached, NAMES)}, runs)
     cached.unpersist(blocking=True)
 
 
@@ -122,7 +129,6 @@ def hard(spark, folder):
     frame = hard_rows()
     names = list(frame.columns[:-1])
     frame.to_parquet(f"{folder}/hard.parquet", index=False, row_group_size=20_000)
-    spark.conf.set("spark.sql.files.maxPartitionBytes", str(2**21))
     df = spark.read.parquet(f"{folder}/hard.parquet")
     fit = least_squares(frame[names], frame.y)
     exact = np.array([fit.bias[0], *fit.kernel[:, 0]], np.float64)
@@ -201,10 +207,12 @@ def main():
         standalone_cluster(folder, memory="5G") as cluster,
         spark_session(cluster.master, settings) as spark,
     ):
-        hard(spark, folder)
+        with small_partitions(spark):
+            hard(spark, folder)
         errors(spark, folder)
-        large(spark, cluster, folder, arguments.rows, arguments.runs)
-        kills(spark, cluster, folder, arguments.kills)
+        large(spark, folder, arguments.rows, arguments.runs)
+        with small_partitions(spark):
+            kills(spark, cluster, folder, arguments.kills)
 
 
 if __name__ == "__main__":
