@@ -5,6 +5,8 @@ import json
 import math
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import keras
 import numpy as np
 import pandas as pd
@@ -15,6 +17,8 @@ from exported_models import WITH_INTERVALS, close, solve
 from loader_process import serve
 
 import keras_linreg as klr
+from keras_linreg.export.explanations import Explanations
+from keras_linreg.inference.fitted_moments import FittedMoments
 
 RNG = np.random.default_rng(6)
 FRAME = pd.DataFrame(RNG.normal(size=(60, 3)) * [1, 10, 100] + [0, 5, 1e6], columns=["age", "größe", "c"])
@@ -139,6 +143,51 @@ def test_a_row_without_a_value_is_nan_and_keeps_its_label(model):
     explained = model.explain(rows)
     assert list(explained.index) == ["x", "y", "z"]
     assert explained["predictions"].isna().to_numpy().ravel().tolist() == [False, True, False]
+
+
+@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.given(
+    seed=st.integers(0, 2**32 - 1),
+    exponent=st.integers(-6, 5),
+    offset=st.sampled_from([0.0, 1.0, 1e3, 1e5]),
+    units=st.integers(1, 2),
+)
+def test_the_graph_keeps_float32s_digits_of_each_contribution(seed, exponent, offset, units):
+    rng = np.random.default_rng(seed)
+    deviations = 10.0 ** (exponent + rng.integers(-2, 3, 4))
+    x = ((rng.normal(size=(50, 4)) + offset) * deviations).astype("float32")
+    y = (x - x.mean(axis=0, dtype=float)) @ np.ones((4, units)) + rng.normal(size=(50, units))
+    contributions = FittedMoments(klr.Moments.from_data(x, y)).contributions([(f"x{j}", [j]) for j in range(4)])
+    predictions = tf.zeros((50, units))
+    deviations = x.std(axis=0, dtype=float)
+    graph = Explanations(contributions, lambda design: predictions, deviations, predicts_in_float32=True)
+    answer, expected = graph.answer(tf.constant(x)), contributions.of(x)
+    for key in ("contributions", "contribution_se"):
+        exact = expected[key][..., 0] if units == 1 else expected[key]
+        # Of a number near the mean, what is left are the digits of the mean that float32 holds in two parts.
+        close(answer[key].numpy(), exact, 4e-7, 1e-7 * np.abs(exact).max(), key)
+
+
+def test_one_row_of_a_matrix_takes_few_operations_and_none_in_float64():
+    x = RNG.normal(size=(50, 3)).astype("float32")
+    contributions = FittedMoments(klr.Moments.from_data(x, x.sum(axis=1))).contributions(
+        [(n, [j]) for j, n in enumerate("abc")]
+    )
+    graph = Explanations(contributions, lambda design: design[:, :1], x.std(axis=0), predicts_in_float32=True)
+    traced = tf.function(graph.answer).get_concrete_function(tf.TensorSpec((None, 3), tf.float32)).graph
+    of_predictions, given = {"StridedSlice"}, {"Placeholder", "Const", "Identity", "NoOp"}
+    operations = [
+        operation.type for operation in traced.get_operations() if operation.type not in given | of_predictions
+    ]
+    assert sorted(operations) == ["Abs", "Fill", "Mul", "Mul", "Shape", "Squeeze", "Sub"]
+    assert not any(tensor.dtype == tf.float64 for operation in traced.get_operations() for tensor in operation.outputs)
+
+
+def test_predictions_are_those_of_serving_default_bit_for_bit(exported):
+    for kind in ("exact, frame", "exact, two outputs", "exact, off centre"):
+        folder, request, *_ = exported[kind]
+        explained, served = (serve(folder, key, request)["predictions"] for key in ("explain", "serving_default"))
+        np.testing.assert_array_equal(explained, served, kind)
 
 
 def test_no_rows_have_no_contributions(exported):

@@ -19,7 +19,8 @@ sample variance is `(k + 2) / n` in the limit, so
 z = log(v2 / v1) / sqrt((k + 2) * (1 / n1 + 1 / n2))
 ```
 
-is normal. The F test takes k for 0, and cries wolf with heavy tails. The variance of an indicator is told by its mean.
+is normal; where tails are heavy, k is uncertain, and z is taken for Student's t. The F test takes k for 0, and cries
+wolf with heavy tails. The variance of an indicator is told by its mean.
 
 P-values are adjusted by Holm, over the means of all columns and over all variances. `level_errors` tells where a level
 cannot be held; then there is a reason in place of a p-value.
@@ -271,4 +272,5 @@ def variance_ratio_test(ratio: float, kurtosis: float, rows: float, rows_of_fit:
             f"tails too heavy, or too few rows {few}for its variance: some {math.ceil(needed):,} are needed",
         )
     z = math.log(ratio) / math.sqrt((kurtosis + 2) * (1 / rows + 1 / rows_of_fit))
-    return float(p_of_t(np.asarray(z), None)), ""
+    df = level_errors.df_for_variance(kurtosis, min(rows, rows_of_fit))
+    return float(p_of_t(np.asarray(z), df)), ""

@@ -1,18 +1,20 @@
 """The third and fourth moments of columns, which the moments of a fit do not hold, beside the reduction of the rows."""
 
-import concurrent.futures
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 
 from keras_linreg.inference.central_moments import CentralMoments
-from keras_linreg.utils.threads import cores, one_blas_thread
+from keras_linreg.utils.threads import in_order, one_blas_thread
 from keras_linreg.utils.types import Array
 
 SLAB_NUMBERS = 2**15  # of a slab of rows: two copies stay in a core's cache
 ENOUGH_ROWS = 2**16  # of a batch
-WORTH_THREADS = 2**20
+SHARES = 8  # of the slabs, on however many threads: the bits do not depend on them
+WORTH_THREADS = 2**17  # numbers; the reduction of the rows uses all cores, too
+
+_Sums = tuple[Array, float, Array, int]  # of powers 1 to 4 of columns, and of weights; of residuals, and their count
 
 
 def row_shapes(
@@ -38,21 +40,17 @@ def row_shapes(
     shifts = _near_means(x, y, kernel, bias, height)
     factors = 1 / units[0], 1 / units[1]
 
-    def of_slabs(some: list[int]) -> tuple[CentralMoments, CentralMoments]:
+    def of_share(some: list[int]) -> _Sums:
         with np.errstate(all="ignore"):  # powers of huge numbers overflow: such columns get no p-value
             return _sums(x, y, weights, kernel, bias, shifts, factors, [slice(start, start + height) for start in some])
 
-    threads = min(cores(), len(starts)) if len(starts) * height * width >= WORTH_THREADS else 1
+    shares = [starts[i::SHARES] for i in range(SHARES)]
+    is_worth_threads = len(starts) * height * width >= WORTH_THREADS
     with one_blas_thread():
-        if threads == 1:
-            return of_slabs(starts)
-        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            parts = list(pool.map(of_slabs, (starts[i::threads] for i in range(threads))))
+        parts = list(in_order(of_share, shares) if is_worth_threads else map(of_share, shares))
     with np.errstate(all="ignore"):
-        merged = parts[0]
-        for columns, residuals in parts[1:]:
-            merged = merged[0].merge(columns), merged[1].merge(residuals)
-    return merged
+        columns, total, residuals, count = (sum(part[1:], part[0]) for part in zip(*parts, strict=True))
+        return _central(columns, shifts[0] * factors[0], total), _central(residuals, shifts[1] * factors[1], count)
 
 
 def _near_means(x: Any, y: Array | None, kernel: Array, bias: Array, height: int) -> tuple[Array, Array]:
@@ -75,7 +73,8 @@ def _sums(
     shifts: tuple[Array, Array],
     factors: tuple[Array, Array],
     slabs: list[slice],
-) -> tuple[CentralMoments, CentralMoments]:
+) -> _Sums:
+    """Return the sums of powers of some slabs."""
     columns, residuals = np.zeros((4, len(kernel))), np.zeros((4, len(bias)))
     total, count = 0.0, 0
     for slab in slabs:
@@ -90,7 +89,7 @@ def _sums(
         differences *= factors[0]
         _add_powers(columns, differences, heavy)
         total += float(heavy.sum())
-    return _central(columns, shifts[0] * factors[0], total), _central(residuals, shifts[1] * factors[1], count)
+    return columns, total, residuals, count
 
 
 def _add_powers(sums: Array, differences: Array, weights: Array) -> None:

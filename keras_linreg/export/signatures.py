@@ -43,6 +43,11 @@ def check_style(signatures: object) -> None:
     check_choice("signatures", signatures, (KERAS, ESTIMATOR))
 
 
+def predictor(model: ServableModel | Float32Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return the function from a design to the predictions of a model, in float32."""
+    return lambda design: tf.cast(model(design, training=False), tf.float32)
+
+
 def prediction_signatures(
     model: ServableModel | Float32Model, inputs: ServedInputs, parser: ExampleParser, units: int, style: str
 ) -> dict[str, Signature]:
@@ -59,9 +64,10 @@ def prediction_signatures(
         units: the number of outputs; Regress needs one.
         style: "keras" or "estimator".
     """
+    predict_design = predictor(model)
 
     def predict(columns: Any) -> tf.Tensor:
-        return tf.cast(model(inputs.design(columns), training=False), tf.float32)
+        return predict_design(inputs.design(columns))
 
     def of_columns(columns: Any) -> tf.Tensor:
         return predict(inputs.check_columns(columns))

@@ -25,7 +25,9 @@ from keras_linreg.export.signatures import (
     explain_signature,
     interval_signatures,
     prediction_signatures,
+    predictor,
 )
+from keras_linreg.export.training_data import means_and_deviations
 from keras_linreg.inference.contributions import Contributions
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.intervals import KEYS
@@ -99,8 +101,11 @@ def write_saved_model(
         threshold = manifest.default_threshold(estimate) if leverage_threshold is None else leverage_threshold
         intervals = Intervals(estimate, input_dtype, is_transposed, threshold, float32_model is not None)
         written |= interval_signatures(intervals, inputs, level)
-    explanations = None if contributions is None else Explanations(contributions)
-    if explanations is not None:
+    explanations = None
+    if contributions is not None and moments is not None:
+        predict = predictor(float32_model or model)
+        deviations = means_and_deviations(moments)[1][: len(contributions.weights)]
+        explanations = Explanations(contributions, predict, deviations, float32_model is not None)
         written |= explain_signature(explanations, inputs)
     build_preprocessor(model.preprocessor, inputs)
     with (
