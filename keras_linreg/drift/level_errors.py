@@ -22,7 +22,7 @@ FEWEST_ROWS = 30  # fewer do not tell how skewed a column is
 LIGHT_TAILS, NEARLY_NORMAL = -0.8, 1.2  # excess kurtosis, at most: see `rows_for_variance`
 FEWEST_FOR_LIGHT_TAILS, FEWEST_FOR_VARIANCE, FEWEST_FOR_HEAVY_TAILS = 200, 1500, 20_000
 ROWS_BY_KURTOSIS, ROWS_BY_HEAVY_KURTOSIS = 300.0, 140.0  # rows for each squared unit of the excess kurtosis + 2
-ROWS_BY_DF = 10.0  # the same for each degree of freedom: see `df_for_variance`
+ROWS_BY_DF = 8.0  # the same for each degree of freedom: see `df_for_variance`
 UNKNOWN_SKEWNESS, UNKNOWN_KURTOSIS = 5.0, 40.0  # taken for columns of which only means and covariances are known
 
 

@@ -117,7 +117,7 @@ class RowReader:
         rule = "drop" if drops or lacks_weights or self.preprocessor is not None else "error"
         settings = len(self._outputs), "float64", None, self.preprocessor, self._schema, rule
         reader = Reader(*settings, drops_in_graph=False)
-        filler = np.zeros((rows, len(self._outputs))) if outcomes is None else outcomes
+        filler = np.broadcast_to(0.0, (rows, len(self._outputs))) if outcomes is None else outcomes
         filler = filler if known is None else np.where(known[:, None], filler, 0.0)
         read = reader.rows(x, filler, weights, targets=False, empty=True, is_reduced=True)
         self._schema = self._schema or reader.schema

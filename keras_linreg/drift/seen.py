@@ -107,7 +107,7 @@ def see_rows(fit: Fit, batch: Batch, known: Array | None) -> Seen:
             return others
         return see_rows(fit, (x[known], y[known], None if weights is None else weights[known]), None) + others
     accumulator = Accumulator(p, k)
-    outcomes = np.zeros((x.shape[0], k)) if y is None else y
+    outcomes = np.broadcast_to(0.0, (x.shape[0], k)) if y is None else y  # takes no memory, and no time to look through
     names = fit.moments.feature_names, fit.moments.output_names
     accumulator.update(x, outcomes, weights)
     moments = Moments.of(accumulator, accumulator.so_far(), *names)

@@ -152,6 +152,8 @@ class _Reduced:
 
 def constant_columns(values: np.ndarray) -> np.ndarray:
     """Return the mask of columns whose minimum equals their maximum."""
+    if isinstance(values, np.ndarray) and values.strides[0] == 0:  # one row, repeated without a copy
+        return np.ones(values.shape[1], bool)
     first = np.asarray(values[:64])
     varies = (first != first[0]).any(axis=0)
     for start in range(0, len(values), CONSTANT_ROWS):
