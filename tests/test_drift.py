@@ -286,6 +286,13 @@ def test_a_constant_column_that_moves_is_an_alarm_and_one_that_stands_still_too(
     assert "'age' has the same number in all rows" in watched((stale,)).report().alarms()
 
 
+def test_a_column_without_a_value_in_all_rows_is_an_alarm():
+    dead = pd.DataFrame(NEW, columns=NAMES).assign(fare=np.nan)
+    assert watched((dead,)).report().alarms() == ["'fare' has no value in any row"]
+    dead.loc[0, "fare"] = 1.0
+    assert watched((dead,)).report().alarms() == []
+
+
 def test_dependent_columns_are_tested_once():
     fit = klr.Moments.from_data(np.column_stack([X, X[:, 0] + X[:, 1]]), Y, feature_names=[*NAMES, "sum"])
     report = watched((np.column_stack([NEW, NEW[:, 0] + NEW[:, 1]]), OUTCOMES), fit=fit).report()

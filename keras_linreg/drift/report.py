@@ -51,7 +51,8 @@ class DriftReport:
     def alarms(self, level: float = 0.01) -> list[str]:
         """Return what has changed, a sentence each: tests whose (adjusted) p-value is below a level.
 
-        Columns that were constant in the fit and are not any more, and columns that stand still now, count as well.
+        Columns that were constant in the fit and are not any more, columns that stand still now, and columns without a
+        value, or with an unseen category, in every row count as well.
 
         Example:
         >>> import numpy as np
@@ -65,6 +66,10 @@ class DriftReport:
         return list(self._alarms(level))
 
     def _alarms(self, level: float) -> Iterator[str]:
+        for counts, what in ((self.missing, "no value in any row"), (self.unseen, "an unknown category in each row")):
+            for name, count in counts.columns.items():
+                if count == self.rows:
+                    yield f"{name!r} has {what}"
         for column in self.columns:
             if column.kind == CONSTANT and (column.shift or column.std):
                 yield f"{column.name!r} was constant in the fit"
