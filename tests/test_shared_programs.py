@@ -1,5 +1,10 @@
 """Models of the same settings share a compiled program; models of other settings never do."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -189,3 +194,13 @@ def test_further_models_bring_tensorflow_no_new_names_of_variables_and_keras_the
             optimizer = getattr(model, "optimizer", None)
             assert all(variable.path.startswith(optimizer.name) for variable in getattr(optimizer, "variables", []))
     assert names[0] and set(names[0]) == set(names[1])
+
+
+@pytest.mark.heavy
+def test_models_that_were_fitted_and_dropped_leave_no_memory(tmp_path):
+    script = Path(__file__).parents[1] / "examples" / "benchmarks" / "programs.py"
+    done = subprocess.run(
+        [sys.executable, script, "memory", "40"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    left = {kind: float(megabytes) for kind, megabytes in re.findall(r"(tape|exact) model: (\S+) MB each", done.stdout)}
+    assert left.keys() == {"tape", "exact"} and left["tape"] < 0.1 and left["exact"] < 0.05
