@@ -108,7 +108,7 @@ def rows_for_variance(kurtosis: float) -> float:
     Simulations of 2,000 samples set the numbers: normal, uniform, exponential, Laplace, lognormal (0.5) and t5 columns
     have a p-value in nearly all samples of so many rows, and in nearly none of fewer; 4 to 6 % of the p-values are
     below 5 %. A column without a fourth moment, such as t3, has one only by chance, about one sample in a thousand; a
-    t4 column, at the border, rejects too often. Far out the level is less exact: of 20,000 t5 numbers 0.5 % of the
+    t4 column, at the border, rejects too often. Far out the level is less exact: of 20,000 t5 numbers 0.6 % of the
     p-values are below 0.25 %.
     """
     squared = (kurtosis + 2) ** 2
