@@ -24,7 +24,8 @@ def row_shapes(
 
     The third and the fourth powers cost as much as the cross-products of few columns. They serve for standard errors
     alone, which a part of many rows tells as well. So of more than 2**16 rows about so many are taken, in slabs of
-    consecutive rows from all parts of the batch.
+    consecutive rows from all parts of the batch. A part shows fewer numbers from far out: of 500,000 t5 numbers in one
+    batch, 6 % of the p-values of the variance are below 5 %, beside 5 % if all rows are taken.
 
     Args:
         x: `(n, p)`, dense or sparse.
