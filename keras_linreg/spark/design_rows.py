@@ -99,8 +99,8 @@ class DesignRows:
         levels: the categorical factors.
         parts: the distinct numeric parts of columns: numbers of terms that are multiplied, () for ones.
         part_of_column: `(p,)`, the number of its part.
-        response: makes y; None if y are columns.
-        targets: the columns of y; () if it is made.
+        response: makes y; None if y are columns, or is not needed.
+        targets: the columns of y; () if it is made, or is not needed.
         weight: the column of weights, or None.
         missing: the rule for rows without a value.
     """
@@ -114,6 +114,24 @@ class DesignRows:
     targets: tuple[str, ...]
     weight: str | None
     missing: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of record batches that are read."""
+        numeric = [*self.terms, *([] if self.response is None else [self.response])]
+        names = [name for term in numeric for name in term.columns] + [part.column for part in self.levels]
+        return tuple(dict.fromkeys([*names, *self.targets, *([] if self.weight is None else [self.weight])]))
+
+    def matrix(self, batch: Any) -> Array:
+        """Return the design `(n, p)` of a record batch, NaN in rows without a value.
+
+        Raises:
+            ValueError: a level was not seen, or a term is not finite.
+        """
+        rows = dataclasses.replace(self, missing="drop").rows(batch, np.arange(batch.num_rows))
+        matrix = np.full((batch.num_rows, len(self.names)), np.nan)
+        matrix[rows.groups] = np.asarray(rows.x)
+        return matrix
 
     def rows(self, batch: Any, labels: Any = None) -> Rows:
         """Return the rows of a record batch; those without a value are refused or left out.
@@ -144,8 +162,10 @@ class DesignRows:
         columns = [_values(term, numbers, ignored) for term in self.terms]
         if self.response is not None:
             y = _values(self.response, numbers, ignored).reshape(-1, 1)
-        else:
+        elif self.targets:
             y = np.column_stack([np.where(ignored, 0.0, numbers[name]) for name in self.targets])
+        else:
+            y = None
         groups = None if labels is None else np.asarray(labels)[kept]
         counts = None if found is None else found.counts
         return Rows(self._design(columns, of_levels), y, weight, groups=groups, missing=counts)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_linreg.data.arrow import check_columns
+from keras_linreg.data.table_preprocessor import check_no_target
 from keras_linreg.formula import Formula, coding
 from keras_linreg.formula.categorical import CategoricalFactor
 from keras_linreg.formula.expressions import FUNCTIONS, Expression, function_of
@@ -15,7 +17,7 @@ from keras_linreg.formula.numeric import LARGEST_PRODUCT, NumericFactor
 from keras_linreg.formula.parsing import ParsedFormula, parse
 from keras_linreg.formula.structure import Structure
 from keras_linreg.spark.design_rows import DesignRows, Levels, Program, Term
-from keras_linreg.spark.frame import selected
+from keras_linreg.spark.frame import check_numeric, selected
 from keras_linreg.spark.learn_rows import LearnPartition
 from keras_linreg.spark.partitions import run
 
@@ -39,26 +41,47 @@ def check_formula(preprocessor: Any) -> None:
         )
 
 
-def columns_of(formula: Formula, df: DataFrame, targets: Sequence[str], left_out: Sequence[str]) -> list[str]:
-    """Return the columns of a DataFrame that a formula reads.
+def check_columns_of(
+    formula: Formula, df: DataFrame, target: Any, weight: str | None, left_out: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Return the columns of a DataFrame that a formula reads, and those of y, () if the formula makes it.
 
     Args:
         formula: as the user made it, or adapted.
         df: the DataFrame.
-        targets: the columns of y, if the formula does not make it.
+        target: the columns of y, if the formula does not make it; else None.
+        weight: the column of weights, or None.
         left_out: columns that `.` does not stand for.
 
     Raises:
-        ValueError: the formula names a column that is not there.
+        ValueError: a column is not there, or `target` and the formula do not go together.
     """
-    known = [name for name in df.columns if name not in (*targets, *left_out)]
+    check_no_target(formula, target)
+    if target is None and formula.response_name is None:
+        raise ValueError(f"`target` must name a column of `df`, {df.columns}. Received: none.")
+    targets = [] if target is None else [target] if isinstance(target, str) else list(target)
+    weights = [] if weight is None else [weight]
+    known = [name for name in df.columns if name not in (*targets, *weights, *left_out)]
     named = list(formula.named_columns) or known
-    lacking = [name for name in named if df.columns.count(name) != 1]
+    check_has_named(df, named)
+    once = [name for name in df.columns if df.columns.count(name) == 1]
+    check_columns("target", targets, once, "df")
+    check_columns("weight", weights, [name for name in once if name not in targets], "df")
+    check_numeric(df, weights)
+    return named, targets
+
+
+def check_has_named(df: DataFrame, names: Sequence[str]) -> None:
+    """Refuse a DataFrame without the columns that a formula names.
+
+    Raises:
+        ValueError: it lacks one, or has it twice.
+    """
+    lacking = [name for name in names if df.columns.count(name) != 1]
     if lacking:
         raise ValueError(
             f"`df` must have each column that the formula names once. Received: {df.columns}, for {lacking}."
         )
-    return named
 
 
 def learn(formula: Formula, df: DataFrame, names: Sequence[str], others: Sequence[str], weight: str | None) -> None:
@@ -108,9 +131,16 @@ def _columns_of_levels(formula: Formula, df: DataFrame, names: Sequence[str]) ->
 
 
 def design_rows(
-    formula: Formula, df: DataFrame, targets: Sequence[str], weight: str | None, missing: str
+    formula: Formula, df: DataFrame, targets: Sequence[str] | None, weight: str | None, missing: str
 ) -> DesignRows:
     """Return what reads rows on the workers as the design of a formula that has learned.
+
+    Args:
+        formula: it has learned.
+        df: the DataFrame.
+        targets: the columns of y; () if the formula makes it; None if y is not needed.
+        weight: the column of weights, or None.
+        missing: the rule for rows without a value.
 
     Raises:
         ValueError: a term cannot be computed on the workers, or a column is of another kind than the formula knows.
@@ -123,11 +153,11 @@ def design_rows(
     )
     for code, factor in structure.factors.items():
         factor.set_state(state["factors"][code])
-    response = structure.response
+    response = None if targets is None else structure.response
     if response is not None:
         response.set_state(state["transforms_of_response"])
     numeric = {code: f for code, f in structure.factors.items() if isinstance(f, NumericFactor)}
-    _check_kinds(df, structure, [*numeric.values(), *([response] if response else [])], targets)
+    _check_kinds(df, structure, [*numeric.values(), *([response] if response else [])], targets or ())
     columns = list(_columns(structure))
     numbers = list(numeric)
     parts = [tuple(numbers.index(code) for code, _ in column if code in numeric) for column in columns]
@@ -144,7 +174,7 @@ def design_rows(
         parts=tuple(distinct),
         part_of_column=tuple(distinct.index(part) for part in parts),
         response=None if response is None else _term(response),
-        targets=tuple(targets),
+        targets=tuple(targets or ()),
         weight=weight,
         missing=missing,
     )
