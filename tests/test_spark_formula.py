@@ -70,6 +70,9 @@ def work_of(formula, frame, missing="error"):
         "I(price / 2) ~ I((-a + 2 * `b c`) / 3) + exp(`b c`) + np.sqrt(a) + log10(a) + I(a ** 2.5) + abs(`b c`)",
         "price ~ center(a) + scale(log(a)):city",
         "price ~ a + `b c`",
+        "price ~ bs(a, df=5):city + bs(`b c`, knots=[-0.5, 0.5], degree=2, include_intercept=True)",
+        "price ~ poly(a, 3) * city + poly(log(a), 2):`b c`",
+        "price ~ bs(center(a), df=4, lower_bound=-99, upper_bound=99) + bs(log(a), degree=0, knots=[0.5])",
     ],
 )
 def test_a_worker_computes_the_design_of_a_formula_as_one_machine_does(text):
@@ -137,13 +140,16 @@ def test_rows_that_a_formula_cannot_take_are_refused_or_dropped():
             assert (dropped.rows, dropped.missing.columns) == (199, {column: 1})
 
 
-@pytest.mark.parametrize("text", ["price ~ bs(a, df=4)", "price ~ poly(a, 2)"])
-def test_terms_that_workers_do_not_compute_are_refused_by_name(text):
-    frame = priced(100)
-    formula = klr.Formula(text)
+def test_a_number_outside_of_the_boundary_knots_is_refused_as_in_memory():
+    frame = priced(100).assign(w=1.0)
+    formula = klr.Formula("price ~ bs(a, df=4) * city")
     formula.adapt(frame)
-    with pytest.raises(ValueError, match=r"the workers compute no other term. Received: '(bs|poly)\("):
-        work_of(formula, frame)
+    frame.loc[7, "a"] = 99.0
+    with pytest.raises(ValueError, match="outside of the boundary knots is refused") as in_memory:
+        klr.Moments.from_data(frame, preprocessor=formula)
+    with pytest.raises(ValueError, match="Received: nan of a = 99 in row 7") as on_a_worker:
+        work_of(formula, frame)(iter(batches_of(frame)), 0)
+    assert str(on_a_worker.value).endswith(str(in_memory.value))
 
 
 # On a cluster
@@ -189,13 +195,20 @@ def test_a_formula_learns_its_levels_in_one_pass_and_gives_the_fit_of_statsmodel
 
 def test_formulas_and_arguments_that_do_not_go_together_are_refused(spark):
     df = spark.createDataFrame(priced(100))
+    learns = r"must have learned if it has a term that learns from all rows.*`formula.adapt\(sample\)`.*the term "
     for preprocessor, arguments, words in [
         (klr.Formula("price ~ a"), {"target": "k"}, "`y` must be left out"),
         (klr.Formula("a + k"), {}, "`target` must name a column"),
         (klr.Formula("a + k"), {"target": "cost"}, "'cost', which is none"),
         (klr.Formula("price ~ a + rooms"), {}, "each column that the formula names once.*'rooms'"),
         (klr.Formula("price ~ a"), {"features": ["a"]}, "`features` must be left out"),
-        (klr.Formula("price ~ center(a)"), {}, "must be adapted if it has center"),
+        (klr.Formula("price ~ center(a)"), {}, learns + r"'center\(a\)'"),
+        (klr.Formula("scale(price) ~ a"), {}, learns + r"'scale\(price\)'"),
+        (klr.Formula("price ~ I(a + center(k))"), {}, learns + r"'center\(k\)' of 'I\("),
+        (klr.Formula("price ~ poly(a, 2)"), {}, learns + r"'poly\(a, 2\)'"),
+        (klr.Formula("price ~ bs(a, df=4)"), {}, learns + r"'bs\(a, df=4\)'"),
+        (klr.Formula("price ~ bs(scale(a), knots=[0])"), {}, learns + r"'scale\(a\)'"),
+        (klr.Formula("price ~ bs(log(`b c`), knots=[0])"), {}, "must be finite"),
         (klr.Formula("price ~ log(city)"), {}, "holds text"),
         (len, {}, "must be a klr.Formula"),
         (None, {}, "`target` must name a column"),
@@ -203,6 +216,25 @@ def test_formulas_and_arguments_that_do_not_go_together_are_refused(spark):
         with pytest.raises(ValueError, match=words):
             klr.spark.moments(df, preprocessor=preprocessor, **arguments)
         assert not getattr(preprocessor, "is_adapted", False)
+
+
+def test_splines_whose_knots_are_given_learn_their_boundary_from_all_rows(sold):
+    df, kept = sold
+    text = "price ~ city + bs(I(a * `b c`), knots=[1]) + bs(log(a), df=3) + bs(`b c`, knots=[0.5], upper_bound=9)"
+    formula, expected = klr.Formula(text), klr.Formula(text)
+    moments = klr.spark.moments(df, weight="w", missing="drop", preprocessor=formula)
+    in_memory = klr.Moments.from_data(kept, preprocessor=expected, sample_weight="w")
+    assert formula.get_config()["state"]["factors"] == expected.get_config()["state"]["factors"]
+    np.testing.assert_allclose(moments.means, in_memory.means, rtol=1e-11)
+    splines = "bs(`b c`, df=6) + poly(a, 2)"
+    formula = klr.Formula(f"price ~ city * ({splines})")
+    formula.adapt(kept)
+    moments = klr.spark.moments(df, weight="w", missing="drop", preprocessor=formula)
+    model = klr.ExactLinearRegression.from_moments(moments, preprocessor=formula)
+    fit = smf.wls("price ~ city * (bs(Q('b c'), df=6) + a + I(a**2))", kept, weights=kept.w).fit()
+    assert abs(model.report().rsquared - fit.rsquared) < 1e-9
+    result = klr.spark.predict(model, df.where("w > 0")).toArrow().to_pandas().dropna()
+    np.testing.assert_allclose(result.prediction, fit.predict(result), rtol=1e-7)
 
 
 @pytest.fixture(scope="module")
