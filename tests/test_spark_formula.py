@@ -1,5 +1,6 @@
 """Formulas on Spark: what its workers compute without a cluster, and models of formulas on one."""
 
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -13,9 +14,12 @@ import statsmodels.formula.api as smf
 from spark_cluster import NEEDS_JAVA, alone, has_java, spark_session
 
 import keras_linreg as klr
+from keras_linreg.spark.fit import PartitionReader
 from keras_linreg.spark.formula_design import design_rows
 from keras_linreg.spark.frame import Columns
+from keras_linreg.spark.predict import predictor_of
 from keras_linreg.spark.reduction import ReducePartition
+from keras_linreg.spark.report import SecondPass
 
 pytestmark = pytest.mark.heavy  # a plan asks pyspark for the types of columns
 
@@ -91,25 +95,37 @@ WORKER = """
 import pickle, sys
 import pyarrow
 batches = pyarrow.ipc.open_stream(sys.stdin.buffer.read()).read_all().to_batches()
-data = pickle.loads(bytes.fromhex(sys.argv[1]))(iter(batches), 0)
+work, second_pass, predictor = pickle.loads(bytes.fromhex(sys.argv[1]))
+data = work(iter(batches), 0)
+second_pass(iter(batches), 0)
+columns = pyarrow.Table.from_batches(batches).select(predictor.features).to_struct_array().combine_chunks()
+means = predictor(columns).field(0).to_pylist()
 assert not {"tensorflow", "keras"} & set(sys.modules)
-sys.stdout.buffer.write(data)
+sys.stdout.buffer.write(pickle.dumps((data, means)))
 """
 
 
-def test_a_worker_computes_the_design_of_a_formula_without_tensorflow():
-    frame = priced(50)
-    formula = klr.Formula("log(price) ~ a * city")
+def test_a_worker_reduces_compares_and_predicts_the_rows_of_a_formula_without_tensorflow():
+    frame = priced(90)
+    formula = klr.Formula("log(price) ~ bs(a, df=4) * new + city + poly(`b c`, 2)")
     expected = klr.Moments.from_data(frame, preprocessor=formula, sample_weight="w")
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, pa.Schema.from_pandas(frame, preserve_index=False)) as stream:
-        stream.write_table(pa.Table.from_pandas(frame, preserve_index=False))
-    work = pickle.dumps(work_of(formula, frame)).hex()
+    model = klr.ExactLinearRegression.from_moments(expected, preprocessor=formula)
+    work, right_side = work_of(formula, frame), design_rows(formula, Schema(frame), None, None, "drop")
+    second_pass = SecondPass(model.fitted.estimate, PartitionReader(None, "error", work.design), "HC3")
+    predictor = dataclasses.replace(predictor_of(model, 0.9), features=list(right_side.columns), design=right_side)
+    sink, table = pa.BufferOutputStream(), pa.Table.from_pandas(frame[frame.w > 0], preserve_index=False)
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
     done = subprocess.run(
-        [sys.executable, "-c", WORKER, work], input=sink.getvalue().to_pybytes(), capture_output=True, check=False
+        [sys.executable, "-c", WORKER, pickle.dumps((work, second_pass, predictor)).hex()],
+        input=sink.getvalue().to_pybytes(),
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
-    np.testing.assert_allclose(klr.Moments.from_bytes(done.stdout).means, expected.means, rtol=1e-13)
+    data, means = pickle.loads(done.stdout)
+    np.testing.assert_allclose(klr.Moments.from_bytes(data).means, expected.means, rtol=1e-12)
+    np.testing.assert_allclose(means, np.ravel(model.predict(frame[frame.w > 0], verbose=0)), rtol=1e-9)
 
 
 def test_rows_that_a_formula_cannot_take_are_refused_or_dropped():

@@ -59,19 +59,6 @@ def formula_of(model: Any) -> Any:
     return preprocessor
 
 
-def check_same_design(design_names: Sequence[str], feature_names: Sequence[str]) -> None:
-    """Refuse a model whose formula makes other columns than those that it was fitted on.
-
-    Raises:
-        ValueError: it does.
-    """
-    if tuple(design_names) != tuple(feature_names):
-        raise ValueError(
-            "`model` must have the formula that made the columns of its moments. Received: a formula of "
-            f"{list(design_names)}, and moments of {list(feature_names)}."
-        )
-
-
 def check_has_columns(df: DataFrame, names: Sequence[str]) -> None:
     """Refuse a DataFrame without the columns of numbers of a fit.
 
@@ -130,7 +117,6 @@ class PartitionReader:
         if formula is not None:
             from keras_linreg.spark import formula_design  # brings TensorFlow, and the workers import this file
 
-            check_same_design(formula.design_names, moments.feature_names)
             wanted = outputs if target is None and formula.response_name is None else target
             _, targets = formula_design.check_columns_of(formula, df, wanted, weight)
             design = formula_design.design_rows(formula, df, targets, weight, missing)

@@ -15,7 +15,7 @@ from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.intervals import KEYS, intervals
 from keras_linreg.moments.moments import Moments
 from keras_linreg.spark.design_rows import DesignRows
-from keras_linreg.spark.fit import check_has_columns, check_same_design, fitted_of, formula_of
+from keras_linreg.spark.fit import check_has_columns, fitted_of, formula_of
 from keras_linreg.spark.frame import check_frame, check_numeric
 from keras_linreg.utils.arguments import check_flag
 from keras_linreg.utils.threads import limit_threads, one_blas_thread
@@ -116,7 +116,6 @@ class Predictor:
             return self
         from keras_linreg.spark import formula_design  # brings TensorFlow, and the workers import this file
 
-        check_same_design(formula.design_names, self.features)
         formula_design.check_has_named(df, [column.name for column in formula.inputs])
         design = formula_design.design_rows(formula, df, None, None, "drop")
         return dataclasses.replace(self, features=list(design.columns), design=design)

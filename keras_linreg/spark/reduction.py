@@ -60,14 +60,14 @@ def moments(
             fold of each row. The result is `FoldMoments` then.
         seed: of the draws of folds, an integer.
         preprocessor: a `klr.Formula`, from text and numbers to the design. If it has not learned, one more pass brings
-            rows that hold all levels to the driver, and it learns of them. The workers compute columns, `C()`,
-            products, `I()`, `log`, `log1p`, `log10`, `exp`, `sqrt`, `abs`, and `center` and `scale` of a formula that
-            was adapted before; others are refused.
+            rows that hold all levels to the driver, and it learns of them; and the boundary of `bs(x, knots=[...])`.
+            `center`, `scale`, `poly` and knots at quantiles learn from all rows: call `formula.adapt(sample)` before,
+            with rows in memory. The workers compute all terms, with the numbers of one machine.
 
     Raises:
         ImportError: pyspark is not installed.
-        ValueError: the preprocessor is none that workers can compute; a name is no column, a column is not numeric, or
-            rows cannot be fitted; it names the partition.
+        ValueError: the preprocessor is no formula, or one that must learn from all rows first; a name is no column, a
+            column is not numeric, or rows cannot be fitted; it names the partition.
         MemoryError: the columns are too many for their cross-products.
 
     Example:
