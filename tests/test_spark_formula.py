@@ -156,6 +156,16 @@ def test_rows_that_a_formula_cannot_take_are_refused_or_dropped():
             assert (dropped.rows, dropped.missing.columns) == (199, {column: 1})
 
 
+def test_each_mention_of_a_column_sends_unseen_levels_to_a_level_of_its_own():
+    frame = priced(200)
+    formula = klr.Formula("price ~ C(k, unseen=0) + C(k, Sum, unseen=2):a")
+    formula.adapt(frame)
+    frame.loc[:80, "k"] = 9
+    expected = klr.Moments.from_data(frame, preprocessor=formula, sample_weight="w")
+    moments = klr.Moments.from_bytes(work_of(formula, frame)(iter(batches_of(frame)), 0))
+    np.testing.assert_allclose(moments.means, expected.means, rtol=1e-12, atol=1e-15)
+
+
 def test_a_number_outside_of_the_boundary_knots_is_refused_as_in_memory():
     frame = priced(100).assign(w=1.0)
     formula = klr.Formula("price ~ bs(a, df=4) * city")

@@ -116,9 +116,9 @@ class DesignRows:
         numeric = [*self.terms, *([] if self.response is None else [self.response])]
         names = dict.fromkeys([*(name for term in numeric for name in term.columns), *self.targets])
         numbers = read_numbers(batch, list(names))
-        codes = {part.column: part.codes(batch.column(part.column)) for part in self.levels}
+        codes = [part.codes(batch.column(part.column)) for part in self.levels]
         masks = {name: nan_mask(column) for name, column in numbers.items()}
-        masks |= {name: missing for name, (_, missing) in codes.items()}
+        masks |= {part.column: missing for part, (_, missing) in zip(self.levels, codes, strict=True)}
         masks["sample_weight"] = None if weight is None else nan_mask(weight)
         found = find(masks, weight)
         if found is not None and self.missing == "error":
@@ -127,7 +127,10 @@ class DesignRows:
         numbers = {name: column[kept] for name, column in numbers.items()}
         weight = None if weight is None else np.ravel(weight)[kept]
         ignored = np.zeros(int(kept.sum()), bool) if weight is None else weight == 0
-        of_levels = [self._seen(part, codes[part.column][0][kept], batch, kept, ignored) for part in self.levels]
+        of_levels = [
+            self._seen(part, of_part[kept], batch, kept, ignored)
+            for part, (of_part, _) in zip(self.levels, codes, strict=True)
+        ]
         row_numbers = np.flatnonzero(kept)
         columns = [term.finite_values(numbers, ignored, row_numbers) for term in self.terms]
         if self.response is not None:
