@@ -94,8 +94,11 @@ class BSplineBasis:
 
     Example:
     >>> import numpy as np
-    >>> BSplineBasis((0.0, 0.0, 1.0, 2.0, 2.0), 1, True, False)(np.array([0.0, 0.5, 2.0]), np)
-    [array([1. , 0.5, 0. ]), array([0. , 0.5, 0. ]), array([0., 0., 1.])]
+    >>> hats = BSplineBasis((0.0, 0.0, 1.0, 2.0, 2.0), 1, True, False)
+    >>> np.column_stack(hats(np.array([0.0, 0.5, 2.0]), np)) + 0.0
+    array([[1. , 0. , 0. ],
+           [0.5, 0.5, 0. ],
+           [0. , 0. , 1. ]])
 
     References:
         de Boor, A Practical Guide to Splines (2001), chapter IX, equation 14.
