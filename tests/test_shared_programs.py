@@ -1,11 +1,18 @@
 """Models of the same settings share a compiled program; models of other settings never do."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from cases import quick_and_heavy
 
 import keras_linreg as klr
+from keras_linreg.models.scaled import ScaledLinearRegression
 from keras_linreg.training.loop import shared_programs
 
 RNG = np.random.default_rng(4)
@@ -160,10 +167,40 @@ def test_programs_outlive_clear_session_which_kerastuner_calls_before_each_trial
     assert float(model.evaluate(X, Y, verbose=0)) < before
 
 
-def test_variables_have_one_name_in_tensorflow_for_all_models_and_their_own_path_in_keras():
-    """TensorFlow keeps a kernel for each name of a variable, for ever: 0.07 MB an exact fit."""
-    models = [klr.LinearRegression(), klr.ExactLinearRegression(), klr.ExactLinearRegression()]
-    for model in models:
-        model.build((None, 3))
-        assert model.kernel.path == f"{model.name}/kernel"
-    assert {model.kernel.value.name for model in models} == {"linear/kernel:0"}
+def tape_model():
+    model = klr.LinearRegression()
+    model.compile("adam", metrics=["mae", "r2_score"])
+    return model
+
+
+@pytest.mark.parametrize(
+    "make", [tape_model, klr.ExactLinearRegression, ScaledLinearRegression, klr.ElasticNetRegression]
+)
+def test_further_models_bring_tensorflow_no_new_names_of_variables_and_keras_their_own_paths(make):
+    """TensorFlow keeps a kernel for each name of a variable, for ever: 0.2 MB a model of numbered names."""
+    names = []
+
+    def note(next_creator, **settings):
+        variable = next_creator(**settings)
+        names[-1].append(variable.name)
+        return variable
+
+    with tf.variable_creator_scope(note):
+        for _ in range(2):
+            names.append([])
+            model = make()
+            model.fit(X, Y, verbose=0)
+            assert model.kernel.path == f"{model.name}/kernel"
+            optimizer = getattr(model, "optimizer", None)
+            assert all(variable.path.startswith(optimizer.name) for variable in getattr(optimizer, "variables", []))
+    assert names[0] and set(names[0]) == set(names[1])
+
+
+@pytest.mark.heavy
+def test_models_that_were_fitted_and_dropped_leave_no_memory(tmp_path):
+    script = Path(__file__).parents[1] / "examples" / "benchmarks" / "programs.py"
+    done = subprocess.run(
+        [sys.executable, script, "memory", "40"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    left = {kind: float(megabytes) for kind, megabytes in re.findall(r"(tape|exact) model: (\S+) MB each", done.stdout)}
+    assert left.keys() == {"tape", "exact"} and left["tape"] < 0.1 and left["exact"] < 0.05

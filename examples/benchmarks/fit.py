@@ -2,6 +2,7 @@
 
     python examples/benchmarks/fit.py             the whole of it: some 20 minutes
     python examples/benchmarks/fit.py --quick     a hundredth of the rows, once, to see that it runs
+    python examples/benchmarks/fit.py --only "trials of a search"      jobs whose titles have these words
 
 Prints the seconds of some jobs (medians of rounds in which all take turns, in one process), with the first call and
 without it, and how many times as long the others take: four jobs beside everyone, then other optimizers, outputs and
@@ -11,6 +12,7 @@ as `fit.png`. Vowpal Wabbit takes part where it is installed.
 """
 
 import argparse
+import dataclasses
 import functools
 import gc
 import os
@@ -152,32 +154,43 @@ def seconds_of(fit) -> float:
     return time.perf_counter() - start
 
 
-def race(title: str, functions: dict, data: tuple, repeats: int, once: bool = False) -> dict[str, tuple[float, float]]:
-    """Return each contestant's median seconds of the first call, and of the second.
+@dataclasses.dataclass(frozen=True)
+class Races:
+    """Races of contestants.
 
-    Args:
-        title: of the job, printed before it begins.
-        functions: what makes each contestant, of the data; the function it returns fits.
-        data: arguments of theirs.
-        repeats: rounds.
-        once: whether Keras fits but once a round: a second call takes it as long as the first.
+    Attributes:
+        repeats: rounds of each.
+        only: words; races whose titles lack them are left out.
     """
-    print(f"\n{title:40} {'first call':>10} {'next call':>10}   times ours", flush=True)
-    times: dict = {name: ([], []) for name in functions}
-    for turn in range(repeats):
-        for name in list(functions) if turn % 2 else reversed(list(functions)):
-            gc.collect()
-            start = time.perf_counter()
-            fit = functions[name](*data)
-            if name == WABBIT:
-                start = time.perf_counter()  # numbers to text is not its fit
-            fit()
-            times[name][0].append(time.perf_counter() - start)
-            if once and name.startswith("Keras"):
-                times[name][1].append(times[name][0][-1])
-            else:
-                times[name][1].append(seconds_of(fit))
-    return {name: tuple(map(statistics.median, found)) for name, found in times.items()}
+
+    repeats: int
+    only: str = ""
+
+    def run(self, title: str, functions: dict, data: tuple, once: bool = False) -> None:
+        """Print each contestant's median seconds of the first call, and of the second.
+
+        Args:
+            title: of the job, printed before it begins.
+            functions: what makes each contestant, of the data; the function it returns fits.
+            data: arguments of theirs.
+            once: whether Keras fits but once a round: a second call takes it as long as the first.
+        """
+        if self.only not in title:
+            return
+        print(f"\n{title:40} {'first call':>10} {'next call':>10}   times ours", flush=True)
+        times: dict = {name: ([], []) for name in functions}
+        for turn in range(self.repeats):
+            for name in list(functions) if turn % 2 else reversed(list(functions)):
+                gc.collect()
+                start = time.perf_counter()
+                fit = functions[name](*data)
+                if name == WABBIT:
+                    start = time.perf_counter()  # numbers to text is not its fit
+                fit()
+                times[name][0].append(time.perf_counter() - start)
+                again = times[name][0][-1] if once and name.startswith("Keras") else seconds_of(fit)
+                times[name][1].append(again)
+        show({name: tuple(map(statistics.median, found)) for name, found in times.items()})
 
 
 def of_batches(kind: str, x, y, batch_size: int):
@@ -196,7 +209,7 @@ def of_batches(kind: str, x, y, batch_size: int):
     return Batches()
 
 
-def variants(rows: int, repeats: int) -> None:
+def variants(rows: int, races: Races) -> None:
     """Show the second job with other optimizers, outputs and precisions, and of streams, beside Keras."""
     x, y = make(rows, 20)
     cases = {
@@ -208,17 +221,17 @@ def variants(rows: int, repeats: int) -> None:
     for title, (target, options) in cases.items():
         functions = {OURS: ours, KERAS: stock}
         made = {name: functools.partial(function, **options) for name, function in functions.items()}
-        show(race(f"{rows:,} x 20, batch 32, {title}", made, (x, target, 32, 1), repeats))
+        races.run(f"{rows:,} x 20, batch 32, {title}", made, (x, target, 32, 1))
     wide = sparse(len(x), 1000)
-    show(race(f"{rows:,} x 1,000, batch 32, sparse", {OURS: ours, KERAS: stock}, (wide, y, 32, 1), repeats))
+    races.run(f"{rows:,} x 1,000, batch 32, sparse", {OURS: ours, KERAS: stock}, (wide, y, 32, 1))
     models = {OURS: our_model, KERAS: stock_model}
     made = {name: functools.partial(held_out, model) for name, model in models.items()}
-    show(race(f"{rows:,} x 20, batch 32, validation", made, (x, y, 32, 1), repeats))
+    races.run(f"{rows:,} x 20, batch 32, validation", made, (x, y, 32, 1))
     for call, some in (("evaluate", rows), ("predict", rows), ("predict", 1)):
         made = {name: functools.partial(asked, call, model) for name, model in models.items()}
-        show(race(f"{some:,} x 20, {call}", made, (x[:some], y[:some]), repeats))
+        races.run(f"{some:,} x 20, {call}", made, (x[:some], y[:some]))
     made = {name: functools.partial(searched, model) for name, model in models.items()}
-    show(race(f"{rows:,} x 20, batch 32, {TRIALS} trials of a search", made, (x, y), repeats))
+    races.run(f"{rows:,} x 20, batch 32, {TRIALS} trials of a search", made, (x, y))
     for kind in ("tf.data", "PyDataset"):
         stream = of_batches(kind, x, y, 32)
         made = {
@@ -229,7 +242,7 @@ def variants(rows: int, repeats: int) -> None:
                 (KERAS_32, stock_model, {"steps_per_execution": 32}),
             )
         }
-        show(race(f"{rows:,} x 20, batch 32, {kind}", made, (x, y), repeats))
+        races.run(f"{rows:,} x 20, batch 32, {kind}", made, (x, y))
 
 
 def held_out(make_model, x, y, batch_size, epochs):
@@ -401,14 +414,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmark_output"))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", default="", metavar="WORDS", help="of the title of a job")
     given = parser.parse_args()
     less, repeats = (100, 1) if given.quick else (1, given.repeats)
+    races = Races(repeats, given.only)
     for title, (rows, columns, batch_size, epochs) in JOBS.items():
         rows, epochs = max(100, rows // less), -(-epochs // less)
         functions = contestants(rows, batch_size, epochs)
         data = *make(rows, columns), batch_size, epochs
-        show(race(title, functions, data, repeats, once=rows // batch_size > LONG_STEPS))
-    variants(100_000 // less, repeats)
+        races.run(title, functions, data, once=rows // batch_size > LONG_STEPS)
+    variants(100_000 // less, races)
+    if given.only:
+        return
     table = load_diabetes(scaled=False)
     x, y = table.data.astype(np.float32), table.target.astype(np.float32)
     to_the_optimum("diabetes, 442 x 10, raw columns", x, y, 0.15, 0.95, repeats)

@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_linreg.utils.variable_names import shared_names
+
 
 class Centre(tf.Module):
     """The means of a fit, and its predictions about them.
@@ -25,10 +27,11 @@ class Centre(tf.Module):
 
     def __init__(self, features: int, units: int, dtype: str):
         super().__init__()
-        self._mean = tf.Variable(tf.zeros(features, dtype), trainable=False)
-        self._level = tf.Variable(tf.zeros(units, dtype), trainable=False)
-        self._kernel = tf.Variable(tf.zeros((features, units), dtype), trainable=False)
-        self._bias = tf.Variable(tf.zeros(units, dtype), trainable=False)
+        with shared_names():
+            self._mean = tf.Variable(tf.zeros(features, dtype), trainable=False)
+            self._level = tf.Variable(tf.zeros(units, dtype), trainable=False)
+            self._kernel = tf.Variable(tf.zeros((features, units), dtype), trainable=False)
+            self._bias = tf.Variable(tf.zeros(units, dtype), trainable=False)
 
     def set(self, mean: np.ndarray, level: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> None:
         """Set the means of x, `(features,)`, and the predictions there, `(units,)`, of a kernel and a bias."""

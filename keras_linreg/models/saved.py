@@ -20,6 +20,7 @@ from keras_linreg.utils import keras_compat
 from keras_linreg.utils.arguments import check_choice
 from keras_linreg.utils.files import URL, path_text
 from keras_linreg.utils.types import PathLike
+from keras_linreg.utils.variable_names import build_optimizer
 
 MOMENTS = "moments_"  # in a file of weights, the names of an exact model's moments begin with this
 
@@ -72,14 +73,14 @@ class SavedLinear(Linear):
                 check_schema(schema, config["input_shape"][-1], self._given_names, self._preprocessor is not None)
                 self.set_schema(schema)
             self.build(tuple(config["input_shape"]))
-            if self.compiled and self.optimizer is not None:
-                self.optimizer.build(self.trainable_variables)  # so that saved weights find its variables
+            if self.compiled:
+                build_optimizer(self)  # so that saved weights find its variables
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """Compile as the saved model was; Keras does not do it for a class with its own `compile`."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
+        if self.built:
+            build_optimizer(self)
 
     def summary(self, *args: Any, print_fn: Callable[[str], object] | None = None, **kwargs: Any) -> None:
         """Print Keras's summary of the layer, and what a formula has learned; arguments as in `keras.Model.summary`."""

@@ -17,6 +17,7 @@ from keras_linreg.models.linear_model import LinearModel, one_batch
 from keras_linreg.training import divergence, loop
 from keras_linreg.utils import keras_compat
 from keras_linreg.utils.types import Data
+from keras_linreg.utils.variable_names import shared_names
 
 STEP_METHODS = (
     "call",
@@ -79,17 +80,18 @@ class TrainedModel(LinearModel):
         loss = SquaredError() if loss is None else loss
         self._set_untracked("step_cache", loop.StepCache(use_xla=jit_compile is not False))
         self._set_untracked("_compiled_with", {"loss": loss, "loss_weights": loss_weights})
-        super().compile(
-            optimizer=keras.optimizers.SGD(learning_rate=0.01) if optimizer is None else optimizer,
-            loss=loss,
-            loss_weights=loss_weights,
-            metrics=metrics,
-            weighted_metrics=weighted_metrics,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-            auto_scale_loss=auto_scale_loss,
-        )
+        with shared_names():
+            super().compile(
+                optimizer=keras.optimizers.SGD(learning_rate=0.01) if optimizer is None else optimizer,
+                loss=loss,
+                loss_weights=loss_weights,
+                metrics=metrics,
+                weighted_metrics=weighted_metrics,
+                run_eagerly=run_eagerly,
+                steps_per_execution=steps_per_execution,
+                jit_compile=jit_compile,
+                auto_scale_loss=auto_scale_loss,
+            )
 
     @property
     def step_settings(self) -> dict[str, Any] | None:

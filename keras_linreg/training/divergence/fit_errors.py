@@ -13,6 +13,7 @@ from keras_linreg.training.divergence import advice, bad_numbers
 from keras_linreg.training.divergence.watch import NonFiniteLoss, Watch, use_watch
 from keras_linreg.training.divergence.watched_model import WatchedModel
 from keras_linreg.utils.keras_compat import callback_list
+from keras_linreg.utils.variable_names import build_optimizer
 
 
 @contextlib.contextmanager
@@ -41,7 +42,7 @@ def watch_fit(
     """
     if model.built and not model.layers and not model.optimizer.built:  # layers of a subclass may have no weights yet
         with model.distribute_strategy.scope():
-            model.optimizer.build(model.trainable_variables)
+            build_optimizer(model)
     watch = Watch(model, schema)
 
     def restore_start() -> None:

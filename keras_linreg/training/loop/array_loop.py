@@ -91,8 +91,9 @@ class ArrayLoop(BlockLoop):
     def run_next_block(self, iterator: Iterator, watch: Watch | None) -> dict[str, Any]:
         """Run the next block of the epoch, without Keras's iterator; return loss and metrics."""
         if self._next_step == 0 and self._shuffle:
-            self._order_tensor = tf.random.shuffle(tf.range(self._row_count))
-            self._order = self._order_tensor.numpy()
+            self._order = _draw_order(self._row_count)
+            if self._shared_arrays is not None:
+                self._order_tensor = tf.constant(self._order)
         first, count = self._next_step, min(self.block_steps, self._steps - self._next_step)
         self._next_step = (first + count) % self._steps
         self._run_watched_steps(first, count, watch)
@@ -166,3 +167,12 @@ class ArrayLoop(BlockLoop):
         rows = slice(start, min(end, self._row_count)) if self._order is None else self._order[start:end]
         pairs = zip(self._arrays, buffers, strict=True)
         return tuple(None if array is None else array.tensor(rows, end - start, buffer) for array, buffer in pairs)
+
+
+def _draw_order(count: int) -> np.ndarray:
+    """Return the numbers of rows in an order that follows the seed of TensorFlow, as the shuffle of Keras does.
+
+    `tf.random.shuffle` would leave a kernel of 30 kB in the process for each call after `keras.utils.set_random_seed`.
+    """
+    seeds = [seed for seed in tf.compat.v1.get_seed(None) if seed is not None]
+    return np.random.default_rng([seed % 2**64 for seed in seeds] or None).permutation(count).astype(np.int32)

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from keras_linreg.losses import SquaredError
 from keras_linreg.utils import keras_compat
+from keras_linreg.utils.variable_names import build_optimizer
 
 MOST_PROGRAMS = 256  # the one that was not used for longest is forgotten first
 PARTS_OF_KERAS = ("losses", "metrics", "optimizers", "regularizers", "dtype_policies", "trainers")
@@ -119,9 +120,8 @@ def _build_metrics(model: SharingModel) -> None:
 
 def _variables_of(model: SharingModel) -> list[keras.Variable]:
     """Return the variables that a step may read or write, in an order that models of the same settings share."""
+    build_optimizer(model)
     optimizer = model.optimizer
-    if optimizer is not None and not optimizer.built:
-        optimizer.build(model.trainable_variables)
     variables = [*model.variables, *(() if optimizer is None else optimizer.variables)]
     inner = getattr(optimizer, "inner_optimizer", None)
     variables += [] if inner is None else inner.variables
