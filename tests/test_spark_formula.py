@@ -357,12 +357,8 @@ def test_rows_and_models_that_do_not_go_together_are_refused(sold, model):
     ]:
         with pytest.raises(ValueError, match=words):
             call()
-    for column, value, words in [
-        ("city", F.lit("Paris"), "levels that the formula has learned.*'Paris'"),
-        ("a", F.lit(float("inf")), "'a' of the formula must be finite"),
-    ]:
-        with pytest.raises(PythonException, match=words):
-            klr.spark.predict(model, df.withColumn(column, value)).select("prediction").collect()
+    with pytest.raises(PythonException, match="levels that the formula has learned.*'Paris'"):
+        klr.spark.predict(model, df.withColumn("city", F.lit("Paris"))).select("prediction").collect()
     other = klr.ExactLinearRegression(preprocessor=keras.layers.Rescaling(2.0))
     other.fit(np.arange(9.0).reshape(-1, 1), np.arange(9.0) % 4, verbose=0)
     with pytest.raises(ValueError, match="have a klr.Formula.*Rescaling"):
