@@ -201,6 +201,8 @@ def test_moments_of_a_table_and_a_formula_are_those_of_the_fit():
     assert moments.output_names == ("income",)
     again = klr.ExactLinearRegression.from_moments(moments, preprocessor=formula)
     np.testing.assert_allclose(again.predict(survey(), verbose=0), model.predict(survey(), verbose=0), rtol=1e-12)
+    with pytest.raises(ValueError, match=r"must make the columns that the moments are of, \['age'\]"):
+        klr.ExactLinearRegression.from_moments(moments.select(["age"]), preprocessor=formula)
 
 
 def test_a_report_and_diagnostics_take_the_table_once_more():

@@ -1,6 +1,7 @@
 """The recipes for other engines in examples/scale: each gives the moments of one machine."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 import keras_linreg as klr
 
 RECIPES = Path(__file__).parents[1] / "examples" / "scale"
-LARGE = "a large package, which .ci/run does not install: `pip install` it to run this recipe's test"
+RAY = '`pip install "ray[data]"`, as .ci/run does'
+BEAM = "apache-beam takes older versions of protobuf and pyarrow: install it into an environment of its own"
 
 pytestmark = pytest.mark.heavy
 
@@ -51,8 +53,25 @@ def test_dask(files):
     assert moments.to_bytes() == recipe("moments_on_dask").moments(paths, "y").to_bytes()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own
+def test_ray(files, tmp_path):
+    pytest.importorskip("ray", reason=RAY)
+    import ray.data
+
+    _, expected = files
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": paths})
+    try:
+        rows = ray.data.read_parquet(str(tmp_path))
+        moments = recipe("moments_on_ray").moments(rows, "y")
+        assert_same(moments, expected)
+        assert moments.to_bytes() == recipe("moments_on_ray").moments(rows, "y").to_bytes()
+    finally:
+        ray.shutdown()
+
+
 def test_beam(files, tmp_path):
-    beam = pytest.importorskip("apache_beam", reason=LARGE)
+    beam = pytest.importorskip("apache_beam", reason=BEAM)
     _, expected = files
     with beam.Pipeline(runner="DirectRunner") as pipeline:
         data = pipeline | recipe("moments_on_beam").moments_of(str(tmp_path / "part*.parquet"), "y")

@@ -2,9 +2,7 @@
 
 import decimal
 import os
-import pickle
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,14 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import statsmodels.api as sm
-import statsmodels.formula.api as smf
 from spark_cluster import NEEDS_JAVA, alone, has_java, parent, spark_session, standalone_cluster
 
 import keras_linreg as klr
 from keras_linreg.spark import reduction
-from keras_linreg.spark.formula_design import design_rows
 from keras_linreg.spark.frame import Columns
-from keras_linreg.spark.groups import Labels
+from keras_linreg.spark.groups import Labels, labelled
 from keras_linreg.spark.partitions import FAN_IN
 from keras_linreg.spark.predict import predictor_of
 from keras_linreg.spark.reduction import ReducePartition, ReduceToFolds
@@ -79,14 +75,15 @@ def test_folds_of_a_column_are_dealt_as_in_memory():
         np.testing.assert_allclose(ours.covariance, theirs.covariance, rtol=1e-10)
 
 
-def test_labels_of_groups_have_one_number_each_over_batches_and_none_may_be_missing():
+def test_labels_of_groups_have_one_number_each_over_batches_and_rows_that_count_need_one():
     labels = Labels()
     assert labels.codes(pa.array([0.0, 2.0, -0.0])).tolist() == [0, 1, 0]
     assert labels.codes(pa.array([2.0, 5.0])).tolist() == [1, 2]
     assert labels.texts == ["0.0", "2.0", "5.0"]
     for missing in (pa.array(["a", None]), pa.array([1.0, float("nan")])):
+        assert Labels().codes(missing).tolist() == [0, -1]
         with pytest.raises(ValueError, match="a label for each row"):
-            Labels().codes(missing)
+            labelled(Labels().codes(missing))
 
 
 def test_predictions_of_a_worker_are_those_of_the_model_and_null_without_a_value():
@@ -102,132 +99,6 @@ def test_predictions_of_a_worker_are_those_of_the_model_and_null_without_a_value
         for name, column in zip(predictor.names, columns, strict=True):
             assert column.null_count == 1 and not column[0].is_valid
             np.testing.assert_allclose(np.asarray(column)[1:], np.asarray(expected[name])[1:], rtol=1e-12)
-
-
-def priced(n=3000, seed=1):
-    """Rows with text, booleans and codes; weights, some of them zero."""
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "a": rng.gamma(2, 2, n) + 0.1,
-            "b c": rng.normal(size=n),
-            "k": rng.integers(0, 4, n),
-            "city": rng.choice(["Ghent", "Li`ge", "Bruges"], n),
-            "new": rng.random(n) < 0.4,
-            "w": rng.integers(0, 3, n) * 1.0,
-        }
-    )
-    frame["price"] = np.exp(0.1 * frame.a + (frame.city == "Ghent") + rng.normal(size=n) * 0.1)
-    return frame
-
-
-class Schema:
-    """What a formula asks a DataFrame of Spark: its columns and their types."""
-
-    def __init__(self, frame):
-        from pyspark.sql import types
-
-        kinds = {"f": types.DoubleType, "i": types.LongType, "b": types.BooleanType, "O": types.StringType}
-        self.columns = list(frame)
-        self.schema = types.StructType(
-            [types.StructField(name, kinds.get(frame[name].dtype.kind, types.StringType)()) for name in frame]
-        )
-
-
-def work_of(formula, frame, missing="error"):
-    design = design_rows(formula, Schema(frame), [], "w", missing)
-    return ReducePartition(Columns([], [formula.response_name], "w"), missing, design)
-
-
-@pytest.mark.heavy  # like those below: a plan asks pyspark for the types of columns
-@pytest.mark.parametrize(
-    "text",
-    [
-        "log(price) ~ a * city",
-        "price ~ C(k) * `b c` + I(a ** 2) + log(a):new",
-        "price ~ city * new * C(k)",
-        "price ~ 0 + city + a",
-        "price ~ C(k, Sum) + C(city, Treatment('Ghent')):`b c`",
-        "I(price / 2) ~ I((-a + 2 * `b c`) / 3) + exp(`b c`) + np.sqrt(a) + log10(a) + I(a ** 2.5) + abs(`b c`)",
-        "price ~ center(a) + scale(log(a)):city",
-        "price ~ a + `b c`",
-    ],
-)
-def test_a_worker_computes_the_design_of_a_formula_as_one_machine_does(text):
-    frame = priced()
-    formula = klr.Formula(text)
-    expected = klr.Moments.from_data(frame, preprocessor=formula, sample_weight="w")
-    work = pickle.loads(pickle.dumps(work_of(formula, frame)))
-    moments = klr.Moments.from_bytes(work(iter(batches_of(frame)), 0))
-    assert (moments.feature_names, moments.output_names) == (expected.feature_names, expected.output_names)
-    assert (moments.rows, moments.nobs) == (expected.rows, expected.nobs)
-    scale = np.sqrt(np.outer(np.diag(expected.covariance), np.diag(expected.covariance)))
-    np.testing.assert_allclose(moments.covariance / scale, expected.covariance / scale, rtol=0, atol=1e-13)
-
-
-WORKER = """
-import pickle, sys
-import pyarrow
-batches = pyarrow.ipc.open_stream(sys.stdin.buffer.read()).read_all().to_batches()
-data = pickle.loads(bytes.fromhex(sys.argv[1]))(iter(batches), 0)
-assert not {"tensorflow", "keras"} & set(sys.modules)
-sys.stdout.buffer.write(data)
-"""
-
-
-@pytest.mark.heavy
-def test_a_worker_computes_the_design_of_a_formula_without_tensorflow():
-    frame = priced(50)
-    formula = klr.Formula("log(price) ~ a * city")
-    expected = klr.Moments.from_data(frame, preprocessor=formula, sample_weight="w")
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, pa.Schema.from_pandas(frame, preserve_index=False)) as stream:
-        stream.write_table(pa.Table.from_pandas(frame, preserve_index=False))
-    work = pickle.dumps(work_of(formula, frame)).hex()
-    done = subprocess.run(
-        [sys.executable, "-c", WORKER, work], input=sink.getvalue().to_pybytes(), capture_output=True, check=False
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    np.testing.assert_allclose(klr.Moments.from_bytes(done.stdout).means, expected.means, rtol=1e-13)
-
-
-@pytest.mark.heavy
-def test_rows_that_a_formula_cannot_take_are_refused_or_dropped():
-    frame = priced(200)
-    formula = klr.Formula("log(price) ~ a + city + C(k, unseen=0)")
-    formula.adapt(frame)
-    frame["k"] = 9  # no such level: taken for 0
-    zero = klr.Moments.from_bytes(work_of(formula, frame)(iter(batches_of(frame)), 0))
-    assert zero.rows == 200 and list(zero.means[2:5]) == [0, 0, 0]
-    weighted = frame.w > 0
-    for column, value, words in [
-        ("city", None, "1 of 200 rows has no value in 'city'|1 of 200 rows have no value in 'city'"),
-        ("city", "", "no value in 'city'"),
-        ("a", np.nan, "no value in 'a'"),
-        ("city", "Paris", "'city' of `df` must hold levels that the formula has learned.*'Paris'"),
-        ("price", -1.0, r"'log\(price\)' of the formula must be finite.*price = -1"),
-    ]:
-        bad = frame.copy()
-        bad.loc[np.flatnonzero(weighted)[3], column] = value
-        with pytest.raises(ValueError, match=words):
-            work_of(formula, bad)(iter(batches_of(bad)), 0)
-        ignored = frame.copy()
-        ignored.loc[np.flatnonzero(~weighted)[3], column] = value
-        same = klr.Moments.from_bytes(work_of(formula, ignored)(iter(batches_of(ignored)), 0))
-        assert (same.rows, same.nobs) == (200, zero.nobs)
-        if "no value" in words:
-            dropped = klr.Moments.from_bytes(work_of(formula, bad, "drop")(iter(batches_of(bad)), 0))
-            assert (dropped.rows, dropped.missing.columns) == (199, {column: 1})
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize("text", ["price ~ bs(a, df=4)", "price ~ poly(a, 2)"])
-def test_terms_that_workers_do_not_compute_are_refused_by_name(text):
-    frame = priced(100)
-    formula = klr.Formula(text)
-    formula.adapt(frame)
-    with pytest.raises(ValueError, match=r"the workers compute no other term. Received: '(bs|poly)\("):
-        work_of(formula, frame)
 
 
 def test_pyspark_is_named_when_it_is_not_installed(monkeypatch):
@@ -349,56 +220,6 @@ def test_data_that_cannot_be_fitted_are_refused_by_name_before_any_row_is_read(s
         klr.spark.moments(df.selectExpr("x", "y", "0 * w as w"), "y", weight="w")
     with pytest.raises(ValueError, match=r"Partition \d: .*negative"):
         klr.spark.moments(df.selectExpr("x", "y", "w - 1 as w"), "y", weight="w")
-
-
-@pytest.mark.heavy
-def test_a_formula_learns_its_levels_in_one_pass_and_gives_the_fit_of_statsmodels(spark):
-    frame = priced()
-    frame.loc[[5, 70], "a"] = np.nan
-    rare = frame.assign(city=np.where(np.arange(len(frame)) >= 2995, "Rare", frame.city))
-    rare.loc[2995:, "w"] = 2.0
-    df = spark.createDataFrame(rare).repartition(5).sortWithinPartitions("b c")
-    formula = klr.Formula("log(price) ~ a * city + C(k) + I(`b c` ** 2):new")
-    with pytest.raises(ValueError, match="Partition .*no value in 'a'"):
-        klr.spark.moments(df, weight="w", preprocessor=formula)
-    assert not formula.is_adapted
-    moments = klr.spark.moments(df, weight="w", missing="drop", preprocessor=formula)
-    assert formula.is_adapted and moments.missing.columns == {"a": 2}
-    kept = rare.dropna()
-    kept = kept[kept.w > 0]
-    oracle = smf.wls("np.log(price) ~ a * city + C(k) + I(Q('b c') ** 2):new", kept, weights=kept.w).fit()
-    model = klr.ExactLinearRegression.from_moments(moments, preprocessor=formula)
-    report = model.report()
-    assert len(report.params) == len(oracle.params)
-    np.testing.assert_allclose(report.params, oracle.params, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(report.bse, oracle.bse, rtol=1e-8)
-    np.testing.assert_allclose(
-        np.ravel(model.predict(kept.head(9), verbose=0)), oracle.predict(kept.head(9)), rtol=1e-7
-    )
-    again = klr.spark.moments(df, weight="w", missing="drop", preprocessor=formula)
-    assert again.to_bytes() == klr.spark.moments(df, weight="w", missing="drop", preprocessor=formula).to_bytes()
-    folds = klr.spark.moments(df.drop("price"), "a", folds=3, missing="drop", preprocessor=klr.Formula("city + new"))
-    names = ("city[T.Ghent]", "city[T.Li`ge]", "city[T.Rare]", "new[T.True]")
-    assert (folds.moments.rows, folds.moments.feature_names) == (2998, names)
-
-
-@pytest.mark.heavy
-def test_formulas_and_arguments_that_do_not_go_together_are_refused(spark):
-    df = spark.createDataFrame(priced(100))
-    for preprocessor, arguments, words in [
-        (klr.Formula("price ~ a"), {"target": "k"}, "`y` must be left out"),
-        (klr.Formula("a + k"), {}, "`target` must name a column"),
-        (klr.Formula("a + k"), {"target": "cost"}, "'cost', which is none"),
-        (klr.Formula("price ~ a + rooms"), {}, "each column that the formula names once.*'rooms'"),
-        (klr.Formula("price ~ a"), {"features": ["a"]}, "`features` must be left out"),
-        (klr.Formula("price ~ center(a)"), {}, "must be adapted if it has center"),
-        (klr.Formula("price ~ log(city)"), {}, "holds text"),
-        (len, {}, "must be a klr.Formula"),
-        (None, {}, "`target` must name a column"),
-    ]:
-        with pytest.raises(ValueError, match=words):
-            klr.spark.moments(df, preprocessor=preprocessor, **arguments)
-        assert not getattr(preprocessor, "is_adapted", False)
 
 
 @pytest.mark.heavy

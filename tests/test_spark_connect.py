@@ -35,6 +35,14 @@ predicted = klr.spark.predict(moments, rows, interval=True).toPandas().sort_valu
 expected = model.predict_interval(x).loc[x["a b"].sort_values().index]
 np.testing.assert_allclose(predicted["obs_ci_lower"], expected["obs_ci_lower"], rtol=1e-12)
 assert klr.spark.diagnose(moments, rows).durbin_watson > 0
+
+formula = klr.Formula("y ~ bs(`a b`, knots=[0]) + city")
+moments = klr.spark.moments(rows, preprocessor=formula)
+model = klr.ExactLinearRegression.from_moments(moments, preprocessor=formula)
+actual = klr.spark.report(model, rows, "HC3").bse
+np.testing.assert_allclose(actual, model.report(cov_type="HC3", data=frame).bse, rtol=1e-9)
+predicted = klr.spark.predict(model, rows.select("city", "a b")).toPandas()
+np.testing.assert_allclose(predicted["prediction"], model.predict(predicted, verbose=0)[:, 0], rtol=1e-9)
 print("agrees", type(spark).__module__)
 """
 

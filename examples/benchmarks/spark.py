@@ -143,23 +143,30 @@ def hard(spark, folder):
 
 def errors(spark, folder):
     import statsmodels.api as sm
+    import statsmodels.formula.api as smf
 
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(size=(50_000, 6)), columns=[f"x{i}" for i in range(6)])
     frame["y"] = frame.sum(axis=1) + rng.normal(size=50_000) * (1 + frame.x0**2)
-    frame["city"] = rng.integers(0, 500, 50_000)
-    names = list(frame.columns[:6])
+    frame["city"], frame["kind"] = rng.integers(0, 500, 50_000), rng.choice(["a", "b", "c"], 50_000)
+    names, text = list(frame.columns[:6]), "y ~ x0 * kind + bs(x1, df=5)"
     frame.to_parquet(f"{folder}/errors.parquet", index=False, row_group_size=5_000)
     df = spark.read.parquet(f"{folder}/errors.parquet").repartition(6)
-    moments = klr.spark.moments(df, "y", names)
-    fit = sm.OLS(frame.y, sm.add_constant(frame[names]))
+    formula = klr.Formula(text)
+    formula.adapt(frame)
+    of_formula = klr.spark.moments(df, preprocessor=formula)
     print("\nStandard errors beside statsmodels in memory, largest relative difference")
-    for kind, groups, expected in (
-        ("HC3", None, fit.fit(cov_type="HC3")),
-        ("cluster", "city", fit.fit(cov_type="cluster", cov_kwds={"groups": frame.city})),
+    for of, model, fit in (
+        ("columns", klr.spark.moments(df, "y", names), sm.OLS(frame.y, sm.add_constant(frame[names]))),
+        (text, klr.ExactLinearRegression.from_moments(of_formula, preprocessor=formula), smf.ols(text, frame)),
     ):
-        report = klr.spark.report(moments, df, kind, groups=groups)
-        print(f"  {kind:32} {float(np.abs(report.bse.to_numpy() / expected.bse.to_numpy() - 1).max()):8.1e}")
+        for kind, groups, expected in (
+            ("HC3", None, fit.fit(cov_type="HC3")),
+            ("cluster", "city", fit.fit(cov_type="cluster", cov_kwds={"groups": frame.city})),
+        ):
+            report = klr.spark.report(model, df, kind, groups=groups)
+            largest = float(np.abs(report.bse.to_numpy() / expected.bse.to_numpy() - 1).max())
+            print(f"  {kind:8} {of:32} {largest:8.1e}")
 
 
 def kills(spark, cluster, folder, count):

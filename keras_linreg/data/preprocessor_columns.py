@@ -181,8 +181,22 @@ def column_readers(preprocessor: Any) -> Iterator[tuple[str, keras.Layer]]:
 
 
 def declared_schema(preprocessor: Any, names: tuple[str, ...]) -> Schema:
-    """Return the inputs of a model that has seen no data: those that a preprocessor declares, or named columns."""
+    """Return the inputs of a model that has seen no data: those that a preprocessor declares, or named columns.
+
+    Args:
+        preprocessor: of the model, or None.
+        names: of the columns of the design.
+
+    Raises:
+        ValueError: a formula makes more or fewer columns.
+    """
     if isinstance(preprocessor, TablePreprocessor):
+        made = preprocessor.design_names
+        if len(made) != len(names):
+            raise ValueError(
+                f"`preprocessor` must make the columns that the moments are of, {list(names)}. Received: "
+                f"{preprocessor!r}, which makes {list(made)}."
+            )
         return Schema(preprocessor.inputs, True, names)
     declared = input_names(preprocessor)
     if declared:

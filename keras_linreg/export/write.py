@@ -1,5 +1,6 @@
 """Write a SavedModel with all its signatures, or nothing."""
 
+import functools
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -175,8 +176,14 @@ def _write_graph(folder: str, signatures: Mapping[str, Signature], resources: It
     for resource in resources:
         archive.track(resource)
     for key, signature in signatures.items():
-        archive.add_endpoint(key, signature.function, signature.specs)
+        # TensorFlow traces an endpoint anew when it saves it: this one only calls the graph that is there.
+        graph = tf.function(signature.function, autograph=False).get_concrete_function(*signature.specs)
+        archive.add_endpoint(key, functools.partial(_call, graph), signature.specs)
     archive.write_out(folder, verbose=False)
+
+
+def _call(graph: Any, *inputs: Any) -> Any:
+    return graph(*inputs)
 
 
 def _describe_signatures(folder: str, inputs: ServedInputs, level: float, style: str) -> str:

@@ -54,6 +54,8 @@ class Plan:
         names: of the columns of the design.
         groups: the columns of the user, each with the design's columns that come of it alone, by number; those that
             come of several are a group of their own, "area:city".
+        distinct_parts: the numeric parts of columns, each once.
+        part_of_column: `(p,)`, the number of its part.
     """
 
     def __init__(
@@ -73,9 +75,9 @@ class Plan:
                 self._blocks += [self._block(term, subterm) for subterm in subterms if term]
         self.names = tuple(name for block in self._blocks for name in block.names)
         self.groups = self._groups()
-        self._parts: list[Part] = list(dict.fromkeys(part for block in self._blocks for part in block.parts))
-        self._part_of_column = np.array(
-            [self._parts.index(part) for block in self._blocks for part in block.parts], int
+        self.distinct_parts: list[Part] = list(dict.fromkeys(part for block in self._blocks for part in block.parts))
+        self.part_of_column = np.array(
+            [self.distinct_parts.index(part) for block in self._blocks for part in block.parts], int
         )
         used = [code for block in self._blocks for code in block.signs]
         self._categorical = list(dict.fromkeys(used))
@@ -114,7 +116,7 @@ class Plan:
     def parts(self, numeric: Mapping[str, list[Any]]) -> list[Any]:
         """Return the numeric parts, `(n,)` each, None for ones, of the columns of the numeric factors."""
         products: list[Any] = []
-        for part in self._parts:
+        for part in self.distinct_parts:
             product = None
             for code, i in part:
                 column = numeric[code][i]
@@ -132,7 +134,7 @@ class Plan:
             codes: of the categorical factors, none below 0.
             rows: the number of rows.
         """
-        parts = dict(zip(self._parts, self.parts(numeric), strict=True))
+        parts = dict(zip(self.distinct_parts, self.parts(numeric), strict=True))
         columns = []
         for block in self._blocks:
             signs = None
@@ -154,12 +156,12 @@ class Plan:
             return matrix
         parts = [None if part is None else np.asarray(part) for part in self.parts(numeric)]
         if not self._categorical:
-            return ColumnMatrix([parts[i] for i in self._part_of_column], "float64")
+            return ColumnMatrix([parts[i] for i in self.part_of_column], "float64")
         of_rows = [codes[code] for code in self._categorical]
-        signs = [self._signs(code) for code in self._categorical]
-        return CellMatrix(parts, *_merged(of_rows, signs), self._part_of_column)
+        signs = [self.signs(code) for code in self._categorical]
+        return CellMatrix(parts, *_merged(of_rows, signs), self.part_of_column)
 
-    def _signs(self, code: str) -> np.ndarray:
+    def signs(self, code: str) -> np.ndarray:
         """Return the contrasts of a factor for all columns, `(levels + 1, p)`: 1 where it is not part of the column.
 
         The last row is that of missing levels, whose code is -1.

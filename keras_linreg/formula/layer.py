@@ -176,45 +176,47 @@ class Formula(keras.Layer, TablePreprocessor):
     @property
     def spoiled_columns(self) -> tuple[str, ...]:
         """The columns of numbers that float32 would spoil: neighbouring numbers lie too far apart."""
-        spread = self._adapted().spread
+        spread = self.structure.spread
         means, deviations = np.array(list(spread.values())).reshape(-1, 2).T
         return tuple(np.array(list(spread), object)[float32_spoils(means, deviations)])
 
     @property
     def inputs(self) -> tuple[Column, ...]:
         """The columns that predictions need, with the dtypes of a served graph."""
-        return self._adapted().inputs
+        return self.structure.inputs
 
     @property
     def design_names(self) -> tuple[str, ...]:
         """The names of the columns of the design, as statsmodels has them."""
-        plan = self._adapted().plan
+        plan = self.structure.plan
         assert plan is not None
         return plan.names
 
     @property
     def design_groups(self) -> list[tuple[str, list[int]]]:
         """The columns of the user, each with the design's columns that come of it, by number."""
-        plan = self._adapted().plan
+        plan = self.structure.plan
         assert plan is not None
         return plan.groups
 
     def graph_design(self, columns: Mapping[str, tf.Tensor], checks: bool) -> tf.Tensor:
         """Return the design of a batch, float64; a row without a value is NaN."""
-        return self._adapted().graph_design(columns, checks, refuses_missing=False)
+        return self.structure.graph_design(columns, checks, refuses_missing=False)
 
     def graph_target(self, columns: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Return the left side of a batch, float64 `[batch, 1]`."""
-        return self._adapted().graph_target(columns)
+        return self.structure.graph_target(columns)
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Return the design `(n, p)` of columns `(n,)`, as a server computes it.
 
         A missing number makes a row of NaN. A missing category, or one that was not seen, is an error.
         """
-        return self._adapted().graph_design(inputs, checks=False, refuses_missing=True)
+        return self.structure.graph_design(inputs, checks=False, refuses_missing=True)
 
-    def _adapted(self) -> Structure:
+    @property
+    def structure(self) -> Structure:
+        """The factors, and the plan of the design, after it has learned."""
         if self._structure is None or self._structure.plan is None:
             raise ValueError(f"The formula must learn from data first: call `adapt(data)`, or fit. Received: {self!r}.")
         return self._structure
@@ -225,7 +227,7 @@ class Formula(keras.Layer, TablePreprocessor):
         if not self.is_adapted:
             print_fn("  not adapted yet")
             return
-        structure = self._adapted()
+        structure = self.structure
         for factor in structure.factors.values():
             described = factor.describe()
             print_fn(f"  {factor.name}: {described}" if described else f"  {factor.name}")
@@ -241,7 +243,7 @@ class Formula(keras.Layer, TablePreprocessor):
     def _state(self) -> dict[str, Any] | None:
         if not self.is_adapted:
             return None
-        structure, parsed = self._adapted(), self._adapted().parsed
+        structure, parsed = self.structure, self.structure.parsed
         return {
             "response": parsed.response,
             "terms": [list(term) for term in parsed.terms],

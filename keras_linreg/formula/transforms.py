@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_linreg.data.column_functions import BSplineBasis, Centring, ColumnFunction, OrthonormalPolynomials
 from keras_linreg.formula.expressions import Expression, function_of
 from keras_linreg.formula.quantiles import DistinctNumbers
-from keras_linreg.formula.splines import b_splines, knot_vector
 from keras_linreg.formula.spread import Spread
 
 LARGEST_DEGREE = 30
@@ -32,6 +32,7 @@ class Transform(abc.ABC):
     """
 
     parameters: tuple[str, ...] = ()
+    learns_range_alone = False  # the smallest and the largest number
 
     def __init__(self, arguments: Mapping[str, Any], expression: Expression):
         self.state: dict[str, Any] | None = None
@@ -49,9 +50,14 @@ class Transform(abc.ABC):
     def finish(self) -> None:
         """Set the state."""
 
+    @property
     @abc.abstractmethod
+    def function(self) -> ColumnFunction:
+        """The function of a column, after it has learned."""
+
     def __call__(self, x: tf.Tensor) -> list[tf.Tensor]:
         """Return the columns for numbers `(n,)`."""
+        return self.function(x, tf)
 
     @abc.abstractmethod
     def describe(self) -> str:
@@ -77,11 +83,11 @@ class Center(Transform):
         if self.is_scaled:
             self.state["deviation"] = self._spread.deviation
 
-    def __call__(self, x: tf.Tensor) -> list[tf.Tensor]:
-        """Return the one column."""
+    @property
+    def function(self) -> ColumnFunction:
+        """The function."""
         assert self.state is not None
-        centred = x - self.state["mean"]
-        return [centred / self.state["deviation"] if self.is_scaled else centred]
+        return Centring(self.state["mean"], self.state["deviation"] if self.is_scaled else None)
 
     def describe(self) -> str:
         """Return mean and standard deviation."""
@@ -97,16 +103,7 @@ class Scale(Center):
 
 
 class Poly(Transform):
-    """Polynomials that are orthonormal over the data, by their recurrence: `poly(x, degree)`.
-
-    ```python
-    p[k + 1](x) = (x - alpha[k]) * p[k](x) - norm2[k] / norm2[k - 1] * p[k - 1](x)
-    column[k] = p[k] / sqrt(norm2[k])
-    ```
-
-    References:
-        Chambers, Hastie, Statistical Models in S (1992), chapter 7: the `poly` of S and R.
-    """
+    """Polynomials that are orthonormal over the data: `poly(x, degree)`."""
 
     parameters = ("degree",)
 
@@ -141,17 +138,11 @@ class Poly(Transform):
             norm2.append(float((counts * now**2).sum()))
         self.state = {"alpha": alpha, "norm2": norm2}
 
-    def __call__(self, x: tf.Tensor) -> list[tf.Tensor]:
-        """Return the polynomials of degree 1 and more."""
+    @property
+    def function(self) -> ColumnFunction:
+        """The polynomials of degree 1 and more."""
         assert self.state is not None
-        alpha, norm2 = self.state["alpha"], self.state["norm2"]
-        polynomials = [tf.ones_like(x)]
-        for k in range(self.degree):
-            following = (x - alpha[k]) * polynomials[k]
-            if k:
-                following -= norm2[k] / norm2[k - 1] * polynomials[k - 1]
-            polynomials.append(following)
-        return [polynomials[k] / math.sqrt(norm2[k]) for k in range(1, self.degree + 1)]
+        return OrthonormalPolynomials(tuple(self.state["alpha"]), tuple(self.state["norm2"]))
 
     def describe(self) -> str:
         """Return the degree."""
@@ -188,6 +179,7 @@ class BSplines(Transform):
         self._quantiles = width - least
         if not width:
             raise expression.refused("there must be at least one column: give a degree of 1, or knots")
+        self.learns_range_alone = self._knots is not None or not self._quantiles
         self.suffixes = tuple(f"[{i}]" for i in range(width))
 
     def start(self) -> None:
@@ -212,13 +204,15 @@ class BSplines(Transform):
             raise self._expression.wrong(
                 f"knots must lie between the boundary knots {low:g} and {high:g}, and are {inner}"
             )
-        self.state = {"knots": knot_vector(inner, low, high, self.degree), "rank_error": numbers.rank_error}
+        repeated = self.degree + 1  # so that the functions end at the boundary
+        knots = [low] * repeated + sorted(inner) + [high] * repeated
+        self.state = {"knots": knots, "rank_error": numbers.rank_error}
 
-    def __call__(self, x: tf.Tensor) -> list[tf.Tensor]:
-        """Return the basis."""
+    @property
+    def function(self) -> ColumnFunction:
+        """The basis."""
         assert self.state is not None
-        basis = b_splines(x, self.state["knots"], self.degree, self._extrapolates)
-        return basis if self._has_first else basis[1:]
+        return BSplineBasis(tuple(self.state["knots"]), self.degree, self._has_first, self._extrapolates)
 
     def describe(self) -> str:
         """Return the knots."""

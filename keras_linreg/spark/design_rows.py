@@ -4,50 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_linreg.data.cell_matrix import CellMatrix
 from keras_linreg.data.column_matrix import ColumnMatrix, LazyMatrix
-from keras_linreg.data.integers import check_rounding
 from keras_linreg.data.missing import find, nan_mask
 from keras_linreg.data.prepared import Rows
 from keras_linreg.data.targets import read_weights
-from keras_linreg.data.values import read
+from keras_linreg.spark.terms import Term, read_numbers
 from keras_linreg.utils.types import Array
-
-Program = tuple[Any, ...]  # an operation and its operands: programs, numbers, the name of a column
-OPERATIONS: dict[str, Callable[..., Any]] = {
-    "+": np.add,
-    "-": np.subtract,
-    "*": np.multiply,
-    "/": np.divide,
-    "**": np.power,
-    "negative": np.negative,
-    "log": np.log,
-    "log1p": np.log1p,
-    "log10": np.log10,
-    "exp": np.exp,
-    "sqrt": np.sqrt,
-    "abs": np.abs,
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Term:
-    """A numeric factor of a formula.
-
-    Attributes:
-        name: of the factor.
-        columns: that it needs.
-        program: computes it.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    program: Program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +65,11 @@ class DesignRows:
         names: of the columns of the design.
         terms: the numeric factors.
         levels: the categorical factors.
-        parts: the distinct numeric parts of columns: numbers of terms that are multiplied, () for ones.
+        parts: the distinct numeric parts of columns: the columns of terms that are multiplied, each by the number of
+            its term and its own; () for ones.
         part_of_column: `(p,)`, the number of its part.
-        response: makes y; None if y are columns.
-        targets: the columns of y; () if it is made.
+        response: makes y; None if y are columns, or is not needed.
+        targets: the columns of y; () if it is made, or is not needed.
         weight: the column of weights, or None.
         missing: the rule for rows without a value.
     """
@@ -108,12 +77,30 @@ class DesignRows:
     names: tuple[str, ...]
     terms: tuple[Term, ...]
     levels: tuple[Levels, ...]
-    parts: tuple[tuple[int, ...], ...]
+    parts: tuple[tuple[tuple[int, int], ...], ...]
     part_of_column: tuple[int, ...]
     response: Term | None
     targets: tuple[str, ...]
     weight: str | None
     missing: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of record batches that are read."""
+        numeric = [*self.terms, *([] if self.response is None else [self.response])]
+        names = [name for term in numeric for name in term.columns] + [part.column for part in self.levels]
+        return tuple(dict.fromkeys([*names, *self.targets, *([] if self.weight is None else [self.weight])]))
+
+    def matrix(self, batch: Any) -> Array:
+        """Return the design `(n, p)` of a record batch, NaN in rows without a value.
+
+        Raises:
+            ValueError: a level was not seen, or a term is not finite.
+        """
+        rows = dataclasses.replace(self, missing="drop").rows(batch, np.arange(batch.num_rows))
+        matrix = np.full((batch.num_rows, len(self.names)), np.nan)
+        matrix[rows.groups] = np.asarray(rows.x)
+        return matrix
 
     def rows(self, batch: Any, labels: Any = None) -> Rows:
         """Return the rows of a record batch; those without a value are refused or left out.
@@ -128,10 +115,10 @@ class DesignRows:
         weight = None if self.weight is None else read_weights(batch.column(self.weight))
         numeric = [*self.terms, *([] if self.response is None else [self.response])]
         names = dict.fromkeys([*(name for term in numeric for name in term.columns), *self.targets])
-        numbers = {name: _numbers(batch, name) for name in names}
-        codes = {part.column: part.codes(batch.column(part.column)) for part in self.levels}
+        numbers = read_numbers(batch, list(names))
+        codes = [part.codes(batch.column(part.column)) for part in self.levels]
         masks = {name: nan_mask(column) for name, column in numbers.items()}
-        masks |= {name: missing for name, (_, missing) in codes.items()}
+        masks |= {part.column: missing for part, (_, missing) in zip(self.levels, codes, strict=True)}
         masks["sample_weight"] = None if weight is None else nan_mask(weight)
         found = find(masks, weight)
         if found is not None and self.missing == "error":
@@ -140,20 +127,25 @@ class DesignRows:
         numbers = {name: column[kept] for name, column in numbers.items()}
         weight = None if weight is None else np.ravel(weight)[kept]
         ignored = np.zeros(int(kept.sum()), bool) if weight is None else weight == 0
-        of_levels = [self._seen(part, codes[part.column][0][kept], batch, kept, ignored) for part in self.levels]
-        columns = [_values(term, numbers, ignored) for term in self.terms]
+        of_levels = [
+            self._seen(part, of_part[kept], batch, kept, ignored)
+            for part, (of_part, _) in zip(self.levels, codes, strict=True)
+        ]
+        row_numbers = np.flatnonzero(kept)
+        columns = [term.finite_values(numbers, ignored, row_numbers) for term in self.terms]
         if self.response is not None:
-            y = _values(self.response, numbers, ignored).reshape(-1, 1)
-        else:
+            y = self.response.finite_values(numbers, ignored, row_numbers)[0].reshape(-1, 1)
+        elif self.targets:
             y = np.column_stack([np.where(ignored, 0.0, numbers[name]) for name in self.targets])
+        else:
+            y = None
         groups = None if labels is None else np.asarray(labels)[kept]
         counts = None if found is None else found.counts
         return Rows(self._design(columns, of_levels), y, weight, groups=groups, missing=counts)
 
-    def _design(self, columns: Sequence[Array], codes: Sequence[Array]) -> LazyMatrix:
-        products = [
-            math.prod([columns[i] for i in part[1:]], start=columns[part[0]]) if part else None for part in self.parts
-        ]
+    def _design(self, columns: Sequence[Sequence[Array]], codes: Sequence[Array]) -> LazyMatrix:
+        factors = [[columns[term][i] for term, i in part] for part in self.parts]
+        products = [math.prod(part[1:], start=part[0]) if part else None for part in factors]
         if self.levels:
             return CellMatrix(products, codes, [part.signs for part in self.levels], self.part_of_column)
         numbers = [part for part in products if part is not None]  # without levels no column is of ones
@@ -170,48 +162,8 @@ class DesignRows:
             row = int(np.flatnonzero(kept)[np.argmax(unseen)])
             raise ValueError(
                 f"Column {part.column!r} of `df` must hold levels that the formula has learned, "
-                f"{list(part.levels[:8])}{' ...' * (len(part.levels) > 8)}. Received: "
+                f"{list(part.levels[:8])}{' ...' * (len(part.levels) > 8)}. Leave out the rows of other levels, or fit "
+                f"with C({part.column}, unseen={part.levels[0]!r}), which counts them as that level. Received: "
                 f"{batch.column(part.column)[row].as_py()!r} in row {row}."
             )
         return np.maximum(codes, 0)
-
-
-def _numbers(batch: Any, name: str) -> Array:
-    """Return a column of numbers, float64 `(n,)`, NaN for missing ones."""
-    description = f"Column {name!r} of `df`"
-    array = np.asarray(read(batch.column(name), description).as_float())
-    check_rounding(array, description, "float64")
-    return np.asarray(array, np.float64)
-
-
-def _values(term: Term, numbers: dict[str, Array], ignored: Array) -> Array:
-    """Return a numeric factor of rows that have all values.
-
-    Raises:
-        ValueError: it is not finite in a row that counts.
-    """
-    with np.errstate(all="ignore"):
-        values = np.broadcast_to(compute(term.program, numbers), ignored.shape).astype(np.float64)
-    bad = ~np.isfinite(values)
-    if (bad & ~ignored).any():
-        row = int(np.argmax(bad & ~ignored))
-        made_of = ", ".join(f"{name} = {numbers[name][row]:g}" for name in term.columns)
-        raise ValueError(
-            f"The term {term.name!r} of the formula must be finite: leave such rows out, or change the term. "
-            f"Received: {values[row]:g} of {made_of}."
-        )
-    values[bad] = 0.0
-    return values
-
-
-def compute(program: Program, numbers: dict[str, Array]) -> Any:
-    """Return the value of a program for columns `(n,)`."""
-    operation, *operands = program
-    if operation == "column":
-        return numbers[operands[0]]
-    if operation == "number":
-        return np.float64(operands[0])
-    if operation == "product":  # a power by products, as the formula computes it elsewhere
-        value = compute(operands[0], numbers)
-        return math.prod([value] * (operands[1] - 1), start=value)
-    return OPERATIONS[operation](*(compute(operand, numbers) for operand in operands))

@@ -35,7 +35,8 @@ def diagnose(
     Durbin-Watson is of that order. `influence()`, which has a figure for each row, is refused.
 
     Args:
-        model: a fitted `ExactLinearRegression`; or `Moments`, for their least-squares fit.
+        model: a fitted `ExactLinearRegression`, of columns of numbers or of a `klr.Formula`; or `Moments` of columns,
+            for their least-squares fit.
         df: the rows of the fit, in any partitions. Other rows are refused.
         k: how many of the most influential rows to name.
         target, weight: as in `klr.spark.report`.
@@ -50,10 +51,9 @@ def diagnose(
     ```
     """
     check_count("k", k, optional=False)
-    fitted = fitted_of(model)
-    estimate = fitted.estimate_with_errors()
-    reader = PartitionReader.of(fitted, df, target, weight)
-    names = reader.columns.all
+    estimate = fitted_of(model).estimate_with_errors()
+    reader = PartitionReader.of(model, df, target, weight)
+    names = reader.names
     check, first_row = SameRowsCheck(estimate), 0
     total = DiagnosticsAccumulators.of(estimate, int(k))
     for message in run(selected(df, names), names, DiagnosePartition(estimate, reader, int(k))):

@@ -6,18 +6,19 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from keras_linreg.formula import Formula, coding
+from keras_linreg.data.arrow import check_columns
+from keras_linreg.data.table_preprocessor import check_no_target
+from keras_linreg.formula import Formula
 from keras_linreg.formula.categorical import CategoricalFactor
 from keras_linreg.formula.expressions import FUNCTIONS, Expression, function_of
 from keras_linreg.formula.numeric import LARGEST_PRODUCT, NumericFactor
-from keras_linreg.formula.parsing import ParsedFormula, parse
+from keras_linreg.formula.parsing import DOT, parse
 from keras_linreg.formula.structure import Structure
-from keras_linreg.spark.design_rows import DesignRows, Levels, Program, Term
-from keras_linreg.spark.frame import selected
+from keras_linreg.spark.design_rows import DesignRows, Levels
+from keras_linreg.spark.frame import check_numeric, selected
 from keras_linreg.spark.learn_rows import LearnPartition
 from keras_linreg.spark.partitions import run
+from keras_linreg.spark.terms import Program, Term
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -39,33 +40,54 @@ def check_formula(preprocessor: Any) -> None:
         )
 
 
-def columns_of(formula: Formula, df: DataFrame, targets: Sequence[str], left_out: Sequence[str]) -> list[str]:
-    """Return the columns of a DataFrame that a formula reads.
+def check_columns_of(
+    formula: Formula, df: DataFrame, target: Any, weight: str | None, left_out: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Return the columns of a DataFrame that a formula reads, and those of y, () if the formula makes it.
 
     Args:
         formula: as the user made it, or adapted.
         df: the DataFrame.
-        targets: the columns of y, if the formula does not make it.
+        target: the columns of y, if the formula does not make it; else None.
+        weight: the column of weights, or None.
         left_out: columns that `.` does not stand for.
 
     Raises:
-        ValueError: the formula names a column that is not there.
+        ValueError: a column is not there, or `target` and the formula do not go together.
     """
-    known = [name for name in df.columns if name not in (*targets, *left_out)]
+    check_no_target(formula, target)
+    if target is None and formula.response_name is None:
+        raise ValueError(f"`target` must name a column of `df`, {df.columns}. Received: none.")
+    targets = [] if target is None else [target] if isinstance(target, str) else list(target)
+    weights = [] if weight is None else [weight]
+    known = [name for name in df.columns if name not in (*targets, *weights, *left_out)]
     named = list(formula.named_columns) or known
-    lacking = [name for name in named if df.columns.count(name) != 1]
+    check_has_named(df, named)
+    once = [name for name in df.columns if df.columns.count(name) == 1]
+    check_columns("target", targets, once, "df")
+    check_columns("weight", weights, [name for name in once if name not in targets], "df")
+    check_numeric(df, weights)
+    return named, targets
+
+
+def check_has_named(df: DataFrame, names: Sequence[str]) -> None:
+    """Refuse a DataFrame without the columns that a formula names.
+
+    Raises:
+        ValueError: it lacks one, or has it twice.
+    """
+    lacking = [name for name in names if df.columns.count(name) != 1]
     if lacking:
         raise ValueError(
             f"`df` must have each column that the formula names once. Received: {df.columns}, for {lacking}."
         )
-    return named
 
 
 def learn(formula: Formula, df: DataFrame, names: Sequence[str], others: Sequence[str], weight: str | None) -> None:
     """Let a formula learn from one pass over a DataFrame, unless it has.
 
-    Each worker chooses rows that hold all levels of its partitions. What the formula learns of them is what it would
-    learn of all rows: levels. Means and knots it cannot learn so.
+    Each worker chooses rows that hold all levels of its partitions, and the ends of splines whose knots are given. What
+    the formula learns of them is what it would learn of all rows. Means and quantiles it cannot learn so.
 
     Args:
         formula: to learn.
@@ -79,15 +101,15 @@ def learn(formula: Formula, df: DataFrame, names: Sequence[str], others: Sequenc
     """
     if formula.is_adapted:
         return
-    if any(function in formula.formula for function in ("center(", "scale(", "standardize(", "bs(", "poly(")):
-        raise ValueError(
-            "`preprocessor` must be adapted if it has center, scale, poly or bs, which learn from all rows: call "
-            f"`.adapt(table)` on the formula with rows in memory. Received: {formula!r}."
-        )
     import pyarrow
 
+    parsed = parse(formula.formula, names)
+    codes = [code for term in parsed.terms for code in term]
+    expressions = [Expression(code) for code in codes if code != DOT]
+    response = [] if parsed.response is None else [Expression(parsed.response)]
+    ranges = tuple(_ranges([*expressions, *response]))
     used = list(dict.fromkeys([*names, *others, *([] if weight is None else [weight])]))
-    work = LearnPartition(tuple(names), _columns_of_levels(formula, df, names), weight)
+    work = LearnPartition(tuple(names), _columns_of_levels(expressions, df, names), weight, ranges)
     messages = run(selected(df, used), used, work)
     tables = [pyarrow.ipc.open_stream(message.data).read_all() for message in messages]
     if not tables:
@@ -95,79 +117,71 @@ def learn(formula: Formula, df: DataFrame, names: Sequence[str], others: Sequenc
     formula.adapt(pyarrow.concat_tables(tables))
 
 
-def _columns_of_levels(formula: Formula, df: DataFrame, names: Sequence[str]) -> tuple[str, ...]:
+def _ranges(expressions: Sequence[Expression]) -> Iterator[Term]:
+    """Yield the numbers of which transforms learn the smallest and the largest, and nothing else.
+
+    Raises:
+        ValueError: a transform learns from all rows.
+    """
+    for expression in expressions:
+        for call in expression.calls():
+            factor, spelled = NumericFactor(expression), expression.spelled(call)
+            if not factor.transforms[spelled].learns_range_alone:
+                raise ValueError(
+                    "`preprocessor` must have learned if it has a term that learns from all rows, center, scale, poly, "
+                    "or bs without knots=: call `formula.adapt(sample)` with rows in memory, or give bs its knots=. "
+                    f"Received: the term {spelled!r} of {expression.name!r}, not adapted."
+                )
+            yield Term(spelled, expression.columns, _program(call.args[0], factor), factor.advice())
+
+
+def _columns_of_levels(expressions: Sequence[Expression], df: DataFrame, names: Sequence[str]) -> tuple[str, ...]:
     """Return the columns whose values are levels: text, booleans, and those inside of C()."""
     from pyspark.sql.types import BooleanType, StringType
 
     kinds = {field.name: field.dataType for field in df.schema.fields}
     found = [name for name in names if isinstance(kinds[name], StringType | BooleanType)]
-    for term in parse(formula.formula, names).terms:
-        expressions = [Expression(code) for code in term]
-        found += [one.columns[0] for one in expressions if function_of(one.tree) == "C"]
+    found += [one.columns[0] for one in expressions if function_of(one.tree) == "C"]
     return tuple(dict.fromkeys(found))
 
 
 def design_rows(
-    formula: Formula, df: DataFrame, targets: Sequence[str], weight: str | None, missing: str
+    formula: Formula, df: DataFrame, targets: Sequence[str] | None, weight: str | None, missing: str
 ) -> DesignRows:
     """Return what reads rows on the workers as the design of a formula that has learned.
 
+    Args:
+        formula: it has learned.
+        df: the DataFrame.
+        targets: the columns of y; () if the formula makes it; None if y is not needed.
+        weight: the column of weights, or None.
+        missing: the rule for rows without a value.
+
     Raises:
-        ValueError: a term cannot be computed on the workers, or a column is of another kind than the formula knows.
+        ValueError: a column is of another kind than the formula knows.
     """
-    state = formula.get_config()["state"]
-    structure = Structure(
-        ParsedFormula(state["response"], tuple(map(tuple, state["terms"])), state["has_intercept"]),
-        state["kinds"],
-        state["declared"],
-    )
-    for code, factor in structure.factors.items():
-        factor.set_state(state["factors"][code])
-    response = structure.response
-    if response is not None:
-        response.set_state(state["transforms_of_response"])
+    structure = formula.structure
+    plan, response = structure.plan, None if targets is None else structure.response
+    assert plan is not None
     numeric = {code: f for code, f in structure.factors.items() if isinstance(f, NumericFactor)}
-    _check_kinds(df, structure, [*numeric.values(), *([response] if response else [])], targets)
-    columns = list(_columns(structure))
+    _check_kinds(df, structure, [*numeric.values(), *([response] if response else [])], targets or ())
     numbers = list(numeric)
-    parts = [tuple(numbers.index(code) for code, _ in column if code in numeric) for column in columns]
-    distinct = list(dict.fromkeys(parts))
-    levels = []
-    for code, factor in structure.factors.items():
-        if isinstance(factor, CategoricalFactor):
-            signs = np.column_stack([dict(column).get(code, np.ones(len(factor.levels or ()))) for column in columns])
-            levels.append(Levels(factor.column, tuple(factor.levels or ()), _unseen(factor), signs))
+    levels = [
+        Levels(factor.column, tuple(factor.levels or ()), _unseen(factor), plan.signs(code)[:-1])  # none is missing
+        for code, factor in structure.factors.items()
+        if isinstance(factor, CategoricalFactor)
+    ]
     return DesignRows(
         names=formula.design_names,
         terms=tuple(_term(factor) for factor in numeric.values()),
         levels=tuple(levels),
-        parts=tuple(distinct),
-        part_of_column=tuple(distinct.index(part) for part in parts),
+        parts=tuple(tuple((numbers.index(code), i) for code, i in part) for part in plan.distinct_parts),
+        part_of_column=tuple(plan.part_of_column.tolist()),
         response=None if response is None else _term(response),
-        targets=tuple(targets),
+        targets=tuple(targets or ()),
         weight=weight,
         missing=missing,
     )
-
-
-def _columns(structure: Structure) -> Iterator[list[tuple[str, Any]]]:
-    """Yield for each column of the design its factors, each with its contrast `(levels,)`, None for a number."""
-
-    def is_categorical(code: str) -> bool:
-        return structure.factors[code].is_categorical
-
-    for group in coding.ordered(structure.parsed.terms, is_categorical, structure.parsed.has_intercept):
-        for term, subterms in zip(group, coding.codings(group, is_categorical), strict=True):
-            for subterm in subterms if term else ():
-                columns: list[list[tuple[str, Any]]] = [[]]
-                for code in term:  # the first factor varies fastest
-                    factor = structure.factors[code]
-                    if isinstance(factor, NumericFactor):
-                        columns = [[*column, (code, None)] for column in columns]
-                    elif code in subterm:
-                        signs = factor.coding(subterm[code])[0]
-                        columns = [[*column, (code, sign)] for sign in signs.T for column in columns]
-                yield from columns
 
 
 def _unseen(factor: CategoricalFactor) -> int | None:
@@ -200,20 +214,16 @@ def _check_kinds(df: DataFrame, structure: Structure, numeric: Sequence[NumericF
 
 
 def _term(factor: NumericFactor) -> Term:
-    return Term(factor.name, factor.columns, _program(factor.expression.tree, factor.expression, factor.state()))
+    return Term(factor.name, factor.columns, _program(factor.expression.tree, factor), factor.advice())
 
 
-def _program(node: ast.AST, expression: Expression, state: dict[str, Any]) -> Program:
-    """Return the program of a part of a term.
-
-    Raises:
-        ValueError: it is a transform that workers do not compute.
-    """
+def _program(node: ast.AST, factor: NumericFactor) -> Program:
+    """Return the program of a part of a factor whose transforms have learned."""
 
     def of(inner: ast.AST) -> Program:
-        return _program(inner, expression, state)
+        return _program(inner, factor)
 
-    function = function_of(node)
+    function, expression = function_of(node), factor.expression
     if isinstance(node, ast.Constant):
         return "number", float(expression.literal(node))
     if isinstance(node, ast.Name) or function == "Q":
@@ -230,11 +240,4 @@ def _program(node: ast.AST, expression: Expression, state: dict[str, Any]) -> Pr
         return of(node.args[0])
     if function in FUNCTIONS:
         return function, of(node.args[0])
-    learned = state[expression.spelled(node)]
-    if "mean" not in learned:
-        raise ValueError(
-            "`preprocessor` must be a formula of columns, C(), I(), + - * / **, log, log1p, log10, exp, sqrt, abs, "
-            f"center and scale: the workers compute no other term. Received: {expression.spelled(node)!r}."
-        )
-    centred: Program = ("-", of(node.args[0]), ("number", learned["mean"]))
-    return ("/", centred, ("number", learned["deviation"])) if "deviation" in learned else centred
+    return "function", of(node.args[0]), factor.transforms[expression.spelled(node)].function

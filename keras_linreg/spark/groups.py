@@ -51,7 +51,7 @@ def cluster_meat(estimate: Estimate, reader: PartitionReader, df: DataFrame, gro
     kind = df.schema.fields[df.columns.index(groups)].dataType
     if kind.typeName() in UNHASHABLE or kind.simpleString() in UNHASHABLE:
         raise ValueError(f"`groups` must be a column of text, numbers or dates. Received: {kind.simpleString()}.")
-    names = list(dict.fromkeys([*reader.columns.all, groups]))
+    names = list(dict.fromkeys([*reader.names, groups]))
     scores = selected(df, names).mapInArrow(
         GroupScores(names, estimate, reader, groups), f"{MESSAGE}, number int, label string"
     )
@@ -98,7 +98,7 @@ class GroupScores:
         def work(named: Iterator[Any], part: int) -> bytes:
             def read() -> Iterator[Batch]:
                 for rows in self.reader.rows(named, lambda batch: labels.codes(batch.column(self.groups))):
-                    codes.append(np.asarray(rows.groups))
+                    codes.append(labelled(np.asarray(rows.groups)))
                     yield arrays_of(rows)
 
             accumulate_blocks(self.estimate, read(), [check, meat])
@@ -127,20 +127,27 @@ class Labels:
         self._codes: dict[Any, int] = {}
 
     def codes(self, column: Any) -> Array:
-        """Return the numbers `(n,)` of the labels of a column of Arrow.
-
-        Raises:
-            ValueError: a row has no label.
-        """
+        """Return the numbers `(n,)` of the labels of a column of Arrow, -1 where there is none."""
         encoded = column.dictionary_encode()
         values = encoded.dictionary.to_pylist()
-        if encoded.indices.null_count or any(value != value for value in values):  # NaN is not itself
-            raise ValueError("`groups` must have a label for each row. Received: missing values.")
-        for value in values:
+        known = [value for value in values if value == value]  # NaN is not itself
+        for value in known:
             if value not in self._codes:
                 self._codes[value] = len(self._codes)
                 self.texts.append(repr(value + 0.0 if isinstance(value, float) else value))  # -0.0 is 0.0
-        return np.array([self._codes[value] for value in values], int)[np.asarray(encoded.indices)]
+        codes = [self._codes[value] if value == value else -1 for value in values]
+        return np.array([*codes, -1], int)[np.asarray(encoded.indices.fill_null(len(codes)))]
+
+
+def labelled(codes: Array) -> Array:
+    """Return the numbers of labels.
+
+    Raises:
+        ValueError: a row has no label; rows that were left out do not count.
+    """
+    if (codes < 0).any():
+        raise ValueError("`groups` must have a label for each row. Received: missing values.")
+    return codes
 
 
 def add_scores(shape: tuple[int, int], bucket: Any, table: Any) -> Any:

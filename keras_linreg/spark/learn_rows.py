@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from keras_linreg.spark.terms import Term, read_numbers
+
 FIRST_ROWS = 64  # of a partition, which also tell the spread of its numbers
 MOST_LEVELS = 10_000  # of a column in a partition
 
 
 @dataclasses.dataclass(frozen=True)
 class LearnPartition:
-    """Runs on a worker: from the record batches of a partition to some of its rows, which hold all levels.
+    """Runs on a worker: from the record batches of a partition to some of its rows, which hold all that is learned.
 
     Rows without a value in one of the columns, and rows of weight 0, do not count.
 
@@ -22,11 +24,13 @@ class LearnPartition:
         names: of the columns of the formula.
         levels: the names of those whose values are levels.
         weight: the column of weights, or None.
+        ranges: the terms of which the smallest and the largest number are learned.
     """
 
     names: Sequence[str]
     levels: Sequence[str]
     weight: str | None
+    ranges: Sequence[Term] = ()
 
     def __call__(self, batches: Iterator[Any], part: int) -> bytes | None:
         """Return the rows as a stream of Arrow; None of no rows that count."""
@@ -34,6 +38,7 @@ class LearnPartition:
 
         chosen: list[Any] = []
         known: dict[str, set[Any]] = {name: set() for name in self.levels}
+        ends = [(np.inf, -np.inf)] * len(self.ranges)
         count = 0
         for batch in batches:
             kept = batch.filter(self._counting(batch)).select(list(self.names))
@@ -41,6 +46,9 @@ class LearnPartition:
             count += kept.num_rows
             for name in self.levels:
                 first[self._new_levels(kept.column(name), known[name], name)] = True
+            for i, term in enumerate(self.ranges if kept.num_rows else ()):
+                ends[i], rows = _new_ends(term, kept, ends[i])
+                first[rows] = True
             if first.any():
                 chosen.append(kept.filter(pyarrow.array(first)))
         if not chosen:
@@ -83,3 +91,18 @@ class LearnPartition:
                 f"Received: {len(known):,}."
             )
         return rows
+
+
+def _new_ends(term: Term, batch: Any, ends: tuple[float, float]) -> tuple[tuple[float, float], list[int]]:
+    """Return the smallest and the largest number so far, and the rows in which they come.
+
+    Args:
+        term: the numbers.
+        batch: of rows that count, at least one.
+        ends: of the batches before it. A NaN comes before all numbers, and is what the formula refuses.
+    """
+    (values,) = term.values(read_numbers(batch, term.columns), batch.num_rows)
+    low, high = int(np.argmin(values)), int(np.argmax(values))
+    is_wider = [not values[low] >= ends[0], not values[high] <= ends[1]]
+    rows = [row for row, is_new in zip((low, high), is_wider, strict=True) if is_new]
+    return (min(ends[0], float(values[low])), max(ends[1], float(values[high]))), rows

@@ -14,7 +14,8 @@ from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.fitted_moments import FittedMoments
 from keras_linreg.inference.intervals import KEYS, intervals
 from keras_linreg.moments.moments import Moments
-from keras_linreg.spark.fit import fitted_of, refuse_preprocessor
+from keras_linreg.spark.design_rows import DesignRows
+from keras_linreg.spark.fit import check_has_columns, fitted_of, formula_of
 from keras_linreg.spark.frame import check_frame, check_numeric
 from keras_linreg.utils.arguments import check_flag
 from keras_linreg.utils.threads import limit_threads, one_blas_thread
@@ -32,17 +33,21 @@ def predict(model: Any, df: DataFrame, interval: bool = False, level: float = 0.
     They are computed on the workers when the rows are asked for, in float64, without TensorFlow. A row with a null or
     NaN in a column of the model has null predictions. A streaming DataFrame is welcome.
 
+    A model with a `klr.Formula` needs the columns of its right side. A level that it has not seen ends the job with an
+    error that names it; `C(column, unseen="level")` takes such a level for a known one.
+
     Args:
-        model: a fitted model of this package without a preprocessor; or `Moments`, for their least-squares fit.
-        df: has the columns of the model, of numbers; others pass through, whatever they hold.
+        model: a fitted model of this package, of columns of numbers or of a `klr.Formula`; or `Moments` of columns,
+            for their least-squares fit.
+        df: has the columns of the model; others pass through, whatever they hold.
         interval: whether to add what `predict_interval` returns, `mean`, `mean_se`, `mean_ci_lower`, ...; else
             `prediction`. Of several outputs each has its own columns, such as `prediction_price`.
         level: the coverage of the intervals.
 
     Raises:
         ImportError: pyspark, in version 4.1 or later, is not installed.
-        ValueError: the model is not fitted, has a preprocessor, or has no intervals; `df` lacks a column, or has one
-            of the name of a prediction.
+        ValueError: the model is not fitted, has another preprocessor than a formula, or has no intervals; `df` lacks a
+            column, or has one of the name of a prediction.
 
     Example:
     ```python
@@ -53,12 +58,10 @@ def predict(model: Any, df: DataFrame, interval: bool = False, level: float = 0.
     import pyspark.sql.functions
     from pyspark.sql.types import DoubleType, StructField, StructType
 
+    formula = formula_of(model)
     predictor = predictor_of(model, check_level(level) if check_flag("interval", interval) else None)
+    predictor = predictor.reading(formula, df)
     known = df.columns
-    missing = [name for name in predictor.features if known.count(name) != 1]
-    if missing:
-        raise ValueError(f"`df` must have each column of the model once. Received: {known} (missing: {missing}).")
-    check_numeric(df, predictor.features)
     lower = {name.lower() for name in known}  # Spark's names have no case
     if taken := [name for name in predictor.names if name.lower() in lower]:
         raise ValueError(f"`df` must have no columns of the names of the predictions: rename them. Received: {taken}.")
@@ -79,12 +82,13 @@ class Predictor:
     """Runs on a worker: from a batch of rows to their predictions.
 
     Attributes:
-        features: p names.
+        features: the names of the columns that are read: p, or those of a formula.
         names: of the columns of predictions.
         kernel: `(p, k)`.
         centre, at_centre: a row `(p,)`, and the prediction `(k,)` of it: numbers far from zero keep their digits.
         estimate: of the fit, for intervals; else None.
         level: the coverage.
+        design: of a formula; None if the columns are those of x.
     """
 
     features: list[str]
@@ -94,6 +98,27 @@ class Predictor:
     at_centre: Array
     estimate: Estimate | None
     level: float
+    design: DesignRows | None = None
+
+    def reading(self, formula: Any, df: DataFrame) -> Predictor:
+        """Return what predicts of a DataFrame.
+
+        Args:
+            formula: of the model, or None.
+            df: has the columns.
+
+        Raises:
+            ValueError: `df` lacks a column, or one holds something else than the model takes.
+        """
+        if formula is None:
+            check_has_columns(df, self.features)
+            check_numeric(df, self.features)
+            return self
+        from keras_linreg.spark import formula_design  # brings TensorFlow, and the workers import this file
+
+        formula_design.check_has_named(df, [column.name for column in formula.inputs])
+        design = formula_design.design_rows(formula, df, None, None, "drop")
+        return dataclasses.replace(self, features=list(design.columns), design=design)
 
     def __call__(self, batch: Any) -> Any:
         """Return the predictions, a struct array of Arrow; those of a row without a value are null.
@@ -106,6 +131,8 @@ class Predictor:
         table = pyarrow.RecordBatch.from_arrays(batch.flatten(), names=self.features)
         if not table.num_rows:
             values = np.zeros((0, len(self.names)))
+        elif self.design is not None:
+            values = self.predictions(self.design.matrix(table))
         else:
             reader = Reader(None, "float64", missing="drop", drops_in_graph=False)
             values = self.predictions(dense_matrix(reader.rows(table, targets=False).x))
@@ -131,9 +158,8 @@ def predictor_of(model: Any, level: float | None) -> Predictor:
         level: the coverage of intervals; None for predictions alone.
 
     Raises:
-        ValueError: the model is not fitted, has a preprocessor, or has no intervals.
+        ValueError: the model is not fitted, or has no intervals.
     """
-    refuse_preprocessor(model)
     fitted: FittedMoments | None = fitted_of(model) if isinstance(model, Moments) else getattr(model, "fitted", None)
     if fitted is not None and hasattr(fitted, "estimate_with_errors"):
         solution, moments = fitted.solution, fitted.moments

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_linreg.data.arrow import check_columns
 from keras_linreg.data.missing import check_rule
-from keras_linreg.data.table_preprocessor import check_no_target, forgetting_on_error, has_response
+from keras_linreg.data.table_preprocessor import forgetting_on_error
 from keras_linreg.moments.arrow import BatchReducer
 from keras_linreg.moments.dealing import ByRowNumber, Dealer, check_folds
 from keras_linreg.moments.fold_accumulator import FoldAccumulator
 from keras_linreg.moments.folds import FoldMoments
 from keras_linreg.moments.moments import Moments
 from keras_linreg.spark.design_rows import DesignRows
-from keras_linreg.spark.frame import Columns, check_frame, check_numeric, numeric_columns, selected
+from keras_linreg.spark.frame import Columns, check_frame, numeric_columns, selected
 from keras_linreg.spark.partitions import run
 
 if TYPE_CHECKING:
@@ -61,14 +60,14 @@ def moments(
             fold of each row. The result is `FoldMoments` then.
         seed: of the draws of folds, an integer.
         preprocessor: a `klr.Formula`, from text and numbers to the design. If it has not learned, one more pass brings
-            rows that hold all levels to the driver, and it learns of them. The workers compute columns, `C()`,
-            products, `I()`, `log`, `log1p`, `log10`, `exp`, `sqrt`, `abs`, and `center` and `scale` of a formula that
-            was adapted before; others are refused.
+            rows that hold all levels to the driver, and it learns of them; and the boundary of `bs(x, knots=[...])`.
+            `center`, `scale`, `poly` and knots at quantiles learn from all rows: call `formula.adapt(sample)` before,
+            with rows in memory. The workers compute all terms, with the numbers of one machine.
 
     Raises:
         ImportError: pyspark is not installed.
-        ValueError: the preprocessor is none that workers can compute; a name is no column, a column is not numeric, or
-            rows cannot be fitted; it names the partition.
+        ValueError: the preprocessor is no formula, or one that must learn from all rows first; a name is no column, a
+            column is not numeric, or rows cannot be fitted; it names the partition.
         MemoryError: the columns are too many for their cross-products.
 
     Example:
@@ -85,8 +84,7 @@ def moments(
         check_folds(folds, "runs", seed)
     with forgetting_on_error(preprocessor):
         columns, design = _columns(df, target, features, weight, missing, left_out, preprocessor)
-        read = columns.all if design is None else [*columns.features, *([] if weight is None else [weight])]
-        names = list(dict.fromkeys([*read, *left_out]))
+        names = list(dict.fromkeys([*(columns.all if design is None else design.columns), *left_out]))
         count = number_of_folds(df, columns, folds) if isinstance(folds, str) else folds
         return _reduced(df, names, _work(columns, missing, folds, count, int(seed), design), weight, folds)
 
@@ -112,23 +110,12 @@ def _columns(
     from keras_linreg.spark import formula_design  # brings TensorFlow, and the workers import this file
 
     formula_design.check_formula(preprocessor)
-    check_no_target(preprocessor, target)
     if features is not None:
         raise ValueError(f"`features` must be left out: the formula names its columns. Received: {list(features)}.")
-    if target is None and not has_response(preprocessor):
-        raise ValueError(f"`target` must name a column of `df`, {df.columns}. Received: none.")
-    targets = [] if target is None else [target] if isinstance(target, str) else list(target)
-    others = [*targets, *([] if weight is None else [weight])]
-    named = formula_design.columns_of(preprocessor, df, targets, [*left_out, *([] if weight is None else [weight])])
-    once = [name for name in df.columns if df.columns.count(name) == 1]
-    check_columns("target", targets, once, "df")
-    check_columns("weight", others[len(targets) :], [name for name in once if name not in targets], "df")
-    if weight is not None:
-        check_numeric(df, [weight])
+    named, targets = formula_design.check_columns_of(preprocessor, df, target, weight, left_out)
     formula_design.learn(preprocessor, df, named, targets, weight)
     design = formula_design.design_rows(preprocessor, df, targets, weight, missing)
-    outputs = targets or [preprocessor.response_name]
-    return Columns(list(dict.fromkeys([*named, *targets])), outputs, weight), design
+    return Columns(list(design.columns), targets or [preprocessor.response_name], weight), design
 
 
 def _work(

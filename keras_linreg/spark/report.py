@@ -37,18 +37,19 @@ def report(
     partitions its rows lie in.
 
     Args:
-        model: a fitted `ExactLinearRegression`; or `Moments`, for the report of their least-squares fit.
+        model: a fitted `ExactLinearRegression`, of columns of numbers or of a `klr.Formula`, whose design the workers
+            compute; or `Moments` of columns, for the report of their least-squares fit.
         df: the rows of the fit, in any order and any partitions. Other rows are refused.
         cov_type: `"HC0"` to `"HC3"`, or `"cluster"`; `"nonrobust"` compares the rows with the fit alone.
         groups: for `"cluster"`: the name of the column of groups: text, numbers, dates.
-        target: the columns of y; `None` for those of the names of the outputs.
+        target: the columns of y; `None` for those of the names of the outputs, or if the formula makes y.
         weight: the column of weights of a weighted fit.
         level: the coverage of the intervals that are printed.
 
     Raises:
         ImportError: pyspark is not installed.
         ValueError: other rows than those of the fit; a name is no column; a row of leverage 1 with HC2 or HC3; the fit
-            is penalised, or no degrees of freedom are left.
+            is penalised, or no degrees of freedom are left; the model has another preprocessor than a formula.
 
     Example:
     ```python
@@ -61,11 +62,11 @@ def report(
         raise ValueError("`cov_type` must not be 'HAC': the rows of a DataFrame have no order. Received: 'HAC'.")
     sandwich.check_arguments(cov_type, df, groups, None)
     estimate = fitted_of(model).estimate_with_errors()
-    reader = PartitionReader.of(fitted_of(model), df, target, weight)
+    reader = PartitionReader.of(model, df, target, weight)
     if groups is not None:
         meat, count = cluster_meat(estimate, reader, df, groups)
         return RegressionReport(estimate, level, cov_type, meat, count, None)
-    names = reader.columns.all
+    names = reader.names
     messages = run(selected(df, names), names, SecondPass(estimate, reader, cov_type))
     return RegressionReport(estimate, level, cov_type, total_meat(estimate, cov_type, messages), None, None)
 
