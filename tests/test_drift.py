@@ -85,15 +85,15 @@ def test_tests_of_means_are_those_of_scipy():
 def test_variances_are_compared_with_the_kurtosis_of_the_rows():
     fare = watched((NEW,)).report().columns[1]
     assert np.isnan(fare.variance_pvalue) and "tails too heavy, or too few rows" in fare.variance_reason
-    new = rows(30_000, 5)[0]
+    new = rows(50_000, 5)[0]
     kurtosis = scipy.stats.kurtosis(new[:, 1])
-    fit = klr.Moments.from_data(*rows(40_000, 6), feature_names=NAMES)
+    fit = klr.Moments.from_data(*rows(60_000, 6), feature_names=NAMES)
     fare = watched((new,), fit=fit).report().columns[1]
-    z = np.log(fare.variance_ratio) / np.sqrt((kurtosis + 2) * (1 / 30_000 + 1 / 40_000))
-    df = 30_000 / (8 * (kurtosis + 2) ** 2)  # of heavy tails
+    z = np.log(fare.variance_ratio) / np.sqrt((kurtosis + 2) * (1 / 50_000 + 1 / 60_000))
+    df = 50_000 / (8 * (kurtosis + 2) ** 2)  # of heavy tails
     np.testing.assert_allclose(fare.variance_pvalue, 2 * scipy.stats.t.sf(abs(z), df), rtol=1e-6)
     age = watched((new,), fit=fit).report().columns[0]
-    z = np.log(age.variance_ratio) / np.sqrt((scipy.stats.kurtosis(new[:, 0]) + 2) * (1 / 30_000 + 1 / 40_000))
+    z = np.log(age.variance_ratio) / np.sqrt((scipy.stats.kurtosis(new[:, 0]) + 2) * (1 / 50_000 + 1 / 60_000))
     np.testing.assert_allclose(age.variance_pvalue, 2 * scipy.stats.norm.sf(abs(z)), rtol=1e-6)
 
 
