@@ -176,11 +176,11 @@ def digits(coefficients: list[float] | None, exact: list[float]) -> str:
 
 
 def exact_solution(path: Path) -> list[float]:
-    """Return the coefficients, by cross-products of centred columns in extended precision."""
+    """Return the coefficients, by cross-products of centred columns; they are added up and solved in long doubles."""
     total = np.zeros((COLUMNS + 2, COLUMNS + 2), np.longdouble)
-    for batch in pa.dataset.dataset(path).to_batches():
-        x = np.column_stack([batch.column(name).to_numpy() for name in NAMES]).astype(np.longdouble) - OFFSET
-        block = np.column_stack([np.ones(len(x), np.longdouble), x, batch.column("y").to_numpy().astype(np.longdouble)])
+    for batch in pa.dataset.dataset(path).to_batches(batch_size=2**13):
+        x = np.column_stack([batch.column(name).to_numpy() for name in NAMES]).astype(np.float64) - OFFSET
+        block = np.column_stack([np.ones(len(x)), x, batch.column("y").to_numpy().astype(np.float64)])
         total += block.T @ block
     for i in range(COLUMNS + 1):  # elimination
         for j in range(COLUMNS + 1):

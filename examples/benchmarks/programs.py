@@ -77,15 +77,15 @@ def measure_memory(models: int) -> None:
     for label, fit in (("tape model", fit_tape), ("exact model", fit_exact)):
         for _ in range(10):
             fit()
-        counts, left, start = [0], [0.0], resident_megabytes()
+        counts, resident = [0], [resident_megabytes()]
         for count in range(1, models + 1):
             fit()
             if count % every == 0:
                 counts.append(count)
-                left.append(resident_megabytes() - start)
-        print(f"{label}: {left[-1] / counts[-1]:.4f} MB each, of {counts[-1]}", flush=True)
-        ax.plot(counts, left, label=label)
-    ax.set(xlabel="models fitted and dropped", ylabel="memory left, MB", ylim=(0, None))
+                resident.append(resident_megabytes())
+        print(f"{label}: {(resident[-1] - resident[0]) / counts[-1]:.4f} MB each, of {counts[-1]}", flush=True)
+        ax.plot(counts, resident, label=label)
+    ax.set(xlabel="models fitted and dropped", ylabel="memory of the process, MB", ylim=(0, None))
     ax.legend()
     folder = Path("programs_output").resolve()
     folder.mkdir(exist_ok=True)
