@@ -71,10 +71,11 @@ def test_a_search_finds_a_good_region_of_the_tutorial(name, tuner, tutorial):
 @pytest.mark.parametrize(("name", "budget"), [("bayes", {"trials": 5}), ("hyperband", {"max_epochs": 4, "factor": 4})])
 def test_a_search_finds_a_good_region_of_diabetes(name, budget, tuner, diabetes):
     x, y = diabetes
+    keras.utils.set_random_seed(1)  # so few trials end 1 to 7 % above least squares, by the order of the rows
     model = klr.HyperLinearRegression(optimizer="adam", l2=0.0, batch_size=32)
     search = tuner(name, model, **budget)
     search.search(x, y, epochs=8, validation_split=0.2, verbose=0)
-    assert search.oracle.get_best_trials()[0].score < 1.1 * least_squares_loss(x, y)
+    assert search.oracle.get_best_trials()[0].score < 1.05 * least_squares_loss(x, y)
 
 
 def test_the_best_model_is_saved_loaded_exported_and_has_names(tuner, tmp_path, diabetes):
