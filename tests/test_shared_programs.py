@@ -26,10 +26,23 @@ def no_programs(always_loop):
     shared_programs.forget_programs()
 
 
-def trained(optimizer=None, rows=64, units=1, start=0.0, run_eagerly=False, regularizer=None, metrics=None, **compiled):
+def trained(
+    optimizer=None,
+    rows=64,
+    units=1,
+    start=0.0,
+    run_eagerly=False,
+    regularizer=None,
+    metrics=None,
+    kernel_settings=None,
+    **compiled,
+):
     model = klr.LinearRegression(
         units, kernel_initializer=keras.initializers.Constant(start), kernel_regularizer=regularizer
     )
+    model.build((None, 3))
+    for name, value in (kernel_settings or {}).items():
+        setattr(model.kernel, name, value)
     optimizer = opt.SGD(0.05) if optimizer is None else optimizer()
     model.compile(optimizer, metrics=None if metrics is None else metrics(), run_eagerly=run_eagerly, **compiled)
     fit = {"batch_size": 16, "epochs": 3, "shuffle": False, "validation_split": 0.25, "verbose": 0}
@@ -96,6 +109,16 @@ DIFFERENT = {
         {"optimizer": without_bias_decay},
     ],
     "the penalty": [{"regularizer": keras.regularizers.L2(l2)} for l2 in (0.1, 0.2)],
+    "a constraint of the kernel": [
+        {"kernel_settings": {"constraint": c}}
+        for c in (None, keras.constraints.MaxNorm(0.2), keras.constraints.NonNeg())
+    ],
+    "the limit of a constraint": [
+        {"kernel_settings": {"constraint": keras.constraints.MaxNorm(most)}} for most in (0.2, 0.4)
+    ],
+    "a penalty that the kernel got after it was built": [
+        {"kernel_settings": {"regularizer": r}} for r in (None, keras.regularizers.L2(0.5))
+    ],
     "the reduction of the loss": [{"loss": klr.SquaredError(r)} for r in ("sum_over_batch_size", "sum")],
     "a metric's delta": [
         {"metrics": lambda d=d: [keras.metrics.MeanMetricWrapper(losses.huber, name="h", delta=d)]} for d in (0.1, 2.0)
@@ -105,7 +128,7 @@ DIFFERENT = {
 }
 
 
-@pytest.mark.parametrize("kind", quick_and_heavy(DIFFERENT, "a metric's delta"))
+@pytest.mark.parametrize("kind", quick_and_heavy(DIFFERENT, "a metric's delta", "a constraint of the kernel"))
 def test_models_of_different_settings_each_train_by_their_own(kind):
     results = []
     for settings in DIFFERENT[kind]:

@@ -7,7 +7,8 @@ settings calls it with its own variables in these places.
 
 The settings must be complete: a program of other settings would train the wrong model in silence. They are the state of
 the loss, the metrics, the optimizer with its schedule, the regularizer and the dtype policy: all attributes of these
-objects, not `get_config()`, which may leave one out. Only objects of Keras's own classes, and our loss, are known so
+objects, not `get_config()`, which may leave one out; and the penalty and the constraint that a user may have given a
+variable. Only objects of Keras's own classes, and our loss, are known so
 well. A user's class, function, or step keeps its program private: it may depend on anything.
 """
 
@@ -26,7 +27,7 @@ from keras_linreg.utils import keras_compat
 from keras_linreg.utils.variable_names import build_optimizer
 
 MOST_PROGRAMS = 256  # the one that was not used for longest is forgotten first
-PARTS_OF_KERAS = ("losses", "metrics", "optimizers", "regularizers", "dtype_policies", "trainers")
+PARTS_OF_KERAS = ("losses", "metrics", "optimizers", "regularizers", "constraints", "dtype_policies", "trainers")
 
 Program = Callable[..., dict[str, tf.Tensor]]
 
@@ -73,11 +74,9 @@ def shared_program(model: SharingModel, key: Hashable, trace: Callable[[], Any])
         _settings_key(model, _variables_of(model))  # only metrics of Keras are built on zeros
         _build_metrics(model)
         variables = _variables_of(model)
-        settings = _settings_key(model, variables)
+        whole_key = key, _settings_key(model, variables), _specs(model, variables)
     except NotShareable:
         return trace()
-    specs = tuple((tuple(v.shape), str(v.dtype), v.trainable, v.value.device) for v in variables)
-    whole_key = key, settings, specs
     with _lock:
         entry = _programs.get(whole_key)
         if entry is None:
@@ -127,6 +126,28 @@ def _variables_of(model: SharingModel) -> list[keras.Variable]:
     variables += [] if inner is None else inner.variables
     variables += [variable for metric in model.metrics for variable in metric.variables]
     return list({id(variable): variable for variable in variables}.values())
+
+
+def _specs(model: SharingModel, variables: Sequence[keras.Variable]) -> Hashable:
+    """Return all that a step depends on of the variables, but their values.
+
+    Raises:
+        NotShareable: it cannot be told.
+    """
+    return tuple(
+        (
+            *(tuple(variable.shape), str(variable.dtype), variable.trainable, variable.value.device),
+            variable.overwrite_with_gradient,
+            _state(variable.constraint, {}),
+            "own" if _is_own_method(variable.regularizer, model) else _state(variable.regularizer, {}),
+        )
+        for variable in variables
+    )
+
+
+def _is_own_method(function: Any, model: SharingModel) -> bool:
+    """Return whether a function is a method of the model: the settings tell all that it reads."""
+    return isinstance(function, types.MethodType) and function.__self__ is model
 
 
 def _settings_key(model: SharingModel, variables: Sequence[keras.Variable]) -> Hashable:
