@@ -313,6 +313,16 @@ def test_a_damaged_file_of_folds_is_refused(model, tmp_path):
     assert other.l1 == before
 
 
+def test_folds_in_another_order_of_row_labels_are_refused():
+    x, folds = pd.DataFrame(X), pd.Series(np.arange(len(X)) % 3)
+    model = fitted(x, Y, folds=folds)
+    assert klr.ElasticNetRegression.from_config(model.get_config()).get_config() == model.get_config()
+    np.testing.assert_array_equal(model.kernel, fitted(x, Y, folds=folds.to_numpy()).kernel)
+    for disordered in (folds[::-1], folds[::-1].to_frame()):
+        with pytest.raises(ValueError, match="`x` and `folds` must have the same row labels"):
+            fitted(x, Y, folds=disordered)
+
+
 def test_a_search_of_keras_tuner_reads_no_data(tmp_path):
     folds = klr.FoldMoments.from_data(X, Y, folds=4)
     tuner = keras_tuner.RandomSearch(

@@ -68,6 +68,22 @@ def test_sparse_rows_give_what_dense_rows_give(kind, weighted, outputs, never_wr
         )
 
 
+@pytest.mark.parametrize("kind", ["all levels, one hot", "a column twice", "an empty column and a constant one"])
+def test_the_kernel_of_smallest_norm_of_sparse_rows_is_that_of_the_pseudoinverse(kind, never_written_out):
+    x = SPARSE[kind]
+    y = x @ RNG.normal(size=x.shape[1]) + RNG.normal(size=N)
+    dense = x.toarray() - x.toarray().mean(axis=0)
+    found = klr.Moments.from_data(x, y).solve(dependent="min_norm", warn=False)
+    expected = np.linalg.pinv(dense, rcond=1e-10) @ y
+    np.testing.assert_allclose(actual=found.kernel[:, 0], desired=expected, rtol=1e-10, atol=1e-11)
+
+
+def test_sparse_columns_without_a_number_are_all_constant(capfd):
+    kernel = klr.Moments.from_data(scipy.sparse.csr_matrix((N, 3)), np.arange(N)).solve(warn=False).kernel
+    assert not kernel.any()
+    assert "illegal value" not in "".join(capfd.readouterr())  # LAPACK complains to the terminal
+
+
 def test_a_model_fits_sparse_rows_without_their_zeros_and_updates_its_metrics(monkeypatch):
     x = SPARSE["hashed numbers"]
     y = x @ np.arange(40.0) + RNG.normal(size=N)

@@ -23,8 +23,9 @@ from keras_linreg.utils.types import Data
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
+    import pandas as pd
 else:
-    nw = LazyModule("narwhals.stable.v2")
+    nw, pd = LazyModule("narwhals.stable.v2"), LazyModule("pandas")
 
 PLAIN_MODULES = ("numpy", "builtins", "collections", "scipy", "tensorflow", "keras", "torch")
 
@@ -129,6 +130,12 @@ def row_labels(data: Data) -> Any:
     if is_column(data):
         data = data.to_native()
     return data.index if is_frame(data) or is_series(data) else None
+
+
+def with_row_labels(values: np.ndarray, source: Any) -> Any:
+    """Return values `(n,)` with the row labels of the data that they come from; as they are if there are none."""
+    labels = row_labels(source)
+    return values if labels is None else pd.Series(values, index=labels)
 
 
 def match(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ def inflation_factors(factor: Array) -> Array:
 
     It is 1 if column j is orthogonal to all others, and infinite if the factor is singular.
     """
+    if not len(factor):  # LAPACK prints a complaint
+        return np.ones(0)
     inverse, is_singular = lapack.dtrtri(factor / column_norms(factor))
     return np.full(len(factor), np.inf) if is_singular else (inverse**2).sum(axis=1)
 

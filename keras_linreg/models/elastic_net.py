@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_linreg.data import Prepared, preprocessor_columns
+from keras_linreg.data.tables import with_row_labels
 from keras_linreg.inference.row_order import RowOrder
 from keras_linreg.models.fitted_path import FittedPath, fitted_path, penalty_of, refitted
 from keras_linreg.models.fold_store import folds_of_store, store_folds
@@ -112,7 +113,7 @@ class ElasticNetRegression(OnePassModel):
     ):
         check_dealing(folds, deal, groups, seed)
         if not isinstance(folds, str) and not is_integer(folds):
-            folds = fold_numbers(folds)
+            folds = with_row_labels(fold_numbers(folds), folds)
         ratios = tuple(l1_ratio) if isinstance(l1_ratio, list) else l1_ratio
         settings = path_settings(
             *(ratios, rule, n_penalties, eps, standardize, penalty_factor, positive, common, l1, l2, feature_names)

@@ -141,7 +141,8 @@ def _product(factor: Factor, kernel: DoubleDouble) -> DoubleDouble:
 def _about_plane(problem: Problem, statistics: Statistics) -> Minimum | None:
     """Return the step from the plane of statistics to the solution, or None if they have none that serves.
 
-    A column that depends on others is to have weight 0, or a share, and a plane has given it some other weight.
+    A column that depends on others is to have weight 0, or a share, and a plane has given it some other weight. Where
+    columns are to have shares, the smallest step from a plane does not end at the smallest kernel.
     """
     if statistics.plane is None:
         return None
@@ -152,7 +153,8 @@ def _about_plane(problem: Problem, statistics: Statistics) -> Minimum | None:
     factor = np.array(problem.factor)
     factor[:features, features:] = _scaled_plane(statistics, problem.exponents)[1]
     minimum = NO_PENALTY.solve(dataclasses.replace(problem, factor=factor))
-    return None if statistics.plane.kernel[~minimum.kept].any() else minimum
+    has_shares = problem.dependent == "min_norm" and not (minimum.kept | problem.constant).all()
+    return None if has_shares or statistics.plane.kernel[~minimum.kept].any() else minimum
 
 
 def _scaled_plane(statistics: Statistics, exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
