@@ -17,6 +17,7 @@ from keras_linreg.utils.types import Array
 Factor: TypeAlias = DoubleDouble | Array
 NEWTON_STEPS = 8
 SMALL_STEP, SHRINKING = 2.0**-60, 1e-3
+SMALLEST_SQUARE, LARGEST_SQUARE = 1e-200, 1e200  # of a column: squares of its numbers neither underflow nor overflow
 MERGED_COLUMNS = 32  # of a block of reflections when factors merge
 
 
@@ -200,6 +201,10 @@ def min_norm_solution(factor: Factor, right: Factor) -> Factor:
 
 def column_norms(factor: Array) -> Array:
     """Return the norms of the columns, without overflow."""
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.einsum("ij,ij->j", factor, factor)
+    if ((squares > SMALLEST_SQUARE) & (squares < LARGEST_SQUARE)).all():
+        return np.sqrt(squares)
     size = _largest(factor.T)
     return size * np.sqrt(((factor / size) ** 2).sum(axis=0))
 
