@@ -220,19 +220,21 @@ def merged(upper: Array, lower: Array, row: Array) -> Array:
     The zeros below both diagonals are known, so it takes a third of the work of `stacked`. As in `householder`,
     columns of zeros are left out.
     """
-    is_nonzero = upper.any(axis=0) | lower.any(axis=0) | (row != 0)
+    is_nonzero = (np.diag(upper) != 0) | (np.diag(lower) != 0) | (row != 0)
+    if not is_nonzero.all():
+        is_nonzero |= upper.any(axis=0) | lower.any(axis=0)
     if not is_nonzero.all():
         factor = np.zeros_like(upper)
         if is_nonzero.any():
             used = np.ix_(is_nonzero, is_nonzero)
             factor[used] = merged(upper[used], lower[used], row[is_nonzero])
         return factor
-    r = np.array(upper, order="F")
+    r = np.array(upper, order="F")  # LAPACK leaves the zeros below its diagonal
     with one_blas_thread():
         for below, height in ((lower, len(r)), (row[None], 0)):
             below = np.array(below, order="F")
             r = lapack.dtpqrt(height, min(MERGED_COLUMNS, len(r)), r, below, overwrite_a=1, overwrite_b=1)[0]
-    return np.triu(r)
+    return r
 
 
 @overload
