@@ -24,7 +24,7 @@ def inflation_factors(factor: Array) -> Array:
     if not len(factor):  # LAPACK prints a complaint
         return np.ones(0)
     inverse, is_singular = lapack.dtrtri(factor / column_norms(factor))
-    return np.full(len(factor), np.inf) if is_singular else (inverse**2).sum(axis=1)
+    return np.full(len(factor), np.inf) if is_singular else np.einsum("ij,ij->i", inverse, inverse)
 
 
 def scaled_condition_number(factor: Array) -> float:
