@@ -321,3 +321,12 @@ def test_train_on_batch_takes_one_step():
 def test_units_must_be_a_positive_integer(units):
     with pytest.raises(ValueError, match="`units` must be a positive integer. Received: units="):
         klr.LinearRegression(units=units)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_a_penalty_on_weights_of_any_dtype_is_part_of_the_loss(dtype):
+    x = np.arange(12.0).reshape(6, 2)
+    model = klr.LinearRegression(dtype=dtype, kernel_initializer="ones", kernel_regularizer=keras.regularizers.L2(0.5))
+    model.compile(keras.optimizers.SGD(0.0))
+    history = model.fit(x, x.sum(axis=1) + 1, verbose=0).history
+    np.testing.assert_allclose(actual=history["loss"], desired=1 + 0.5 * 2, rtol=1e-3)

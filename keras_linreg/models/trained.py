@@ -114,6 +114,11 @@ class TrainedModel(LinearModel):
             "use_bias": self.use_bias,
         }
 
+    @property
+    def losses(self) -> list[Any]:
+        """The penalties, in the dtype that Keras computes the loss in: it adds them up without a cast."""
+        return [keras.ops.cast(penalty, keras.config.floatx()) for penalty in super().losses]
+
     def as_optimized(self, design: Any) -> Any:
         """Return a design, an array or of scipy.sparse, as the optimizer sees it: as it is."""
         return design
