@@ -182,14 +182,15 @@ class Reader:
         target, outputs = (None, ()) if y is None else read_targets(y, self.units, self.dtype, known)
         weight = read_weights(sample_weight)
         inputs, schema = self._read(x, weight, targets)
-        if isinstance(inputs, TableInputs) and targets and has_response(self.preprocessor):
-            target, outputs = inputs.target(), (self.preprocessor.response_name,)
-            check_units(target.shape, self.units)
+        if makes_y := targets and has_response(self.preprocessor):
+            outputs = (self.preprocessor.response_name,)
+            check_units((inputs.rows, 1), self.units)
+        needs_y = makes_y or target is not None
         lengths = {"x": inputs.rows}
         lengths |= {"y": int(target.shape[0])} if target is not None else {}
         lengths |= {"sample_weight": len(weight)} if weight is not None else {}
         check_lengths(lengths, empty)
-        found = None if target is None else self._missing(inputs, target, weight, outputs, fitting or is_reduced)
+        found = self._missing(inputs, target, weight, outputs, fitting or is_reduced) if needs_y else None
         if found is not None and self.missing == "error":
             raise found.error(labels)
         kept = None if found is None else ~found.rows
@@ -201,11 +202,13 @@ class Reader:
             groups = None if groups is None else keep_groups(groups, kept)
         if fitting:
             check_some_weight(weight)
-        if self.preprocessor is not None and target is not None:
+        if self.preprocessor is not None and needs_y:
             inputs.check_no_infinity()
         if isinstance(inputs, TableInputs) and fitting and self.learns:
             counting = counting_rows(inputs, weight)
             self.preprocessor.learn(lambda: [counting])
+        if isinstance(inputs, TableInputs) and makes_y:
+            target = inputs.target()  # of a left side that learns, too, as center(y)
         design = inputs.design(self.preprocessor)
         self._learn(schema or self._schema_of_inputs(), int(design.shape[-1]), outputs)
         return prepared_rows(
