@@ -16,7 +16,7 @@ from keras_linreg.data.inputs import Inputs, read_columns, read_matrix
 from keras_linreg.data.kinds import is_scipy_sparse, is_stream
 from keras_linreg.data.learning import learn_inputs, names_of_design, takes_columns
 from keras_linreg.data.missing import MissingMask, check_rule, find, keep_rows, nan_masks
-from keras_linreg.data.pairing import check_lengths, common_labels, keep_groups, take_named
+from keras_linreg.data.pairing import check_lengths, check_no_names, common_labels, keep_groups, take_named
 from keras_linreg.data.prepared import Prepared, Rows, prepared_rows, target_names
 from keras_linreg.data.schema import MATRIX, Schema
 from keras_linreg.data.table_preprocessor import (
@@ -171,10 +171,12 @@ class Reader:
         """
         x = x.tocsr() if is_scipy_sparse(x) else x  # SciPy's dok_array is a dict
         table = as_table(x)
-        if table is not None:
+        parts = {"y": y, "sample_weight": sample_weight, "groups": groups}
+        if table is None:
+            check_no_names(x, parts)
+        else:
             if not table.columns:
                 raise ValueError("`x` must have at least one column. Received: none.")
-            parts = {"y": y, "sample_weight": sample_weight, "groups": groups}
             table, y, sample_weight, groups = take_named(table, parts, self.columns_of_model() or ())
         x = table if table is not None else as_array(x, "`x`") if isinstance(x, list | tuple) else x
         labels = common_labels({"x": x, "y": y, "sample_weight": sample_weight, "groups": groups})
