@@ -174,7 +174,7 @@ def about_plane(r: np.ndarray, kernel: np.ndarray, error: float, sum_error: floa
     upper, rest = r[:features, :features], r[:features, features:]
     moved = provisional_kernel(r, kernel)
     rest = rest - upper @ (moved - kernel)
-    factor = r.copy()
+    factor = r.copy(order="K")
     factor[:features, features:] = upper @ moved + rest
     return {"factor": factor, "plane": Plane(moved, rest, error, sum_error)}
 
@@ -216,7 +216,7 @@ def _factor_of_residuals(statistics: Statistics, kernel: np.ndarray) -> tuple[np
     """Return the float64 factor of `[x, y - x @ kernel]`, and `error` and `sum_error` of a plane of this kernel."""
     features, plane = len(kernel), statistics.plane
     factor = as_doubledouble(statistics.factor)
-    r = factor.hi.copy()
+    r = factor.hi.copy(order="K")
     if plane is not None:
         r[:features, features:] = plane.rest + r[:features, :features] @ (plane.kernel - kernel)
         return r, plane.error, plane.sum_error

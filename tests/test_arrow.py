@@ -155,15 +155,16 @@ def test_batches_that_cannot_be_fitted_are_refused_by_name(arguments, words):
         klr.Moments.from_arrow(**{"batches": TABLE, "target": "price", **arguments})
 
 
-def test_the_same_batches_give_the_same_bits_on_any_number_of_threads(monkeypatch):
+@pytest.mark.parametrize(("rows", "columns", "size"), [(60_000, 8, 20_000), (60_000, 8, 60_000), (700, 600, 700)])
+def test_the_same_batches_give_the_same_bits_on_any_number_of_threads(rows, columns, size, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(5))
-    big = pa.table({f"x{i}": RNG.normal(size=60_000) for i in range(8)})
-    for size in (20_000, 60_000):
-        one, *others = (
-            klr.Moments.from_arrow(big.to_batches(max_chunksize=size), "x7", threads=threads).to_bytes()
-            for threads in (1, 2, 5, None)
-        )
-        assert all(other == one for other in others)
+    big = pa.table({f"x{i}": RNG.normal(size=rows) for i in range(columns)})
+    one, *others = (
+        klr.Moments.from_arrow(big.to_batches(max_chunksize=size), "x7", threads=threads) for threads in (1, 2, 5, None)
+    )
+    assert all(other.to_bytes() == one.to_bytes() for other in others)
+    expected = np.cov(np.column_stack([big[name] for name in (*one.feature_names, "x7")]), rowvar=False)
+    np.testing.assert_allclose(actual=one.covariance, desired=expected, rtol=1e-10, atol=1e-13)
 
 
 def test_columns_of_every_type_of_numbers_read_in_place_are_those_of_their_arrays():

@@ -22,7 +22,7 @@ def inflation_factors(factor: Array) -> Array:
     It is 1 if column j is orthogonal to all others, and infinite if the factor is singular.
     """
     inverse, is_singular = lapack.dtrtri(factor / column_norms(factor))
-    return np.full(len(factor), np.inf) if is_singular else (inverse**2).sum(axis=1)
+    return np.full(len(factor), np.inf) if is_singular else np.einsum("ij,ij->i", inverse, inverse)
 
 
 def scaled_condition_number(factor: Array) -> float:

@@ -22,7 +22,7 @@ References:
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -54,7 +54,9 @@ class DoubleDouble:
 
     def __init__(self, hi: Any, lo: Any = None):
         self.hi: Array = np.asarray(hi, np.float64)
-        self.lo: Array = np.zeros_like(self.hi) if lo is None else np.asarray(lo, np.float64)
+        order: Literal["C", "F"] = "F" if self.hi.flags.fnc else "C"
+        # Memory of `np.zeros` is not written, that of `np.zeros_like` is.
+        self.lo: Array = np.zeros(self.hi.shape, order=order) if lo is None else np.asarray(lo, np.float64)
 
     @property
     def shape(self) -> tuple[int, ...]:

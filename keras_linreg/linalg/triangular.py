@@ -17,6 +17,7 @@ from keras_linreg.utils.types import Array
 Factor: TypeAlias = DoubleDouble | Array
 NEWTON_STEPS = 8
 SMALL_STEP, SHRINKING = 2.0**-60, 1e-3
+SMALLEST_SQUARE, LARGEST_SQUARE = 1e-200, 1e200  # of a column: squares of its numbers neither underflow nor overflow
 MERGED_COLUMNS = 32  # of a block of reflections when factors merge
 
 
@@ -200,6 +201,10 @@ def min_norm_solution(factor: Factor, right: Factor) -> Factor:
 
 def column_norms(factor: Array) -> Array:
     """Return the norms of the columns, without overflow."""
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.einsum("ij,ij->j", factor, factor)
+    if ((squares > SMALLEST_SQUARE) & (squares < LARGEST_SQUARE)).all():
+        return np.sqrt(squares)
     size = _largest(factor.T)
     return size * np.sqrt(((factor / size) ** 2).sum(axis=0))
 
@@ -215,19 +220,21 @@ def merged(upper: Array, lower: Array, row: Array) -> Array:
     The zeros below both diagonals are known, so it takes a third of the work of `stacked`. As in `householder`,
     columns of zeros are left out.
     """
-    is_nonzero = upper.any(axis=0) | lower.any(axis=0) | (row != 0)
+    is_nonzero = (np.diag(upper) != 0) | (np.diag(lower) != 0) | (row != 0)
+    if not is_nonzero.all():
+        is_nonzero |= upper.any(axis=0) | lower.any(axis=0)
     if not is_nonzero.all():
         factor = np.zeros_like(upper)
         if is_nonzero.any():
             used = np.ix_(is_nonzero, is_nonzero)
             factor[used] = merged(upper[used], lower[used], row[is_nonzero])
         return factor
-    r = np.array(upper, order="F")
+    r = np.array(upper, order="F")  # LAPACK leaves the zeros below its diagonal
     with one_blas_thread():
         for below, height in ((lower, len(r)), (row[None], 0)):
             below = np.array(below, order="F")
             r = lapack.dtpqrt(height, min(MERGED_COLUMNS, len(r)), r, below, overwrite_a=1, overwrite_b=1)[0]
-    return np.triu(r)
+    return r
 
 
 @overload

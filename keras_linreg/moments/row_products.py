@@ -16,6 +16,7 @@ LONGEST_SUM = 8192  # products that BLAS adds up: the longer a sum, the larger i
 WORTH_THREADS = 200_000
 LANES = 8  # BLAS is up to twice as fast on rows whose length is a multiple of its vectors'
 MAX_THREADS = 16  # and shares of the rows, on however many threads: the bits do not depend on them
+PANEL = 256  # columns: the products of one block of wide rows are made so many columns at a time, on all cores
 BLOCKS_OF_FACTOR = 4  # of a share: the factors of shares must be reduced, too
 
 Transform = tuple[slice | np.ndarray, np.ndarray]  # the columns that change, and a matrix
@@ -30,7 +31,7 @@ def cross_products(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, fra
         x, y, weights: `(n, p)`, `(n, k)`, and `(n,)` or None.
         frame: the coordinates z and the residuals.
     """
-    transform = _transform(frame)
+    transform, count = _transform(frame), len(x)
     spare: list[_Blocks] = []  # of threads that wait for a share
 
     def products(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +39,7 @@ def cross_products(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, fra
             blocks = spare.pop()
         except IndexError:
             blocks = _Blocks(x, frame, transform)
-        of_share = _cross_products(x, y, weights, blocks)
+        of_share = _cross_products(x, y, weights, blocks, _product_by_panels if len(x) == count else _product)
         spare.append(blocks)
         return of_share
 
@@ -172,8 +173,35 @@ class _Blocks:
         return memory.reshape(self._padded, n).T if self._is_by_columns else memory.reshape(n, self._padded)
 
 
+def _product(block: np.ndarray) -> np.ndarray:
+    return block.T @ block  # SciPy's dsyrk would be faster, but keeps all other threads waiting
+
+
+def _product_by_panels(block: np.ndarray) -> np.ndarray:
+    """Return `block.T @ block`; of many columns some at a time, on all cores, with the same bits on any number."""
+    width = block.shape[1]
+    if width < 2 * PANEL or block.size < WORTH_THREADS:
+        return _product(block)
+    products = np.empty((width, width))
+
+    def fill(start: int) -> None:
+        end = min(start + PANEL, width)
+        panel = block[:, start:end]
+        products[start:end, start:end] = _product(panel)
+        np.matmul(panel.T, block[:, end:], out=products[start:end, end:])
+        products[end:, start:end] = products[start:end, end:].T
+
+    for _ in in_order(fill, range(0, width, PANEL)):
+        pass
+    return products
+
+
 def _cross_products(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, blocks: _Blocks
+    x: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray | None,
+    blocks: _Blocks,
+    product: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the cross-products `(q + 1, q + 1)`, and the rests of those by residuals and ones."""
     features, width = blocks.frame.features, len(blocks.frame.shift) + 1
@@ -184,7 +212,7 @@ def _cross_products(
     height = -(-len(x) // count)
     for start in range(0, len(x), height):
         block = blocks.block(x, y, weights, start, min(start + height, len(x)))
-        of_block = block.T @ block  # SciPy's dsyrk would be faster, but keeps all other threads waiting
+        of_block = product(block)
         products += of_block
         total, error = two_sum(total, of_block[:, features:width])
         rest += error

@@ -92,13 +92,16 @@ def reduce_sparse(x: Any, y: np.ndarray, weights: np.ndarray | None, first_row: 
     total = DoubleDouble(heavy).sum()
     weight, weighted = float(total.hi), x.multiply(heavy[:, None]).tocsr()
     mean, mean_y = np.asarray(x.T @ heavy) / weight, np.asarray(heavy @ y) / weight
-    products = (x.T @ weighted).toarray() - weight * np.outer(mean, mean)
+    products = (x.T @ weighted).toarray()
+    products -= np.outer(weight * mean, mean)
     constant = _constant_columns(x)
     spread = np.where(constant, 1.0, np.diag(products))
     if not ((weight * mean**2 <= FARTHEST_MEAN * spread) | constant).all() or not (spread > 0).all():
         return None
     norms = np.sqrt(spread)
-    upper, error = _upper(x, heavy, mean, products / np.outer(norms, norms), constant)
+    products /= norms
+    products /= norms[:, None]
+    upper, error = _upper(x, heavy, mean, products, constant)
     if upper is None:
         return None
     upper *= norms
@@ -141,25 +144,15 @@ def _upper(
     A pivot that is no larger than rounding errors may belong to a column that depends on others. What the others leave
     of its rows tells: next to nothing, and the column gets a row of zeros; or more, and cross-products do not do.
     """
-    kept = ~constant
-    dependent: list[int] = []
-    while True:
-        where = np.flatnonzero(kept)
-        factor, failed = scipy.linalg.lapack.dpotrf(products[np.ix_(where, where)], clean=1)
-        small = np.flatnonzero(np.diag(factor)[: failed - 1 if failed else None] ** 2 < SMALLEST_PIVOT)
-        if len(small) or failed:
-            column = int(where[small[0] if len(small) else failed - 1])
-            dependent.append(column)
-            kept[column] = False
-            if len(dependent) > MOST_DEPENDENT:
-                return None, 0.0
-            continue
-        break
+    found = _independent_factor(products, np.flatnonzero(~constant))
+    if found is None:
+        return None, 0.0
+    upper, dependent = found
+    where = np.setdiff1d(np.flatnonzero(~constant), dependent)
+    factor = upper if len(where) == len(upper) else upper[np.ix_(where, where)]
     inflation = float(condition.inflation_factors(factor).max(initial=1.0))
     if not inflation <= LARGEST_INFLATION:
         return None, 0.0
-    upper = np.zeros_like(products)
-    upper[np.ix_(where, where)] = factor
     scales = np.sqrt(np.asarray(x.multiply(x).T @ heavy) - heavy.sum() * mean**2) if dependent else mean
     for column in dependent:
         shares = scipy.linalg.cho_solve((factor, False), products[where, column]) / scales[where]
@@ -172,20 +165,48 @@ def _upper(
     return upper, FLOAT64_ROUNDOFF * np.sqrt(inflation)
 
 
+def _independent_factor(products: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, list[int]] | None:
+    """Return the factor of independent columns, and the numbers of dependent ones; None if there are too many of these.
+
+    Where a pivot is next to nothing, its column is left out, and what the columns before it leave of the products of
+    the later ones is factored on.
+
+    Args:
+        products: `(p, p)`: of columns of norm 1.
+        where: the columns to factor.
+    """
+    upper, dependent = np.zeros_like(products), []
+    left = products if len(where) == len(products) else products[np.ix_(where, where)]
+    while len(where):
+        factor, failed = scipy.linalg.lapack.dpotrf(left.T, clean=1)  # LAPACK copies a transpose faster
+        small = np.flatnonzero(np.diag(factor)[: failed - 1 if failed else None] ** 2 < SMALLEST_PIVOT)
+        count = int(small[0]) if len(small) else failed - 1 if failed else len(where)
+        factor, done, later = factor[:count, :count], where[:count], where[count + 1 :]
+        upper[np.ix_(done, done)] = factor
+        if count < len(where):
+            dependent.append(int(where[count]))
+            if len(dependent) > MOST_DEPENDENT:
+                return None
+            rows = scipy.linalg.solve_triangular(factor, left[:count, count + 1 :], trans="T", check_finite=False)
+            upper[np.ix_(done, later)] = rows
+            left = left[count + 1 :, count + 1 :] - rows.T @ rows
+        where = later
+    return upper, dependent
+
+
 def _kernel(upper: np.ndarray, right: np.ndarray, heavy: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return a provisional kernel `(p, k)`; 0 for columns that depend on others."""
     features, outputs = right.shape
     used = np.diag(upper) > 0
-    r = np.zeros((features + outputs, features + outputs))
-    r[:features, :features] = upper
-    r[:features, :features][:, ~used] = 0.0
-    independent = upper[np.ix_(used, used)]
+    independent = upper if used.all() else upper[np.ix_(used, used)]
     part = np.asarray(triangular.back_substitute(independent, right[used], transposed=True))
     kernel = np.zeros_like(right)
     kernel[used] = triangular.back_substitute(independent, part)
     terms = np.linalg.norm(kernel * triangular.column_norms(upper)[:, None], axis=0)
     if (terms**2 <= LARGEST_TERMS**2 * (heavy @ np.square(y))).all():
         return kernel
+    r = np.zeros((features + outputs, features + outputs))
+    r[:features, :features] = np.where(used, upper, 0.0)
     r[:features, features:][used] = part
     left = heavy @ np.square(y) - np.square(part).sum(axis=0)
     r[features:, features:] = np.diag(np.sqrt(np.maximum(left, 0.0)))

@@ -13,6 +13,7 @@ from keras_linreg.solvers.least_squares import NO_PENALTY
 from keras_linreg.solvers.penalty import Minimum, Penalty, Problem
 from keras_linreg.solvers.solution import Solution
 from keras_linreg.sufficient_statistics import Statistics
+from keras_linreg.utils.threads import one_blas_thread
 
 # Of a column's norm, what columns before it must leave of it for it to be independent: more than its own rounding.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-6, "bfloat16": 1e-2, "float16": 1e-2}
@@ -31,6 +32,7 @@ def check_dependent(dependent: str) -> str:
     return dependent
 
 
+@one_blas_thread()  # on a busy host, threads that wait for each other take many times as long
 def solve(
     statistics: Statistics,
     rows: int,
