@@ -110,7 +110,7 @@ class Moments(StoredMoments):
             with naming_columns(features, outputs, prepared):
                 accumulator.update(*batch)
         if accumulator is None:
-            raise ValueError("`x` must hold at least one batch. Received: none.")
+            raise ValueError("`x` must hold at least one row. Received: none.")
         with naming_columns(features, outputs, prepared):
             dropped = prepared.missing_rows(accumulator.rows)
             return cls.of(accumulator, accumulator.result(), features, outputs, dropped)
