@@ -49,6 +49,7 @@ SOURCES = {
     ),
     "one batch": lambda folder: TABLE.to_batches()[0],
     "dataset of Parquet": parquet,
+    "scanner of a dataset": lambda folder: parquet(folder).scanner(),
     "polars": lambda folder: pl.from_arrow(TABLE),
     "duckdb": lambda folder: duckdb.sql("select * from TABLE_OF_TEST"),
 }
@@ -114,12 +115,17 @@ def test_rows_without_a_value_are_refused_by_their_number_or_dropped_and_counted
         ({"target": "cost"}, "`target` must be a column of `batches`.* Received: 'cost', which is none of them"),
         ({"target": "prise"}, r"Received: 'prise', which is none of them \(did you mean 'price'\?\)"),
         ({"features": ["area", "rom"]}, r"`features` .*'rom'.*did you mean 'rooms'"),
+        ({"target": None}, "`target` must name a column of `batches`.* Received: None"),
         ({"target": []}, "`target` must name at least one column"),
         ({"features": ["area", "area"]}, "`features` must be distinct columns"),
         ({"features": []}, "`features` must name at least one"),
         ({"features": ["area", "price"]}, r"\['price'\] for two of them"),
         ({"weight": "price"}, r"\['price'\] for two of them"),
         ({"weight": "mass"}, "`weight` must be a column.*'mass', which is none"),
+        (
+            {"batches": TABLE.set_column(3, "weight", pa.array([0.0] * ROWS)), "weight": "weight"},
+            "`weight` must not be zero in every row",
+        ),
         ({"missing": "ignore"}, "`missing` must be"),
         ({"threads": 0}, "`threads` must be a positive integer or None. Received: 0"),
         ({"threads": True}, "`threads` must be a positive integer"),
@@ -201,6 +207,35 @@ def test_strings_pass_a_preprocessor(penguins, penguin_space):
     with pytest.warns(UserWarning, match="depend"):
         expected = klr.Moments.from_data(frame, target, preprocessor=penguin_space).solve()
     np.testing.assert_allclose(solution.kernel, expected.kernel, rtol=1e-10, atol=1e-12)
+
+
+FORMULA_SOURCES = {kind: make for kind, make in SOURCES.items() if "reader" not in kind and "generator" not in kind}
+
+
+@pytest.mark.parametrize("kind", FORMULA_SOURCES)
+def test_a_formula_learns_from_record_batches_that_can_be_read_again(kind, tmp_path):
+    formulas = "center(price) ~ area * new + C(rooms)", "area * new + C(rooms)"
+    expected = klr.Moments.from_data(TABLE, None, "weight", preprocessor=klr.Formula(formulas[0])).solve()
+    source = FORMULA_SOURCES[kind](tmp_path)
+    two_sided = klr.Moments.from_arrow(source, weight="weight", preprocessor=klr.Formula(formulas[0]))
+    one_sided = klr.Moments.from_arrow(source, "price", weight="weight", preprocessor=klr.Formula(formulas[1]))
+    assert (two_sided.output_names, one_sided.output_names) == (("center(price)",), ("price",))
+    assert two_sided.feature_names == one_sided.feature_names
+    for moments in (two_sided, one_sided):
+        np.testing.assert_allclose(moments.solve().kernel, expected.kernel, rtol=1e-10, atol=1e-12)
+
+
+def test_a_formula_that_has_not_learned_refuses_what_can_be_read_once_and_learns_nothing_of_an_error():
+    formula = klr.Formula("price ~ sqrt(I(area - 1000))")
+    with pytest.raises(ValueError, match="adapted before record batches that can be read once"):
+        klr.Moments.from_arrow(TABLE.to_reader(), preprocessor=formula)
+    with pytest.raises(ValueError, match="Batch 0 of `batches`.*'sqrt.*must be finite"):
+        klr.Moments.from_arrow(TABLE, preprocessor=formula)
+    with pytest.raises(ValueError, match=r"`target` must be left out"):
+        klr.Moments.from_arrow(TABLE, "price", preprocessor=formula)
+    with pytest.raises(ValueError, match=r"`batches` must have the columns that the formula names.*missing: \['baths'"):
+        klr.Moments.from_arrow(TABLE, preprocessor=klr.Formula("price ~ area + baths"))
+    assert not formula.is_adapted
 
 
 def test_pyarrow_that_is_not_installed_is_named_with_its_extra(monkeypatch):

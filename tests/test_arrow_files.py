@@ -82,6 +82,37 @@ def test_a_glob_a_file_a_dataset_and_a_reader_are_fitted_too(parquet, tmp_path, 
     same(fitted(parquet, batch_size=7), expected)
 
 
+@pytest.mark.parametrize("pattern", ["", "*/*/*.parquet", "**/*.parquet"])
+def test_names_of_folders_are_columns(pattern, tmp_path):
+    table = TABLE.append_column("city", pa.array(np.where(np.arange(ROWS) % 3, "Rome", "Paris")))
+    folders = pa.dataset.partitioning(pa.schema([("city", pa.string()), ("rooms", pa.int64())]), flavor="hive")
+    pa.dataset.write_dataset(table, tmp_path / "sales", format="parquet", partitioning=folders)
+    source = str(tmp_path / "sales" / pattern)
+    models = [
+        klr.ExactLinearRegression(preprocessor=klr.Formula("price ~ area * city + I(rooms ** 2)")) for _ in range(2)
+    ]
+    models[0].fit(source, verbose=0)
+    models[1].fit(table, verbose=0)
+    pd.testing.assert_series_equal(models[0].report().params, models[1].report().params, rtol=1e-10)
+    assert models[0].predict_to(source, tmp_path / "out.parquet", columns=["city"]) == ROWS
+    cities = pa.parquet.read_table(tmp_path / "out.parquet")["city"].to_pylist()
+    assert sorted(cities) == sorted(table["city"].to_pylist())
+
+
+def test_a_file_without_rows_or_without_a_value_in_a_column_is_read_as_the_others(tmp_path, expected):
+    folder = write(tmp_path / "csv", "csv")
+    pa.csv.write_csv(TABLE.slice(0, 0), folder / "an empty one comes first.csv")
+    same(fitted(folder), expected, rtol=1e-6)
+    folder = write(tmp_path / "parquet")
+    write_parquet(TABLE.slice(0, 7).set_column(0, "area", pa.nulls(7)), folder / "a day without areas.parquet")
+    with pytest.raises(ValueError, match=r"no value in 'area' \(7\)"):
+        fitted(folder)
+    model = klr.ExactLinearRegression(feature_names=FEATURES, missing="drop")
+    model.fit(folder, target="price", sample_weight="weight", verbose=0)
+    np.testing.assert_allclose(model.kernel, expected.kernel, rtol=1e-11)
+    assert model.solution.missing.columns == {"area": 7}
+
+
 def test_the_bar_knows_the_number_of_batches_of_files_that_tell_it(parquet, capsys):
     model = klr.ExactLinearRegression(feature_names=FEATURES)
     model.fit(parquet, target="price", batch_size=100, verbose=2)
@@ -242,6 +273,7 @@ def test_a_csv_column_that_changes_its_type_halfway_is_refused_by_file_and_colum
         ({"target": "cost"}, ValueError, "`target` must be a column .*'cost', which is none"),
         ({"target": None}, ValueError, "`target` must name a column of"),
         ({"y": "price"}, ValueError, "`y` must be left out where `target` is given"),
+        ({"target": None, "y": np.ones(ROWS)}, ValueError, "`y` must be the name of a column.*ndarray"),
         ({"target": 3}, ValueError, "`target` must be the name of a column.*3"),
         ({"sample_weight": np.ones(3)}, ValueError, "`sample_weight` must be the name of a column.*ndarray"),
         ({"sample_weight": "mass"}, ValueError, "`weight` must be a column .*'mass', which is none"),
@@ -253,6 +285,12 @@ def test_arguments_that_do_not_go_with_files_are_refused(arguments, error, words
         with pytest.raises(error, match=words):
             model.fit(**{"x": parquet, "target": "price", "verbose": 0, **arguments})
         assert not model.built
+
+
+@pytest.mark.parametrize("x", [["a.parquet", "b.parquet"], np.ones((3, 2)), pa.dataset.dataset(TABLE).scanner()])
+def test_a_name_of_a_column_is_refused_beside_data_that_have_none(x):
+    with pytest.raises(ValueError, match=r"`y` can be the name of a column where `x` is a table.*y='price' beside x"):
+        klr.ExactLinearRegression().fit(x, "price", verbose=0)
 
 
 def test_files_of_several_formats_and_of_none_are_refused(tmp_path):
@@ -275,6 +313,7 @@ def test_what_predict_to_cannot_do_is_refused_by_name(parquet, tmp_path):
         (lambda: model.predict_to(parquet, sorted(parquet.iterdir())[0]), "`destination` must be another file"),
         (lambda: model.predict_to(parquet, tmp_path / "a.csv"), "`destination` must be a Parquet file, no .csv"),
         (lambda: model.predict_to(parquet, tmp_path / "a", columns=["nope"]), "`columns` must be columns of.*nope"),
+        (lambda: model.predict_to(parquet, tmp_path / "a", columns=["id", "id"]), "`columns` must be distinct.*'id'"),
         (lambda: model.predict_to(parquet, tmp_path / "a", level=2), "level"),
         (lambda: tape.predict_to(parquet, tmp_path / "a", interval=True), "`interval` must be False"),
         (lambda: tape.predict_to(parquet, tmp_path / "a"), "must be fitted"),

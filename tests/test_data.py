@@ -347,6 +347,23 @@ def test_a_bad_batch_of_a_generator_is_named():
     raising(batches(), None, "Batch 2: `x` must have the 3 columns", fitted())
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras says so of every generator
+@pytest.mark.parametrize("kind", [klr.ExactLinearRegression, klr.LinearRegression])
+def test_a_generator_may_begin_with_a_batch_without_rows_but_not_hold_no_row(kind):
+    frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": [1, 0, 1]})
+
+    def batches(*sizes):
+        for size in sizes:
+            yield frame.iloc[:size], np.arange(size) * 2.0
+
+    model, expected = kind(), kind()
+    model.fit(batches(0, 3, 0), verbose=0)
+    expected.fit(batches(3), verbose=0)
+    np.testing.assert_allclose(model.kernel, expected.kernel, rtol=1e-6)
+    with pytest.raises(ValueError, match="must yield at least one row"):
+        kind().fit(batches(0, 0), verbose=0)
+
+
 @pytest.mark.parametrize(
     ("stream", "match"),
     [

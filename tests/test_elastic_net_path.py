@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from keras_linreg.solvers.active_equations import ActiveEquations
 from keras_linreg.solvers.active_set import Point, minimum_of_rows
-from keras_linreg.solvers.elastic_net import PathProblem, elastic_net_path
+from keras_linreg.solvers.elastic_net import PathProblem, elastic_net_path, elastic_net_paths
 
 LARGEST_GAP = 1e-10
 
@@ -67,6 +67,34 @@ def test_each_point_meets_the_conditions_of_the_minimum(kind, shape, l1_ratio, w
     assert of.kkt_gaps(alphas, l1_ratio, weights).max() <= LARGEST_GAP
     assert not weights[:, 0].any()
     assert not positive or (weights >= 0).all()
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(KINDS),
+    st.sampled_from([(12, 9), (40, 6), (90, 1), (200, 40), (200, 60)]),
+    st.sampled_from([1.0, 0.7, 0.05]),
+    st.booleans(),
+    st.integers(0, 10**6),
+)
+def test_folds_that_are_solved_together_have_the_paths_of_each_alone(kind, shape, l1_ratio, positive, seed):
+    rng = np.random.default_rng(seed)
+    is_easy = kind in ("easy", "constant")
+    x, factors = columns(kind, *shape, rng), rng.choice([0.0 if is_easy else 0.5, 1.0, 2.0], shape[1])
+    factors[-1] = 1.0
+    y = x @ rng.standard_normal(shape[1]) + rng.standard_normal(len(x))
+    folds = [problem(x[i::3], y[i::3], True, positive, factors, factors) for i in range(3)]
+    alphas = penalties(folds[0], l1_ratio)
+    together = elastic_net_paths(folds, alphas, l1_ratio, lambda function, some: list(map(function, some)))
+    for fold, weights in zip(folds, together, strict=True):
+        alone = elastic_net_path(fold, alphas, l1_ratio)
+        assert fold.kkt_gaps(alphas, l1_ratio, weights).max() <= LARGEST_GAP
+        # The fits are the same; of columns that depend on each other the weights need not be.
+        fits = (fold.rows[:, :-1] @ of for of in (weights, alone))
+        size = np.sqrt(fold.square)
+        np.testing.assert_allclose(*fits, rtol=0, atol=1e-7 * size)
+        if is_easy and len(x) > 3 * shape[1]:
+            np.testing.assert_allclose(actual=weights, desired=alone, rtol=1e-8, atol=1e-10 * size)
 
 
 def test_the_gram_condition_at_which_descent_by_coordinates_stalls():

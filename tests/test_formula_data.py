@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
 import tensorflow as tf
 from formulas import as_columns
 from hypothesis import given, settings
@@ -129,6 +130,20 @@ def test_a_fit_that_fails_later_forgets_what_the_formula_has_learned():
         assert not model.preprocessor.is_adapted and not model.built
         model.fit(SHOPS.assign(g=["p", "q"] * 4), verbose=0)
         assert model.feature_names == ["g[T.q]", "a"]
+
+
+@pytest.mark.parametrize("left", ["center(y)", "scale(y)", "I(2 * center(y))", "log(y)"])
+def test_a_left_side_learns_from_the_rows_that_count(left, tmp_path):
+    gaps = SHOPS.assign(y=[-1.0, 3.0, 2.0, 5.0, np.nan, 7.0, 6.0, 9.5], a=[np.nan, *SHOPS["a"][1:]])
+    model = fitted(f"{left} ~ a", gaps, missing="drop")
+    expected = smf.ols(f"{left.replace('log', 'np.log')} ~ a", gaps.dropna()).fit()
+    np.testing.assert_allclose(model.report().params, expected.params, rtol=1e-10, atol=1e-12)
+    assert model.report().output_names == (left,)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    robust = loaded.report(cov_type="HC1", data=gaps)
+    expected = smf.ols(f"{left.replace('log', 'np.log')} ~ a", gaps.dropna()).fit(cov_type="HC1")
+    np.testing.assert_allclose(robust.bse, expected.bse, rtol=1e-10)
 
 
 @pytest.mark.parametrize("data", ["table", "stream"])

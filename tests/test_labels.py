@@ -156,6 +156,8 @@ def test_the_score_is_r_squared_of_new_data(model, of_two):
     assert of_two.score(new, TWO) == pytest.approx(r2_score(TWO, of_two.predict(new, verbose=0)), rel=1e-12)
     stream = tf.data.Dataset.from_tensor_slices((dict(new), PRICE.to_numpy(), WEIGHTS)).batch(9)
     assert model.score(stream) == pytest.approx(expected, rel=1e-12)
+    unknown = new.assign(**{new.columns[0]: [np.nan, *new.iloc[1:, 0]]}), PRICE, np.r_[0.0, WEIGHTS[1:]]
+    assert model.score(*unknown) == pytest.approx(model.score(new, PRICE, unknown[2]), rel=1e-12)
     assert np.isnan(model.score(new, np.ones(N)))
     with pytest.raises(ValueError, match="must be fitted"):
         klr.ExactLinearRegression().score(X, PRICE)

@@ -21,8 +21,8 @@ def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, It
     """Return the schema of a source, and its record batches.
 
     Args:
-        source: a RecordBatchReader, a dataset, a Table, a RecordBatch, an iterable of RecordBatches, or anything that
-            exports an Arrow stream.
+        source: a RecordBatchReader, a dataset or its Scanner, a Table, a RecordBatch, an iterable of RecordBatches, or
+            anything that exports an Arrow stream.
         columns: the names of the columns that are needed; None for all. Others may be left out of the batches.
 
     Raises:
@@ -36,6 +36,8 @@ def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, It
         return source.schema, iter(source.to_batches(max_chunksize=LARGEST_BATCH))
     if isinstance(source, arrow.RecordBatchReader):
         return source.schema, iter(source)
+    if hasattr(source, "projected_schema"):  # a Scanner has chosen its columns already
+        return source.projected_schema, iter(source.to_batches())
     if type(source).__module__ == "pyarrow._dataset" and hasattr(source, "to_batches"):
         names = source.schema.names
         known = names if columns is None else [name for name in names if name in columns]
@@ -52,6 +54,11 @@ def record_batches(source: Data, columns: Sequence[str] | None) -> tuple[Any, It
     if not isinstance(first, arrow.RecordBatch):
         raise _refusal(first)
     return first.schema, itertools.chain([first], batches)
+
+
+def is_read_once(source: Data) -> bool:
+    """Return whether the record batches of a source can be read only once."""
+    return isinstance(source, Iterator)  # a RecordBatchReader is one
 
 
 def scanned(dataset: Any, columns: Sequence[str]) -> Iterator[Any]:
@@ -93,7 +100,7 @@ def scan_options(columns: int) -> dict[str, Any]:
 
 def column_names(
     schema: Any,
-    target: str | Sequence[str],
+    target: str | Sequence[str] | None,
     features: Sequence[str] | None,
     weight: str | None,
     argument: str = "batches",
@@ -152,6 +159,8 @@ def check_columns(argument: str, names: Sequence[Any], known: Sequence[str], dat
 
 
 def _names(argument: str, names: Any, schema: Any, data: str) -> list[str]:
+    if names is None:
+        raise ValueError(f"`{argument}` must name a column of `{data}`, {schema.names}. Received: None.")
     listed = list(names) if isinstance(names, Iterable) and not isinstance(names, str | bytes) else [names]
     check_columns(argument, listed, schema.names, data)
     if argument == "target" and not listed:

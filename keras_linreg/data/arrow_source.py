@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from keras_linreg.utils.types import Data
 
 FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".feather": "feather", ".arrow": "feather"}
 MAGIC = "*?["
+INTEGER = re.compile(r"-?[0-9]{1,18}")
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # the name of a folder of rows without one
+NULL = "null"  # the type of a column of which a file holds no value
 HIDDEN = ("_", ".")  # names of files that Spark and others leave beside the data begin so
 
 
@@ -71,7 +75,7 @@ def open_source(x: Data) -> ArrowSource:
     if is_arrow_dataset(x):
         rows = None if "csv" in str(getattr(x, "format", "")).lower() else int(x.count_rows())
         return _of_datasets({"the dataset": x}, "the dataset", rows, tuple(getattr(x, "files", ())))
-    return _of_files(_paths(x), str(x))
+    return _of_files(*_paths(x), str(x))
 
 
 def data_of_fit(x: Data, y: Data, target: Any, batch_size: int | None, shuffle: bool) -> tuple[Data, Data]:
@@ -98,36 +102,86 @@ def data_of_fit(x: Data, y: Data, target: Any, batch_size: int | None, shuffle: 
     return (open_source(x).in_batches(batch_size, shuffle) if is_source else x), y
 
 
-def _paths(x: Any) -> list[str]:
-    """Return the files of a path, a folder or a glob, in the order of their names."""
+def _paths(x: Any) -> tuple[list[str], Path | None]:
+    """Return the files of a path, a folder or a glob, in the order of their names, and the folder that holds them all.
+
+    The folder of a single file is None.
+    """
     text = os.path.expanduser(os.fspath(x))
+    base = None
     if os.path.isdir(text):
         names = [path for path in Path(text).rglob("*") if path.is_file() and path.suffix.lower() in FORMATS]
         found = [str(path) for path in names if not path.name.startswith(HIDDEN)]
+        base = Path(text)
     elif any(mark in text for mark in MAGIC) and not os.path.exists(text):
         found = [path for path in glob.glob(text, recursive=True) if os.path.isfile(path)]
+        base = next(parent for parent in Path(text).parents if not any(mark in str(parent) for mark in MAGIC))
     else:
         found = [text] if os.path.exists(text) else []
     if not found:
         raise FileNotFoundError(f"`x` must be a file, a folder or a glob of files that are there. Received: {text!r}.")
-    return sorted(found)
+    return sorted(found), base
 
 
-def _of_files(paths: list[str], text: str) -> ArrowSource:
+def _of_files(paths: list[str], base: Path | None, text: str) -> ArrowSource:
     import pyarrow.dataset
 
     suffixes = {Path(path).suffix.lower() for path in paths}
     kinds = {FORMATS.get(suffix, "") for suffix in suffixes}
     if kinds - set(FORMATS.values()) or len(kinds) > 1:
         raise ValueError(f"`x` must be files of one format, one of {sorted(FORMATS)}. Received: {sorted(suffixes)}.")
-    datasets = {}
-    for path in paths:
+    (kind,) = kinds
+
+    def opened(path: str, **options: Any) -> Any:
         try:
-            datasets[path] = pyarrow.dataset.dataset(path, format=next(iter(kinds)))
+            return pyarrow.dataset.dataset(path, format=kind, **options)
         except (OSError, ValueError) as error:
             raise ValueError(f"`x` must be files that pyarrow can read. Received: {path!r} ({error}).") from None
+
+    datasets = {path: opened(path) for path in paths}
+    partitions = {} if base is None else _partitions(paths, base, datasets[paths[0]].schema.names)
+    if partitions:
+        partitioning = pyarrow.dataset.HivePartitioning(pyarrow.schema(partitions))
+        options = {"partitioning": partitioning, "partition_base_dir": str(base)}
+        datasets = {path: opened(path, **options) for path in paths}
+    datasets = _with_types_of_empty_columns(datasets)
     rows = None if kinds == {"csv"} else sum(dataset.count_rows() for dataset in datasets.values())
     return _of_datasets(datasets, text, rows, tuple(paths))
+
+
+def _partitions(paths: list[str], base: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return the types of the columns that stand in the names of folders, as in `sales/year=2024/city=Rome/0.parquet`.
+
+    Args:
+        paths: of the files.
+        base: the folder that holds them all.
+        names: the columns of the files, which come first.
+    """
+    values: dict[str, set[str]] = {}
+    for path in paths:
+        for folder in Path(path).relative_to(base).parts[:-1]:
+            name, mark, value = folder.partition("=")
+            if mark and name not in names:
+                values.setdefault(name, set()).add(value)
+    numbers = {name: all(INTEGER.fullmatch(value) for value in of - {NO_VALUE}) for name, of in values.items()}
+    return {name: "int64" if is_number else "string" for name, is_number in numbers.items()}
+
+
+def _with_types_of_empty_columns(datasets: dict[str, Any]) -> dict[str, Any]:
+    """Return datasets whose columns without any value, which tell no type, are of the type in the other files."""
+    types: dict[str, Any] = {}
+    for dataset in datasets.values():
+        for field in dataset.schema:
+            if str(field.type) != NULL:
+                types.setdefault(field.name, field)
+    typed = {}
+    for path, dataset in datasets.items():
+        schema = dataset.schema
+        for number, field in enumerate(schema):
+            if str(field.type) == NULL and field.name in types:
+                schema = schema.set(number, types[field.name])
+        typed[path] = dataset if schema is dataset.schema else dataset.replace_schema(schema)
+    return typed
 
 
 def _of_datasets(datasets: dict[str, Any], text: str, rows: int | None, files: tuple[str, ...]) -> ArrowSource:

@@ -169,6 +169,8 @@ class _Columns(NamedTuple):
 
 def _columns(reader: Reader, source: ArrowSource, y: Data, sample_weight: Data, targets: bool) -> _Columns:
     _check_name("sample_weight", sample_weight)
+    for name in y if isinstance(y, list | tuple) else [y]:
+        _check_name("y", name)
     makes_y = targets and has_response(reader.preprocessor)
     if targets and y is None and not makes_y:
         raise ValueError(f"`target` must name a column of {source.text!r}, {source.schema.names}. Received: none.")

@@ -135,7 +135,7 @@ def _prepare_python_batches(reader: Reader, x: Any, targets: bool, groups: Data,
         batches: Any = prepared
     else:
         raw, x = streams.peek(x)
-        first = convert(raw, 0, empty=False)
+        first = convert(raw, 0)
         kept = streams.KeptBatches(x, convert, errors)
         batches, read_again = kept.generator(), kept.again
     dropped.clear()  # the first batch is read once more

@@ -47,6 +47,21 @@ def take_named(table: Table, parts: Mapping[str, Data], columns: Collection[str]
     return table.without(set(named.values()) - set(columns)), *found
 
 
+def check_no_names(x: Data, parts: Mapping[str, Data]) -> None:
+    """Refuse the name of a column where the user's `x` has none.
+
+    Args:
+        x: no table.
+        parts: the other arguments of a call.
+    """
+    for argument, part in parts.items():
+        if isinstance(part, str):
+            raise ValueError(
+                f"`{argument}` can be the name of a column where `x` is a table, or one path, folder or glob of files. "
+                f"Received: {argument}={part!r} beside x of type {type(x).__name__}, which has no names of columns."
+            )
+
+
 def check_lengths(lengths: Mapping[str, int], empty: bool = False) -> None:
     """Refuse parts of different lengths, and data without rows unless they may be `empty`, as a batch may."""
     if not lengths["x"] and not empty:

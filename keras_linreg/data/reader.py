@@ -16,7 +16,7 @@ from keras_linreg.data.inputs import Inputs, read_columns, read_matrix
 from keras_linreg.data.kinds import is_scipy_sparse, is_stream
 from keras_linreg.data.learning import learn_inputs, names_of_design, takes_columns
 from keras_linreg.data.missing import MissingMask, check_rule, find, keep_rows, nan_masks
-from keras_linreg.data.pairing import check_lengths, common_labels, keep_groups, take_named
+from keras_linreg.data.pairing import check_lengths, check_no_names, common_labels, keep_groups, take_named
 from keras_linreg.data.prepared import Prepared, Rows, prepared_rows, target_names
 from keras_linreg.data.schema import MATRIX, Schema
 from keras_linreg.data.table_preprocessor import (
@@ -171,10 +171,12 @@ class Reader:
         """
         x = x.tocsr() if is_scipy_sparse(x) else x  # SciPy's dok_array is a dict
         table = as_table(x)
-        if table is not None:
+        parts = {"y": y, "sample_weight": sample_weight, "groups": groups}
+        if table is None:
+            check_no_names(x, parts)
+        else:
             if not table.columns:
                 raise ValueError("`x` must have at least one column. Received: none.")
-            parts = {"y": y, "sample_weight": sample_weight, "groups": groups}
             table, y, sample_weight, groups = take_named(table, parts, self.columns_of_model() or ())
         x = table if table is not None else as_array(x, "`x`") if isinstance(x, list | tuple) else x
         labels = common_labels({"x": x, "y": y, "sample_weight": sample_weight, "groups": groups})
@@ -182,14 +184,15 @@ class Reader:
         target, outputs = (None, ()) if y is None else read_targets(y, self.units, self.dtype, known)
         weight = read_weights(sample_weight)
         inputs, schema = self._read(x, weight, targets)
-        if isinstance(inputs, TableInputs) and targets and has_response(self.preprocessor):
-            target, outputs = inputs.target(), (self.preprocessor.response_name,)
-            check_units(target.shape, self.units)
+        if makes_y := targets and has_response(self.preprocessor):
+            outputs = (self.preprocessor.response_name,)
+            check_units((inputs.rows, 1), self.units)
+        needs_y = makes_y or target is not None
         lengths = {"x": inputs.rows}
         lengths |= {"y": int(target.shape[0])} if target is not None else {}
         lengths |= {"sample_weight": len(weight)} if weight is not None else {}
         check_lengths(lengths, empty)
-        found = None if target is None else self._missing(inputs, target, weight, outputs, fitting or is_reduced)
+        found = self._missing(inputs, target, weight, outputs, fitting or is_reduced) if needs_y else None
         if found is not None and self.missing == "error":
             raise found.error(labels)
         kept = None if found is None else ~found.rows
@@ -201,11 +204,13 @@ class Reader:
             groups = None if groups is None else keep_groups(groups, kept)
         if fitting:
             check_some_weight(weight)
-        if self.preprocessor is not None and target is not None:
+        if self.preprocessor is not None and needs_y:
             inputs.check_no_infinity()
         if isinstance(inputs, TableInputs) and fitting and self.learns:
             counting = counting_rows(inputs, weight)
             self.preprocessor.learn(lambda: [counting])
+        if isinstance(inputs, TableInputs) and makes_y:
+            target = inputs.target()  # of a left side that learns, too, as center(y)
         design = inputs.design(self.preprocessor)
         self._learn(schema or self._schema_of_inputs(), int(design.shape[-1]), outputs)
         return prepared_rows(

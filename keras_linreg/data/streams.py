@@ -27,13 +27,18 @@ class KeptBatches:
 
     def generator(self) -> Generator[Any, None, None]:
         """Yield the converted batches; Keras takes nothing but a true generator."""
+        rows = 0
         for index, raw in enumerate(self._generator):
             with noting_errors(self._errors, index):
                 batch = self._convert(raw, index)
             parts = unpack_batch(batch)
             if index == 0 or (len(self._kept) == 1 and not all(is_finite(part) for part in parts)):
                 self._kept[index] = parts
+            rows += int(parts[0].shape[0])
             yield batch
+        if not rows:
+            self._errors.append("`x` must yield at least one row that has all its values. Received: none.")
+            raise ValueError(self._errors[-1])
 
     def again(self) -> Iterator[tuple[Any, ...]]:
         """Yield the batches that were kept, with their numbers."""

@@ -186,10 +186,10 @@ def response_names(preprocessor: Any, targets: bool) -> tuple[str, ...]:
     return (preprocessor.response_name,) if targets and has_response(preprocessor) else ()
 
 
-def check_no_target(preprocessor: Any, y: Data) -> None:
-    """Refuse a y beside a formula that takes it from the table."""
+def check_no_target(preprocessor: Any, y: Data, argument: str = "y") -> None:
+    """Refuse a y, or the name of one, beside a formula that takes it from the table."""
     if y is not None and has_response(preprocessor):
         raise ValueError(
-            f"`y` must be left out: the left side of the formula takes it from `x`, {preprocessor.response_name!r}. "
-            f"Received: y of type {type(y).__name__}."
+            f"`{argument}` must be left out: the left side of the formula takes it from `x`, "
+            f"{preprocessor.response_name!r}. Received: {argument} of type {type(y).__name__}."
         )

@@ -53,6 +53,8 @@ def predict_batches(
     for argument, listed in (("columns", columns), ("source", names)):
         if missing := [name for name in listed if name not in known]:
             raise ValueError(f"`{argument}` must be columns of {source.text!r}, {known}. Received: {missing}.")
+    if twice := [name for i, name in enumerate(columns) if name in columns[:i]]:
+        raise ValueError(f"`columns` must be distinct. Received: {twice[0]!r} twice.")
     outputs = list(INTERVALS) if interval else model.names_of_predictions()
     if twice := [name for name in (ROW, *outputs) if name in columns]:
         raise ValueError(f"`columns` must not have the names of the predictions. Received: {twice}.")

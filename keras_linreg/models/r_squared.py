@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,9 @@ def r_squared(batches: Iterable[Batch], predict: Callable[[Array], Array]) -> fl
     total_weight, mean, total, residual = 0.0, 0.0, 0.0, 0.0  # the last three become arrays (k,)
     for x, y, sample_weight in batches:
         for start in range(0, len(x), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
+            rows: Any = slice(start, start + BLOCK_ROWS)
+            if sample_weight is not None and not sample_weight[rows].all():
+                rows = start + np.flatnonzero(sample_weight[rows])  # a row of weight 0 may hold NaN: it is one left out
             target = np.asarray(y[rows], np.float64)
             weights = np.ones((len(target), 1)) if sample_weight is None else sample_weight[rows][:, None]
             weight = float(weights.sum())

@@ -11,7 +11,7 @@ from keras_linreg.moments.moments import Moments
 from keras_linreg.moments.path_arguments import Grid
 from keras_linreg.moments.regularization_path import RegularizationPath, mean_and_error
 from keras_linreg.moments.training_sets import TrainingSet, errors_of_fold, training_sets
-from keras_linreg.solvers.elastic_net import PathProblem, elastic_net_path
+from keras_linreg.solvers.elastic_net import PathProblem, elastic_net_paths
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.utils.threads import cores, one_blas_thread
 
@@ -192,22 +192,19 @@ def _of_output(
     folds: Folds, output: int, whole: PathProblem, alphas: np.ndarray, l1_ratio: float, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return the kernels `(p, L)` of one output, the gaps `(L,)` of its paths, and errors on the folds, `(L, K)`."""
+    rest = range(len(folds.rest))
+    problems = [whole, *folds.map(lambda fold: _problem(folds.rest[fold], output, settings), rest)]
+    paths = elastic_net_paths(problems, alphas, l1_ratio, folds.map)
 
-    def path_of(fold: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the gaps, and the errors on a fold; the weights if it is None."""
-        problem = whole if fold is None else _problem(folds.rest[fold], output, settings)
-        weights = elastic_net_path(problem, alphas, l1_ratio)
-        gaps = problem.kkt_gaps(alphas, l1_ratio, weights)
-        if fold is None:
-            return gaps, weights
-        return gaps, folds.errors(fold, weights / folds.rest[fold].units[:, None], output)
+    def gaps_of(i: int) -> np.ndarray:
+        return problems[i].kkt_gaps(alphas, l1_ratio, paths[i])
 
-    (gaps, weights), *found = folds.map(path_of, [None, *range(len(folds.rest))])
-    kernels = weights / folds.whole.units[:, None]
-    if not found:
-        return kernels, gaps, None
-    gaps_of_folds, errors = (np.stack(part, axis=1) for part in zip(*found, strict=True))
-    return kernels, np.maximum(gaps, gaps_of_folds.max(axis=1)), errors
+    def errors_of(fold: int) -> np.ndarray:
+        return folds.errors(fold, paths[fold + 1] / folds.rest[fold].units[:, None], output)
+
+    gaps = np.max(folds.map(gaps_of, range(len(problems))), axis=0)
+    kernels = paths[0] / folds.whole.units[:, None]
+    return kernels, gaps, np.stack(folds.map(errors_of, rest), axis=1) if rest else None
 
 
 def _geometric(largest: float, grid: Grid) -> np.ndarray:

@@ -110,7 +110,7 @@ class Moments(StoredMoments):
             with naming_columns(features, outputs, prepared):
                 accumulator.update(*batch)
         if accumulator is None:
-            raise ValueError("`x` must hold at least one batch. Received: none.")
+            raise ValueError("`x` must hold at least one row. Received: none.")
         with naming_columns(features, outputs, prepared):
             dropped = prepared.missing_rows(accumulator.rows)
             return cls.of(accumulator, accumulator.result(), features, outputs, dropped)
@@ -119,7 +119,7 @@ class Moments(StoredMoments):
     def from_arrow(
         cls,
         batches: Data,
-        target: str | Sequence[str],
+        target: str | Sequence[str] | None = None,
         features: Sequence[str] | None = None,
         weight: str | None = None,
         missing: str = "error",
@@ -132,14 +132,15 @@ class Moments(StoredMoments):
         batches in the same order give the same bits.
 
         Args:
-            batches: a `pyarrow.RecordBatchReader`, a `pyarrow.dataset.Dataset`, a Table, an iterable of RecordBatches,
-                or anything that exports an Arrow stream (polars, duckdb).
-            target: the name of the column of y; of several, a list.
-            features: the names of the columns of x; `None` takes all other columns.
+            batches: a `pyarrow.RecordBatchReader`, a `pyarrow.dataset.Dataset` or Scanner, a Table, an iterable of
+                RecordBatches, or anything that exports an Arrow stream (polars, duckdb).
+            target: the name of the column of y; of several, a list; `None` for a formula with a left side.
+            features: the names of the columns of x; `None` takes all other columns, or those that `preprocessor` names.
             weight: the name of the column of weights: finite, not negative, not all zero.
             missing: as in `from_data`: `"error"` or `"drop"`.
             threads: how many threads reduce rows; `None` takes all cores.
-            preprocessor: as in `from_data`: it makes the design of columns of any type.
+            preprocessor: as in `from_data`: it makes the design of columns of any type. A formula that has not learned
+                reads the batches once more; of what can be read once it must be adapted before.
 
         Raises:
             ImportError: pyarrow is not installed.

@@ -20,11 +20,13 @@ References:
 
 import dataclasses
 import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from keras_linreg.solvers.active_equations import ActiveEquations, SetEquations, penalised_equations
 from keras_linreg.solvers.active_set import Point, minimum_of_rows
+from keras_linreg.solvers.lockstep import MOST_COLUMNS, paths_in_lockstep
 
 NEWTON_STEPS = 25  # for one penalty, before the certain way
 SLACK = 1e-13  # of the largest gradient: less is rounding
@@ -87,6 +89,22 @@ class PathProblem:
         gaps = np.where(weights != 0, np.abs(gradient - l1 * np.sign(weights)), np.maximum(inactive, 0.0))
         largest = gaps.max(axis=0, initial=0.0)
         return np.divide(largest, self.largest_gradient, out=largest, where=self.largest_gradient > 0)
+
+
+def elastic_net_paths(
+    problems: Sequence[PathProblem], alphas: np.ndarray, l1_ratio: float, apply: Callable[..., list[np.ndarray]]
+) -> list[np.ndarray]:
+    """Return the weights `(p, L)` of several problems of the same columns, each as `elastic_net_path` returns them.
+
+    Args:
+        problems, alphas, l1_ratio: as in `elastic_net_path`.
+        apply: returns the function of each problem, as `map` does.
+    """
+    is_together = len(problems) > 1 and len(problems[0].right) <= MOST_COLUMNS
+    found = paths_in_lockstep(problems, alphas, l1_ratio, SLACK) if is_together else [None] * len(problems)
+    left = [problem for problem, weights in zip(problems, found, strict=True) if weights is None]
+    solved = iter(apply(lambda problem: elastic_net_path(problem, alphas, l1_ratio), left))
+    return [next(solved) if weights is None else weights for weights in found]
 
 
 def elastic_net_path(problem: PathProblem, alphas: np.ndarray, l1_ratio: float) -> np.ndarray:
