@@ -2,6 +2,7 @@
 
     python examples/benchmarks/files.py                    20,000,000 rows of 20 columns: 1.6 GB of disk, some minutes
     python examples/benchmarks/files.py --rows 2000000     fewer rows
+    python examples/benchmarks/files.py --only from_arrow polars --repeats 9
 
 Each contestant runs in a process of its own, in turns. Prints the median CPU seconds (of all threads), wall seconds,
 the ratios to decoding, the peak memory above that of the bare process, and the digits of the coefficients. polars,
@@ -209,6 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=[], help="contestants beside decoding; all, where none is named")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -220,6 +222,8 @@ def main() -> None:
         write(path, options.rows)
         write(path.with_name("small.parquet"), 1000)
         there = [n for n in CONTESTANTS if n not in MODULES or importlib.util.find_spec(MODULES[n])]
+        wanted = {"decode", *options.only, *(BESIDE[name] for name in options.only if name in BESIDE)}
+        there = [name for name in there if not options.only or name in wanted]
         results: dict[str, list[dict]] = {name: [] for name in there}
         for turn in range(options.repeats):
             for name in there if turn % 2 else reversed(there):

@@ -14,6 +14,7 @@ LARGEST_BATCH = 2**17  # rows: a table of one chunk comes in parts that stay in 
 NEAR = 0.6  # how much alike names are that an error proposes
 SCANNED_NUMBERS = 2**23  # of a batch that is decoded of files: each costs about as much as 10,000 rows
 SCANNED_ROWS = 2**13, 2**20  # the fewest and the most
+READ_TOGETHER = 2**22  # numbers: to read, and to reduce, a small row group takes more than its numbers
 READ_AHEAD = 4  # batches: pyarrow's 16 of this size would fill the memory
 
 
@@ -68,7 +69,7 @@ def scanned(dataset: Any, columns: Sequence[str]) -> Iterator[Any]:
     """
     names, options = list(columns), scan_options(len(columns))
     try:
-        parts = list(row_groups(dataset))
+        parts = [part for fragment in dataset.get_fragments() for part in _parts_to_read(fragment, len(names))]
     except ValueError:  # of a filtered dataset pyarrow tells no files
         parts = []
     if not parts or not all(hasattr(part, "row_groups") for part in parts):
@@ -76,10 +77,27 @@ def scanned(dataset: Any, columns: Sequence[str]) -> Iterator[Any]:
         return
 
     def decoded(part: Any) -> list[Any]:
-        return part.to_table(columns=names, schema=dataset.schema, **options).to_batches()
+        table = part.to_table(columns=names, schema=dataset.schema, **options)
+        return (table.combine_chunks() if len(part.row_groups) > 1 else table).to_batches()
 
     for batches in in_order(decoded, parts, ahead=1):
         yield from batches
+
+
+def _parts_to_read(fragment: Any, columns: int) -> Iterator[Any]:
+    """Yield a file in parts: row groups of Parquet, small ones together; other files whole."""
+    if not hasattr(fragment, "row_groups"):
+        yield fragment
+        return
+    together, numbers = [], 0
+    for group in fragment.row_groups:
+        numbers += group.num_rows * columns
+        if together and numbers > READ_TOGETHER:
+            yield fragment.subset(row_group_ids=together)
+            together, numbers = [], group.num_rows * columns
+        together.append(group.id)
+    if together:
+        yield fragment.subset(row_group_ids=together)
 
 
 def row_groups(dataset: Any) -> Iterator[Any]:
