@@ -93,6 +93,17 @@ def test_the_solution_of_smallest_norm_is_the_pseudo_inverses(arithmetic, shape)
     np.testing.assert_allclose(actual=solution, desired=np.linalg.pinv(matrix) @ right, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("gap", [1.0, 0.3, 0.1, 0.02, 1e-6, 0.0])
+@pytest.mark.parametrize("columns", [5, 320])
+def test_a_column_above_the_limit_of_inflation_is_found_among_few_and_among_many(columns, gap):
+    x = RNG.normal(size=(2000, columns)) * 10.0 ** RNG.uniform(-50, 50, columns)
+    x[:, 3] = x[:, 1] * (1 + gap * RNG.normal(size=2000))
+    factor = triangular.triangularise(np.column_stack([x, RNG.normal(size=2000)]))
+    largest = condition.inflation_factors(factor[:columns, :columns]).max()
+    for limit in (2.0, 10.0, 100.0, 1e4):
+        assert condition.is_inflated(factor, limit, columns) == (not largest <= limit)
+
+
 def test_inflation_factors_are_the_diagonal_of_the_inverse_correlations():
     design = RNG.normal(size=(30, 4)) @ (np.eye(4) + 0.8) * [1.0, 1e5, 1e-5, 1.0]
     unit = design / np.linalg.norm(design, axis=0)

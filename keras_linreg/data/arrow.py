@@ -89,7 +89,8 @@ def _parts_to_read(fragment: Any, columns: int) -> Iterator[Any]:
     if not hasattr(fragment, "row_groups"):
         yield fragment
         return
-    together, numbers = [], 0
+    together: list[int] = []
+    numbers = 0
     for group in fragment.row_groups:
         numbers += group.num_rows * columns
         if together and numbers > READ_TOGETHER:

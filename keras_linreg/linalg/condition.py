@@ -2,7 +2,7 @@
 
 import numpy as np
 import scipy.linalg
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 
 from keras_linreg.linalg.triangular import column_norms
 from keras_linreg.utils.threads import one_blas_thread
@@ -10,6 +10,7 @@ from keras_linreg.utils.types import Array
 
 EXACT_CONDITION = 300  # columns: singular values of so many take no time
 POWER_STEPS = 12
+MARGIN = 2.0  # between what the power method finds of a square, and what there is
 
 
 def inflation_factors(factor: Array) -> Array:
@@ -25,6 +26,33 @@ def inflation_factors(factor: Array) -> Array:
         return np.ones(0)
     inverse, is_singular = lapack.dtrtri(factor / column_norms(factor))
     return np.full(len(factor), np.inf) if is_singular else np.einsum("ij,ij->i", inverse, inverse)
+
+
+def is_inflated(factor: Array, largest: float, columns: int | None = None) -> bool:
+    """Return whether a column's variance inflation factor is above a limit.
+
+    The inverse of the smallest singular value, squared, is above all of them. Of many columns it is found by the power
+    method, with a margin for what the method may miss; where that is not below the limit, the inverse tells.
+
+    Args:
+        factor: `(r, r)`, triangular.
+        largest: the limit.
+        columns: only so many of the first columns count; None for all.
+    """
+    columns = len(factor) if columns is None else columns
+    if columns > EXACT_CONDITION:
+        upper, size = np.asfortranarray(factor), 0.0
+        norms, vector = column_norms(factor), _start(len(factor))
+        with np.errstate(all="ignore"):  # of a singular factor
+            for _ in range(POWER_STEPS):
+                vector[columns:] = 0.0
+                half = blas.dtrsv(upper, norms * (vector / np.linalg.norm(vector)), trans=1)
+                half[columns:] = 0.0
+                vector = norms * blas.dtrsv(upper, half)
+                size = float(np.linalg.norm(vector))
+        if MARGIN * size <= largest:
+            return False
+    return not (inflation_factors(factor[:columns, :columns]) <= largest).all()
 
 
 def scaled_condition_number(factor: Array) -> float:
@@ -56,11 +84,16 @@ def largest_singular_value(matrix: Array) -> float:
     """Return the largest singular value; of many columns a lower bound, to some percent, by the power method."""
     if len(matrix) <= EXACT_CONDITION:
         return float(_singular_values(matrix)[0])
-    vector, size = np.ones(len(matrix)) + 0.5 * np.cos(np.arange(len(matrix))), 0.0
+    vector, size = _start(len(matrix)), 0.0
     for _ in range(POWER_STEPS):
         vector = matrix.T @ (matrix @ (vector / np.linalg.norm(vector)))
         size = float(np.linalg.norm(vector))
     return size**0.5
+
+
+def _start(count: int) -> Array:
+    """Return a vector to start the power method with."""
+    return np.ones(count) + 0.5 * np.cos(np.arange(count))
 
 
 def _singular_values(matrix: Array) -> Array:

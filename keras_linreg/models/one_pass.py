@@ -18,6 +18,7 @@ from keras_linreg.moments.checks import naming_columns
 from keras_linreg.moments.moments import Moments
 from keras_linreg.moments.sparse_rows import written_out
 from keras_linreg.solvers.refine import refine
+from keras_linreg.solvers.solution import Solution
 from keras_linreg.sufficient_statistics import Statistics
 from keras_linreg.training import loop
 from keras_linreg.utils import keras_compat
@@ -243,9 +244,10 @@ class OnePass:
             assert solved is not None  # all rows do
             return solved
 
-        refined = refine(
-            statistics, lambda candidate: solve(candidate).solution, lambda: self.source.again(self._batches)
-        )
+        def solution(candidate: Statistics) -> Solution:
+            return fitted.solution if candidate is statistics else solve(candidate).solution
+
+        refined = refine(statistics, solution, lambda: self.source.again(self._batches))
         return fitted if refined is statistics else solve(refined)
 
     def _update_metrics(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> None:

@@ -206,5 +206,4 @@ def _is_well_conditioned(statistics: Statistics, features: int) -> bool:
     residual, total = residual_norms(r, features), norms[features:]
     if ((residual**2 < SMALLEST_UNEXPLAINED * total**2) & (total > 0)).any():
         return False
-    inflation = condition.inflation_factors(r[:features, :features][np.ix_(used, used)])
-    return bool((inflation < LARGEST_INFLATION).all())
+    return not condition.is_inflated(r[:features, :features][np.ix_(used, used)], LARGEST_INFLATION)

@@ -122,7 +122,7 @@ def are_accurate(products: np.ndarray, frame: Frame, constant: np.ndarray) -> bo
         unit = np.linalg.cholesky(centred[np.ix_(where, where)] / np.sqrt(np.outer(spread[where], spread[where]))).T
     except np.linalg.LinAlgError:
         return False
-    return not len(where) or bool((condition.inflation_factors(unit) <= LARGEST_INFLATION).all())
+    return not condition.is_inflated(unit, LARGEST_INFLATION)
 
 
 def statistics_of_products(

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from scipy.linalg import lapack
 
 from keras_linreg.data.row_blocks import without_zero_weights
 from keras_linreg.linalg import condition, triangular
@@ -255,20 +256,22 @@ def _reduced(products: np.ndarray, frame: Frame, constant: np.ndarray) -> _Reduc
         return None
     where, count = np.flatnonzero(used), int(used[:features].sum())
     scale = np.sqrt(spread[where])
-    try:
-        unit = np.linalg.cholesky(centred[np.ix_(where, where)] / np.outer(scale, scale)).T
-    except np.linalg.LinAlgError:
+    some = (centred if used.all() else centred[np.ix_(where, where)]) / scale
+    some /= scale[:, None]
+    unit, failed = lapack.dpotrf(some.T, clean=1, overwrite_a=1)
+    if failed:
         return None
-    inflation = condition.inflation_factors(unit[:count, :count]) if count else np.zeros(0)
     left = np.diag(unit)[count:] ** 2
-    r = np.zeros((width, width))
-    r[np.ix_(where, where)] = unit * scale
+    r = of_used = unit * scale
+    if not used.all():
+        r = np.zeros((width, width))
+        r[np.ix_(where, where)] = of_used
     return _Reduced(
         frame,
         total,
         offset,
         r,
-        is_inflated=not (inflation <= LARGEST_INFLATION).all(),
+        is_inflated=condition.is_inflated(unit, LARGEST_INFLATION, count),
         is_explained=bool(((left < SMALLEST_UNEXPLAINED) & (spread > rounding)[where[count:]]).any()),
         is_nearly_explained=bool((left < UNEXPLAINED).any()),
     )
@@ -283,6 +286,5 @@ def by_reflections(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, con
     total = r[0, 0] ** 2 if weights is not None else float(len(x))
     offset, r = r[0, 1:] / r[0, 0], np.ascontiguousarray(r[1:, 1:])
     used = np.flatnonzero(r[:, : frame.features].any(axis=0))
-    inflation = condition.inflation_factors(r[np.ix_(used, used)])
-    is_inflated = not (inflation <= LARGEST_INFLATION).all()
+    is_inflated = condition.is_inflated(r[np.ix_(used, used)], LARGEST_INFLATION)
     return _Reduced(dataclasses.replace(frame, shift=shift), total, offset, r, is_inflated)

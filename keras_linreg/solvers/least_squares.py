@@ -39,7 +39,10 @@ class NoPenalty(Penalty):
         factor, kept = _independent_columns(problem.factor, features, problem.tolerance)
         usable = ~problem.constant
         kept = kept & usable
-        upper, right = factor[:features, :features][kept], factor[:features, features:][kept]
+        upper, right = factor[:features, :features], factor[:features, features:]
+        if not kept.all():
+            upper, right = upper[kept], right[kept]
+        independent = upper if kept.all() else upper[:, kept]
         kernel = zeros_like(problem.factor, (features, problem.outputs))
         condition_of_rows = None
         if problem.dependent == "min_norm" and not kept.all():
@@ -48,8 +51,8 @@ class NoPenalty(Penalty):
             kernel[usable] = triangular.scaled(triangular.min_norm_solution(own_units, right), exponents[usable, None])
             condition_of_rows = condition.scaled_condition_number(as_doubledouble(own_units).hi.T)
         else:
-            kernel[kept] = triangular.back_substitute(upper[:, kept], right)
-        return Minimum(kernel, kept, upper[:, kept], np.zeros(problem.outputs), condition_of_rows)
+            kernel[kept] = triangular.back_substitute(independent, right)
+        return Minimum(kernel, kept, independent, np.zeros(problem.outputs), condition_of_rows)
 
 
 FEW_DEPENDENT = 8
