@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rational import cross_products, fractions, weighted_means
 
+import keras_linreg as klr
 from keras_linreg.data import ColumnMatrix
 from keras_linreg.linalg import condition
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble
@@ -332,6 +333,21 @@ def test_the_coarsest_dtype_is_remembered(a, b, expected):
 def test_the_memory_of_this_machine_is_known_or_unknown():
     there = checks.memory_limit()
     assert there is None or there > 2**20
+
+
+@pytest.mark.parametrize("kind", ["correlated", "drifting"])
+def test_columns_that_depend_on_each_other_a_little_keep_13_digits_in_one_look(kind):
+    rng = np.random.default_rng(3)
+    x, kernel = rng.normal(size=(40_000, 30)), rng.normal(size=30)
+    common = rng.normal(size=(len(x), 1)) if kind == "correlated" else np.linspace(-5, 5, len(x))[:, None]
+    x = np.sqrt(0.1) * x + np.sqrt(0.9) * common
+    y = x @ kernel + 3 * rng.normal(size=len(x))
+    solution = klr.Moments.from_data(x, y).solve()
+    assert solution.digits_of_kernel >= 13
+    design = np.column_stack([np.ones(len(x)), x]).astype(np.longdouble)
+    residuals = y - design @ np.append(solution.bias, solution.kernel).astype(np.longdouble)
+    step = np.linalg.solve((design.T @ design).astype(float), (design.T @ residuals).astype(float))
+    assert np.abs(step[1:]).max() <= 1e-13 * np.abs(solution.kernel).max()
 
 
 @pytest.mark.parametrize(("gap", "columns"), [(1e-1, 30), (1e-3, 30), (1e-6, 30), (1e-3, 4)])

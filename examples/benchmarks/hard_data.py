@@ -87,6 +87,8 @@ def problems(rows: int, columns: int):
     yield "", "ordinary", None, x, y + 3 * noise
     for share in (1e-2, 1e-4, 1e-6, 0.0):
         yield GROUPS[0], f"noise {share:g} of y" if share else "no noise", 1.15, x, y + share * y.std() * noise
+    close = np.sqrt(0.1) * x + np.sqrt(0.9) * rng.normal(size=(rows, 1))
+    yield GROUPS[1], "all correlated at 0.9", 2.5, close, close @ kernel + 1 + 3 * noise
     for gap, most in ((0.1, 2.5), (1e-2, 2.5), (1e-3, 4.0), (1e-6, 4.0)):
         near = x.copy()
         near[:, 1] = near[:, 0] + gap * near[:, 1]
@@ -218,14 +220,14 @@ def merges(columns: int, repeats: int) -> None:
     x = rng.normal(size=(4 * columns, columns))
     y = x @ rng.normal(size=columns) + rng.normal(size=len(x))
     a, b = (klr.Moments.from_data(x[half::2], y[half::2]) for half in (0, 1))
-    seconds, _ = race({"merge": lambda: a + b}, 3 * repeats)
-    start = time.process_time()
-    _ = a + b
-    processor = time.process_time() - start
-    print(
-        f"\n5. Merging moments of {columns:,} columns: {1e3 * seconds['merge']:.0f} ms, {1e3 * processor:.0f} ms of CPU"
-    )
-    print(f"   {'met' if seconds['merge'] <= 0.035 else 'MISSED'}: 35 ms")
+    times = []
+    for _ in range(5 * repeats):
+        start = time.perf_counter(), time.process_time()
+        _ = a + b
+        times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    clock, processor = (statistics.median(part) for part in zip(*times, strict=True))
+    print(f"\n5. Merging moments of {columns:,} columns: {1e3 * clock:.0f} ms, {1e3 * processor:.0f} ms of CPU")
+    print(f"   {'met' if processor <= 0.035 else 'MISSED'}: 35 ms of CPU")
 
 
 def profile() -> None:

@@ -18,6 +18,7 @@ from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF, Statistics, abo
 LARGEST_INFLATION = 100.0
 SMALLEST_UNEXPLAINED = 1e-4  # the residual sum of squares loses as many digits as this has
 UNEXPLAINED = 1e-2  # of a sample: with more, cross-products of y itself keep the digits
+MODEST_CONDITION = 12.0  # of a sample: with less, cross-products of y itself keep 13 digits
 FARTHEST_MEAN = 16.0  # squared distance of the mean from the shift, in variances
 ROUNDING_ERRORS = 8.0  # of y, that residuals may consist of
 SMALLEST_INDEPENDENT = 1e-9  # what a sample must leave of a column, as a part of its norm
@@ -124,7 +125,7 @@ class _Reduced:
     def of_columns(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the factor and the means of `[x residuals]`, of the columns themselves."""
         assert self.r is not None
-        r, offset, factor, features = self.r.copy(), self.offset.copy(), self.frame.factor, self.frame.features
+        r, offset, factor, features = self.r.copy(order="K"), self.offset.copy(), self.frame.factor, self.frame.features
         if factor is not None:
             r[:features, :features] = np.triu(r[:features, :features] @ factor)
             offset[:features] = offset[:features] @ factor
@@ -211,13 +212,22 @@ def first_frame(
     better = reduced.better_frame()
     if better is None or better.kernel is None:
         return None
-    if better.inverse is None and not reduced.is_nearly_explained:
+    if better.inverse is None and not reduced.is_nearly_explained and not _is_worth_plane(reduced):
         return dataclasses.replace(better, kernel=None)  # a plane costs a pass over the block, and saves no digit
     own = better.kernel
     if kernel is None or (_terms(reduced, kernel) > LARGEST_TERMS_BEFORE * _terms(reduced, own)).any():
         kernel = own
     patterns = len(np.unique(some_x @ kernel[:, 0]))
     return dataclasses.replace(better, kernel=kernel, patterns=patterns)
+
+
+def _is_worth_plane(reduced: _Reduced) -> bool:
+    """Return whether the columns of a sample depend on each other enough for a plane to save a look at the rows."""
+    features = reduced.frame.features
+    if features > condition.EXACT_CONDITION:  # a plane costs little beside the products of so many columns
+        return True
+    factor = usable_factor(reduced.of_columns()[0][:features, :features], SMALLEST_INDEPENDENT)
+    return factor is None or condition.scaled_condition_number(factor) > MODEST_CONDITION
 
 
 def _terms(reduced: _Reduced, kernel: np.ndarray) -> np.ndarray:
