@@ -89,6 +89,11 @@ def dependent_at_first(rng, n):
     return x, x @ normal(rng, 4) + normal(rng, n)
 
 
+def correlated(rng, n, share):
+    x = np.sqrt(1 - share) * normal(rng, n, 12) + np.sqrt(share) * normal(rng, n, 1)
+    return x, x @ normal(rng, 12) + normal(rng, n)
+
+
 PROBLEMS = {
     "years, 1e9 and nanometres": years,
     "sorted years, 1e9 and nanometres": lambda rng, n: years(rng, n, np.sort),
@@ -100,6 +105,8 @@ PROBLEMS = {
     "nothing but noise": lambda rng, n: (normal(rng, n, 6), 3 * normal(rng, n) + 7),
     "noise 1e-6": lambda rng, n: ordinary(rng, n, 1e-6),
     "no noise": lambda rng, n: ordinary(rng, n, 0.0),
+    "all correlated at 0.9": lambda rng, n: correlated(rng, n, 0.9),
+    "all correlated at 0.98": lambda rng, n: correlated(rng, n, 0.98),
     "a pair 0.1 apart": lambda rng, n: pair(rng, n, 0.1),
     "a pair 1e-3 apart": lambda rng, n: pair(rng, n, 1e-3),
     "a pair 1e-6 apart": lambda rng, n: pair(rng, n, 1e-6),

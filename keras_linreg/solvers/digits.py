@@ -23,7 +23,9 @@ FACTOR_ERRORS = 64.0  # roundings of the factor that count at their worst
 STEP_ERRORS = 4.0  # the same, of the step from a plane
 SUM_ERRORS = 200.0  # the same, of sums of products, which average out over the rows
 BASIS_ERRORS = 8.0  # the same, of nearly dependent columns in a better basis
-ORDINARY_CONDITION = 10.0  # up to here the rows are multiplied as they are, beyond in a better basis
+COLUMN_ERRORS = 8.0  # the same, of columns as they are, which depend on each other
+ORDINARY_INFLATION = 100.0  # up to here the rows are multiplied as they are, beyond in a better basis,
+CONDITION_OF_BASIS = 10.0  # whose condition number is no more than this
 NEGLIGIBLE = 1e-8  # a parameter that moves the fitted values by no more than this part is zero beside the others
 
 
@@ -72,10 +74,15 @@ def sureness(
     scale = triangular.column_norms(upper)
     inverse, condition = inverse_and_condition(upper / scale)
     roots = np.zeros(starts + features)
-    roots[starts:][kept] = triangular.column_norms(inverse.T) / scale
+    lengths = triangular.column_norms(inverse.T)  # roots of the variance inflation factors
+    roots[starts:][kept] = lengths / scale
+    is_turned = bool((lengths**2 > ORDINARY_INFLATION).any())
+    of_basis = min(condition, CONDITION_OF_BASIS) if is_turned else condition
     explained = np.linalg.norm(kernel * norms[:features, None], axis=0)
     terms, residuals = np.hypot(explained, norms[features:]), np.sqrt(squares)
-    sizes = _moves(statistics, upper, condition, terms, residuals, error, None if step is None else step[kept])
+    move = None if step is None else STEP_ERRORS * condition * of_basis * np.linalg.norm(upper @ step[kept], axis=0)
+    worst_sums = BASIS_ERRORS * condition + (0.0 if is_turned else COLUMN_ERRORS * condition**2)
+    sizes = _moves(statistics, condition, terms, residuals, error, move, worst_sums)
     errors = np.outer(roots, sizes)
     if minimum.condition_of_rows is not None:
         errors[starts:] = _errors_of_smallest_kernel(problem, minimum, kernel, condition, squares, error)
@@ -115,12 +122,12 @@ def promised_digits(values: np.ndarray, errors: np.ndarray, standard_errors: np.
 
 def _moves(
     statistics: Statistics,
-    upper: np.ndarray,
     condition: float,
     terms: np.ndarray,
     residuals: np.ndarray,
     error: float,
     step: np.ndarray | None,
+    worst_sums: float,
 ) -> np.ndarray:
     """Return how far rounding errors move the fitted values, `(k,)`.
 
@@ -128,11 +135,12 @@ def _moves(
     move, condition times as large. Of a solution about a plane, only the step from the plane suffers from R.
 
     Args:
-        statistics, error, step: as in `sureness`; the step is of the kept columns.
-        upper: `(r, r)`: R of the kept columns.
-        condition: its condition number.
+        statistics, error: as in `sureness`.
+        condition: the condition number of R, of the kept columns.
         terms: `(k,)`: the norm of y and of all terms.
         residuals: `(k,)`: their norms.
+        step: `(k,)`: how far the step from a plane moves the fitted values, times the roundings that count; or None.
+        worst_sums: roundings of sums of products that count because columns depend on each other.
 
     References:
         Wedin, "Perturbation theory for pseudo-inverses" (1973); Björck, Numerical Methods for Least Squares Problems
@@ -141,10 +149,8 @@ def _moves(
     plane = statistics.plane
     if step is None or plane is None:
         return FACTOR_ERRORS * error * (terms + condition * residuals)
-    growth = STEP_ERRORS * condition * min(condition, ORDINARY_CONDITION)
-    of_sums = (SUM_ERRORS + BASIS_ERRORS * condition) / np.sqrt(max(statistics.nobs, 1))
-    of_step = FLOAT64_ROUNDOFF * growth * np.linalg.norm(upper @ step, axis=0)
-    return of_step + plane.sum_error * of_sums * residuals + plane.error * terms
+    of_sums = (SUM_ERRORS + worst_sums) / np.sqrt(max(statistics.nobs, 1))
+    return FLOAT64_ROUNDOFF * step + plane.sum_error * of_sums * residuals + plane.error * terms
 
 
 def _errors_of_smallest_kernel(
