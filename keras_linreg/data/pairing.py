@@ -57,8 +57,8 @@ def check_no_names(x: Data, parts: Mapping[str, Data]) -> None:
     for argument, part in parts.items():
         if isinstance(part, str):
             raise ValueError(
-                f"`{argument}` can be the name of a column where `x` is a table, or one path, folder or glob of files. "
-                f"Received: {argument}={part!r} beside x of type {type(x).__name__}, which has no names of columns."
+                f"`{argument}` must be values, or the name of a column where `x` is a table, or files by one path or "
+                f"glob. Received: {argument}={part!r} beside x of type {type(x).__name__}, which has no names of columns."
             )
 
 

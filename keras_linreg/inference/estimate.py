@@ -266,7 +266,7 @@ def _kept_columns_first(factor: Factor, kept: np.ndarray) -> Factor:
 def _inverse(upper: Factor, size: np.ndarray) -> DoubleDouble:
     """Return the inverse of a triangular factor; in units of the columns' own sizes, so that nothing overflows."""
     exponents = np.frexp(size)[1]
-    inverse = triangular.back_substitute(triangular.scaled(upper, -exponents), np.eye(len(size)))
+    inverse = triangular.inverse(triangular.scaled(upper, -exponents))
     return as_doubledouble(triangular.scaled(inverse, -exponents[:, None]))
 
 

@@ -173,6 +173,13 @@ def _refined_solution(factor: DoubleDouble, right: DoubleDouble) -> DoubleDouble
     return None
 
 
+def inverse(factor: Factor) -> Factor:
+    """Return the inverse of an upper triangular factor `(r, r)` without zeros on its diagonal."""
+    if isinstance(factor, DoubleDouble) or not len(factor):
+        return back_substitute(factor, np.eye(len(factor)))
+    return lapack.dtrtri(factor)[0]
+
+
 def min_norm_solution(factor: Factor, right: Factor) -> Factor:
     """Return the solution of smallest norm of `factor @ solution = right`.
 
