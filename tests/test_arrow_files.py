@@ -289,9 +289,7 @@ def test_arguments_that_do_not_go_with_files_are_refused(arguments, error, words
 
 @pytest.mark.parametrize("x", [["a.parquet", "b.parquet"], np.ones((3, 2)), pa.dataset.dataset(TABLE).scanner()])
 def test_a_name_of_a_column_is_refused_beside_data_that_have_none(x):
-    with pytest.raises(
-        ValueError, match=r"`y` must be values, or the name of a column where .*y='price' beside x"
-    ):
+    with pytest.raises(ValueError, match=r"`y` must be values, or the name of a column where .*y='price' beside x"):
         klr.ExactLinearRegression().fit(x, "price", verbose=0)
 
 

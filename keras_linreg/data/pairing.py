@@ -58,7 +58,7 @@ def check_no_names(x: Data, parts: Mapping[str, Data]) -> None:
         if isinstance(part, str):
             raise ValueError(
                 f"`{argument}` must be values, or the name of a column where `x` is a table, or files by one path or "
-                f"glob. Received: {argument}={part!r} beside x of type {type(x).__name__}, which has no names of columns."
+                f"glob. Received: {argument}={part!r} beside x of type {type(x).__name__}, without names of columns."
             )
 
 
