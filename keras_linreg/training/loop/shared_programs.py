@@ -8,8 +8,8 @@ settings calls it with its own variables in these places.
 The settings must be complete: a program of other settings would train the wrong model in silence. They are the state of
 the loss, the metrics, the optimizer with its schedule, the regularizer and the dtype policy: all attributes of these
 objects, not `get_config()`, which may leave one out; and the penalty and the constraint that a user may have given a
-variable. Only objects of Keras's own classes, and our loss, are known so
-well. A user's class, function, or step keeps its program private: it may depend on anything.
+variable. Only objects of Keras's own classes, and our loss, are known so well. A user's class, function, or step keeps
+its program private: it may depend on anything.
 """
 
 import collections
