@@ -201,7 +201,7 @@ BAD = [
     ({"folds": np.zeros(20)}, "at least two"),
     ({"folds": np.full(20, np.nan)}, "without a gap"),
     ({"folds": np.arange(10) % 3}, "fold of each row"),
-    ({"folds": "part"}, "`folds` can be the name of a column"),
+    ({"folds": "part"}, "`folds` must be values, or the name of a column"),
     ({"deal": "shuffled"}, "`deal`"),
     ({"seed": -1}, "`seed`"),
     ({"groups": np.arange(20) // 5}, "more than the groups"),

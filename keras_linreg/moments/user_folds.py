@@ -50,8 +50,8 @@ def dealer_of(folds: Any, deal: str, seed: int, prepared: Prepared, first_row: i
     if isinstance(prepared.groups, str):
         argument = "groups" if is_integer(folds) else "folds"
         raise ValueError(
-            f"`{argument}` can be the name of a column where `x` is a table. Received: {argument}={prepared.groups!r} "
-            "and data without columns."
+            f"`{argument}` must be values, or the name of a column where `x` is a table. Received: "
+            f"{argument}={prepared.groups!r} and data without columns."
         )
     if not is_integer(folds):
         dealer = ByNumbers(prepared.groups)
