@@ -138,6 +138,9 @@ def test_the_covariance_is_described_by_the_direction_that_grew_most():
     change = watched((rows(3000, 7, scale=2.0)[0],)).report().covariance
     assert change.largest[0].ratio == pytest.approx(4, rel=0.1) and next(iter(change.largest[0].columns)) == "age"
     assert change.without_change[0] < 1 < change.without_change[1] < 1.2
+    for direction in (*change.largest, change.smallest):
+        first, second = direction.columns.values()
+        assert first > 0 and first >= abs(second)
 
 
 def test_what_has_changed_is_named():
@@ -153,6 +156,7 @@ def test_what_has_changed_is_named():
 
 
 @hypothesis.given(cuts=st.lists(st.integers(0, len(NEW)), max_size=5), known=st.integers(0, len(NEW)))
+@hypothesis.example(cuts=[1], known=4)
 @hypothesis.settings(max_examples=15)
 def test_batches_and_monitors_in_any_parts_tell_the_same(cuts, known):
     y = np.where(np.arange(len(NEW)) < known, OUTCOMES, np.nan)

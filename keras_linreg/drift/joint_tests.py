@@ -54,7 +54,7 @@ class Direction:
 
     Attributes:
         ratio: its variance in the new rows, divided by that in the fit.
-        columns: the columns that go with it most, with their correlations in the fit.
+        columns: the columns that go with it most, with their correlations in the fit, the first one's positive.
     """
 
     ratio: float
@@ -171,7 +171,8 @@ def covariance_change(fit: Fit, seen: Seen) -> CovarianceChange | None:
 
     def direction(i: int) -> Direction:
         most = np.argsort(-np.abs(correlations[:, i]), kind="stable")[:SHOWN_COLUMNS]
-        names = {fit.moments.feature_names[kept[j]]: float(correlations[j, i]) for j in most}
+        sign = math.copysign(1.0, correlations[most[0], i])  # a direction has no sign: the first column goes with it
+        names = {fit.moments.feature_names[kept[j]]: sign * float(correlations[j, i]) for j in most}
         return Direction(float(ratios[i]), names)
 
     a, b = p / n2, p / n1
