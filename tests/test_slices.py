@@ -35,8 +35,11 @@ def test_products_of_rows_have_70_bits_of_their_terms(kind):
     largest = abs(exact).max(axis=0)
     error = abs(value(rows.times(kernel)) - exact @ fractions(kernel))
     assert (error * 2**BITS <= largest @ abs(fractions(kernel))).all()
-    error = abs(value(rows.products_by(values)) - exact.T @ value(values))
+    products, sums = rows.products_by(values)
+    error = abs(value(products) - exact.T @ value(values))
     assert (error * 2**BITS <= 300 * largest[:, None] * abs(value(values)).max()).all()
+    assert (abs(value(sums) - value(values).sum(axis=0)) * 2**BITS <= 300 * abs(value(values)).max()).all()
+    assert (abs(value(rows.sum()) - exact.sum(axis=0)) * 2**BITS <= 300 * largest).all()
 
 
 @pytest.mark.parametrize(

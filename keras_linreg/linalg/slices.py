@@ -16,8 +16,7 @@ import numpy as np
 
 from keras_linreg.linalg.double_double import DoubleDouble, fast_two_sum, two_sum
 
-ROW_BITS = 26  # of the upper slice of a number of a row: the lower has 27
-PRODUCT_BITS = 53 - 27  # are left for slices of coefficients, and for the sum
+ROW_BITS = 26  # of the upper slice of a number of a row; the lower has the rest
 SLICES = 3  # of coefficients
 CROSS_BITS, CROSS_ROWS = 21, 2**11  # two products of the bits, and the rows, make 53 bits
 LAST_PAIR = 5  # the sum of the numbers of two slices: further products are below the last digit
@@ -103,32 +102,48 @@ class SlicedRows:
         self._upper -= big
         np.subtract(rows, self._upper, out=self._lower)
 
+    def sum(self) -> DoubleDouble:
+        """Return the sums of the columns, `(p,)`."""
+        ones = np.ones(len(self._upper))
+        total, error = two_sum(np.dot(ones, self._upper), np.dot(ones, self._lower))
+        error[self._columns] += self._missing.sum(axis=0)
+        return DoubleDouble(*fast_two_sum(total, error))
+
     def times(self, kernel: np.ndarray) -> DoubleDouble:
         """Return `(x - shift) @ kernel`, `(n, k)`, for a kernel `(p, k)`."""
-        exponents = np.frexp(np.where(self._largest > 0, self._largest, 1.0))[1][:, None]
-        slices = np.ldexp(_slices(np.ldexp(kernel, exponents)), -exponents)
-        return _added(self._upper @ slices, self._lower @ slices, self._missing @ kernel[self._columns])
+        exponents = np.frexp(np.where(self._largest > 0, self._largest, 1.0))[1]
+        slices = np.ldexp(_slices(np.ldexp(kernel.T, exponents)), -exponents)
+        lower, missing = kernel.T @ self._lower.T, kernel[self._columns].T @ self._missing.T
+        return _added(slices @ self._upper.T, lower, missing).T
 
-    def products_by(self, values: DoubleDouble) -> DoubleDouble:
-        """Return `(x - shift).T @ values`, `(p, k)`, for values `(n, k)`."""
-        slices = _slices(values.hi)
-        slices[:, -values.shape[1] :] += values.lo
-        missing = np.zeros((len(self._largest), values.shape[1]))
-        missing[self._columns] = self._missing.T @ values.hi
-        return _added(self._upper.T @ slices, self._lower.T @ slices, missing)
+    def products_by(self, values: DoubleDouble) -> tuple[DoubleDouble, DoubleDouble]:
+        """Return `(x - shift).T @ values`, `(p, k)`, and the sums of the values, `(k,)`, for values `(n, k)`."""
+        high, low = (np.ascontiguousarray(part.T) for part in (values.hi, values.lo))
+        slices = _slices(high)
+        slices[-len(low) :] += low
+        missing = np.zeros((len(high), len(self._largest)))
+        missing[:, self._columns] = high @ self._missing
+        products = _added(np.dot(slices, self._upper), np.dot(high, self._lower), missing).T
+        zero = np.zeros(len(high))
+        return products, _added(slices.sum(axis=1), zero, zero)
 
 
 def _slices(values: np.ndarray) -> np.ndarray:
-    """Return the slices `(m, SLICES * k)` of values `(m, k)`, so short that products with rows are exact."""
-    bits = PRODUCT_BITS - len(values).bit_length()
-    return np.concatenate(cut(values, np.abs(values).max(axis=0, initial=0.0), bits, SLICES), axis=1)
+    """Return the slices `(SLICES * k, m)` of values `(k, m)`, so short that products with upper slices are exact."""
+    bits = 53 - ROW_BITS - values.shape[1].bit_length()
+    return np.concatenate(cut(values, np.abs(values).max(axis=1, initial=0.0, keepdims=True), bits, SLICES))
 
 
-def _added(upper: np.ndarray, lower: np.ndarray, rest: np.ndarray) -> DoubleDouble:
-    """Return the sum of the products of slices, `(m, SLICES * k)` each, and of a small rest `(m, k)`."""
-    upper, lower = (part.reshape(len(part), SLICES, -1) for part in (upper, lower))
-    total, error = two_sum(upper[:, 0], upper[:, 1])
-    total, further = two_sum(total, lower[:, 0])
-    middle, last = two_sum(upper[:, 2], lower[:, 1])
-    total, further_still = two_sum(total, middle)
-    return DoubleDouble(*fast_two_sum(total, error + further + further_still + (last + lower[:, 2] + rest)))
+def _added(upper: np.ndarray, lower: np.ndarray, missing: np.ndarray) -> DoubleDouble:
+    """Return the sum of products.
+
+    Args:
+        upper: `(SLICES * k, ...)`: of the upper slices of rows. The first two of SLICES are exact; the third is so
+            small that its rounding errors do not count.
+        lower: `(k, ...)`: of the lower slices, rounded: they are ROW_BITS below the largest.
+        missing: `(k, ...)`: of what the shift left behind, last digits.
+    """
+    first, second, third = upper.reshape(SLICES, *lower.shape)
+    total, error = two_sum(first, second)
+    total, further = two_sum(total, lower)
+    return DoubleDouble(*fast_two_sum(total, error + further + (third + missing)))

@@ -174,7 +174,8 @@ class _Blocks:
 
 
 def _product(block: np.ndarray) -> np.ndarray:
-    return block.T @ block  # SciPy's dsyrk would be faster, but keeps all other threads waiting
+    # SciPy's dsyrk would be faster, but keeps all other threads waiting, as `@` does where the product is small.
+    return np.dot(block.T, block)
 
 
 def _product_by_panels(block: np.ndarray) -> np.ndarray:

@@ -166,9 +166,9 @@ def _sums(statistics: Statistics, kernel: np.ndarray, spread: np.ndarray, batche
         residuals = (DoubleDouble(np.asarray(y, np.float64)) - level[None]) - rows.times(kernel)
         if weights is not None:
             residuals = residuals.times(weights[:, None])
-        ones = DoubleDouble(np.ones((len(x), 1)) if weights is None else weights[:, None])
-        both = rows.products_by(DoubleDouble(np.hstack([residuals.hi, ones.hi]), np.hstack([residuals.lo, ones.lo])))
-        return _Sums(len(x), both[:, outputs], residuals.sum(0), both[:, :outputs], expected)
+        total = rows.sum() if weights is None else rows.products_by(DoubleDouble(weights[:, None]))[0][:, 0]
+        products, sums = rows.products_by(residuals)
+        return _Sums(len(x), total, sums, products, expected)
 
     zeros = DoubleDouble(np.zeros((features, outputs)))
     total = _Sums(0, expected - expected, level - level, zeros, expected)
