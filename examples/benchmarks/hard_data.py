@@ -30,6 +30,7 @@ from matplotlib.figure import Figure
 from sklearn.linear_model import LinearRegression, Ridge
 
 import keras_linreg as klr
+from keras_linreg.linalg.double_double import DoubleDouble, two_sum
 
 ROWS, COLUMNS = 600_000, 100
 OURS, SKLEARN, INTELEX = "ours", "scikit-learn", "intelex"
@@ -104,32 +105,36 @@ def problems(rows: int, columns: int):
     yield GROUPS[3], "drifting columns", 2.5, drift, drift @ kernel + 1 + 3 * noise
 
 
-def digits(parameters: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
-    """Return the fewest digits of parameters that agree with the solution, relative to the standard error or more.
+def reference(x: np.ndarray, y: np.ndarray) -> tuple[DoubleDouble, np.ndarray]:
+    """Return the least-squares solution, intercept first, in double-double, and its standard errors.
 
-    The solution is refined in extended precision (80 bits, where the machine has it): residuals of the rows in long
-    double, and steps by a QR factor of the columns, centred and scaled, in float64. At an inflation of 1e12 it has 12
-    digits itself, so no more can be seen.
+    Steps by a QR factor of the columns, centred and scaled, in float64; the residuals of the rows, and their products
+    by the columns, in double-double, number by number: none of it is the way of a fit.
     """
     centre, scale = x.mean(axis=0), x.std(axis=0)
     r = np.linalg.qr(np.column_stack([np.ones(len(x)), (x - centre) / scale]), mode="r")
-    inverse = np.linalg.inv(r)
-    solution = np.zeros(x.shape[1] + 1, np.longdouble)  # of the centred and scaled columns
-    for _ in range(4):
-        gradient, squares = np.zeros(len(solution), np.longdouble), 0.0
-        for start in range(0, len(x), 4096):
-            block = (x[start : start + 4096].astype(np.longdouble) - centre) / scale
-            rest = y[start : start + 4096] - solution[0] - block @ solution[1:]
-            gradient += np.concatenate([[rest.sum()], rest @ block])
-            squares += float(rest @ rest)
-        solution += inverse @ (inverse.T @ gradient.astype(float))
-    kernel = solution[1:] / scale
-    exact = np.concatenate([[solution[0] - centre @ kernel], kernel])
-    roots = inverse.copy()
+    roots = np.linalg.inv(r)
     roots[1:] /= scale[:, None]
+    solution = DoubleDouble(np.zeros(x.shape[1] + 1))  # of the centred columns
+    for _ in range(3):
+        gradient, squares = DoubleDouble(np.zeros(len(solution))), 0.0
+        for start in range(0, len(x), 1024):
+            block = DoubleDouble(*two_sum(x[start : start + 1024], -centre))
+            rest = DoubleDouble(y[start : start + 1024]) - solution[:1] - (block * solution[None, 1:]).sum(1)
+            products = (block * rest[:, None]).sum(0)
+            gradient[:1] = gradient[:1] + rest.sum(0)
+            gradient[1:] = gradient[1:] + products
+            squares += float(rest.hi @ rest.hi)
+        solution = solution + roots @ (roots.T @ gradient.hi)
+    errors = np.sqrt(squares / (len(x) - len(solution)))
     roots[0] -= centre @ roots[1:]
-    errors = np.sqrt(squares / (len(x) - len(exact))) * np.linalg.norm(roots, axis=1)
-    off = np.abs(parameters - exact) / np.maximum(np.abs(exact), errors)
+    solution[:1] = solution[:1] - (solution[1:] * centre).sum()
+    return solution, errors * np.linalg.norm(roots, axis=1)
+
+
+def digits(parameters: np.ndarray, exact: DoubleDouble, errors: np.ndarray) -> float:
+    """Return the fewest digits of parameters that agree with the solution, relative to the standard error or more."""
+    off = np.abs((parameters - exact.hi) - exact.lo) / np.maximum(np.abs(exact.hi), errors)
     return float(min(16.0, -np.log10(max(off.max(), 1e-16))))
 
 
@@ -144,7 +149,8 @@ def hard_rows(rows: int, columns: int, repeats: int, with_digits: bool) -> list[
     for group, name, most, x, y in problems(rows, columns):
         seconds, found = race({key: lambda f=f, x=x, y=y: f(x, y) for key, f in functions.items()}, repeats)
         ordinary = ordinary or seconds[OURS]
-        right = {key: digits(values, x, y) if with_digits else np.nan for key, values in found.items()}
+        exact = reference(x, y) if with_digits else None
+        right = {key: digits(values, *exact) if exact else np.nan for key, values in found.items()}
         cells = (f"{seconds[key]:8.3f} s {right[key]:5.1f} digits" for key in functions)
         model = klr.ExactLinearRegression()
         model.fit(x, y, verbose=0)

@@ -39,6 +39,7 @@ from keras_linreg.inference.second_pass import (
     has_leverage_one,
     run_second_pass,
 )
+from keras_linreg.utils.threads import product_without_lock
 from keras_linreg.utils.types import Array, Batch, Data
 
 LEVERAGE_POWERS = {"HC0": 0, "HC1": 0, "HC2": 1, "HC3": 2}
@@ -285,7 +286,7 @@ def scores(z: Array, residuals: Array) -> Array:
 def sum_of_squares(row_scores: Array) -> Array:
     """Return `sum(outer(s, s))` over scores `(n, m, k)`, for each output: `(m, m, k)`."""
     parts = (np.ascontiguousarray(row_scores[:, :, j]) for j in range(row_scores.shape[2]))
-    return np.stack([part.T @ part for part in parts], axis=-1)
+    return np.stack([product_without_lock(part.T, part) for part in parts], axis=-1)
 
 
 def heteroscedastic_meat(z: Array, residuals: Array, leverage: Array, power: int) -> Array:
@@ -293,7 +294,7 @@ def heteroscedastic_meat(z: Array, residuals: Array, leverage: Array, power: int
     if power:
         residuals = residuals / ((1 - leverage) ** (power / 2))[:, None]
     weighted = (z * residuals[:, j : j + 1] for j in range(residuals.shape[1]))
-    return np.stack([part.T @ part for part in weighted], axis=-1)
+    return np.stack([product_without_lock(part.T, part) for part in weighted], axis=-1)
 
 
 def autocorrelated_meat(row_scores: Array, before: int, maxlags: int) -> Array:

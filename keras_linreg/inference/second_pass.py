@@ -26,7 +26,7 @@ from keras_linreg.data.row_blocks import row_blocks, without_zero_weights
 from keras_linreg.inference.estimate import Estimate
 from keras_linreg.inference.intervals import BLOCK_NUMBERS
 from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF
-from keras_linreg.utils.threads import in_order, one_blas_thread
+from keras_linreg.utils.threads import in_order, one_blas_thread, product_without_lock
 from keras_linreg.utils.types import Array, Batch
 
 SAME_ROWS_RULE = "`data` must be the data of the fit: the same rows, with the same weights."
@@ -225,9 +225,9 @@ class SameRowsCheck:
         z, residuals = block.z, block.residuals
         return Sums(
             rows=len(z),
-            with_intercept=z.T @ z[:, 0] if self.estimate.has_intercept else np.zeros(z.shape[1]),
+            with_intercept=product_without_lock(z.T, z[:, 0]) if self.estimate.has_intercept else np.zeros(z.shape[1]),
             squares=np.einsum("ij,ij->j", z, z),
-            gradient=z.T @ residuals,
+            gradient=product_without_lock(z.T, residuals),
             ssr=np.einsum("ij,ij->j", residuals, residuals),
         )
 

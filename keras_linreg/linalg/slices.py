@@ -15,6 +15,7 @@ References:
 import numpy as np
 
 from keras_linreg.linalg.double_double import DoubleDouble, fast_two_sum, two_sum
+from keras_linreg.utils.threads import product_without_lock
 
 ROW_BITS = 26  # of the upper slice of a number of a row; the lower has the rest
 SLICES = 3  # of coefficients
@@ -105,7 +106,7 @@ class SlicedRows:
     def sum(self) -> DoubleDouble:
         """Return the sums of the columns, `(p,)`."""
         ones = np.ones(len(self._upper))
-        total, error = two_sum(np.dot(ones, self._upper), np.dot(ones, self._lower))
+        total, error = two_sum(product_without_lock(ones, self._upper), product_without_lock(ones, self._lower))
         error[self._columns] += self._missing.sum(axis=0)
         return DoubleDouble(*fast_two_sum(total, error))
 
@@ -123,7 +124,8 @@ class SlicedRows:
         slices[-len(low) :] += low
         missing = np.zeros((len(high), len(self._largest)))
         missing[:, self._columns] = high @ self._missing
-        products = _added(np.dot(slices, self._upper), np.dot(high, self._lower), missing).T
+        upper, lower = product_without_lock(slices, self._upper), product_without_lock(high, self._lower)
+        products = _added(upper, lower, missing).T
         zero = np.zeros(len(high))
         return products, _added(slices.sum(axis=1), zero, zero)
 

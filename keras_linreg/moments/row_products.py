@@ -9,7 +9,7 @@ from keras_linreg.data import ColumnMatrix
 from keras_linreg.linalg import triangular
 from keras_linreg.linalg.double_double import two_sum
 from keras_linreg.moments.frame import Frame
-from keras_linreg.utils.threads import cores, in_order
+from keras_linreg.utils.threads import cores, in_order, product_without_lock
 
 BLOCK_NUMBERS = 160_000  # of a block of rows: it stays in a core's cache
 LONGEST_SUM = 8192  # products that BLAS adds up: the longer a sum, the larger its rounding errors
@@ -174,8 +174,7 @@ class _Blocks:
 
 
 def _product(block: np.ndarray) -> np.ndarray:
-    # SciPy's dsyrk would be faster, but keeps all other threads waiting, as `@` does where the product is small.
-    return np.dot(block.T, block)
+    return product_without_lock(block.T, block)  # SciPy's dsyrk would be faster, but keeps the lock
 
 
 def _product_by_panels(block: np.ndarray) -> np.ndarray:

@@ -10,7 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import threadpoolctl
+
+from keras_linreg.utils.types import Array
 
 WAITS = 0.05  # of the time of its work, a pass may wait for batches before it leaves the cores to those who make them
 
@@ -45,6 +48,11 @@ def one_blas_thread() -> Iterator[None]:
     """Keep BLAS to one thread: ours, one a core, also convert, centre and weight, and its own would be in their way."""
     with _libraries().limit(limits=1, user_api="blas"):
         yield
+
+
+def product_without_lock(a: Array, b: Array) -> Array:
+    """Return `a @ b`, and let other threads work: `@` keeps the interpreter's lock where the product is small."""
+    return np.dot(a, b)
 
 
 def in_order(function: Callable, items: Iterable, ahead: int | None = None) -> Iterator:
