@@ -1,5 +1,7 @@
 """`digits` is a promise for each parameter: no claim is above the truth, which rational arithmetic tells."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from rational import parameter_digits
@@ -170,6 +172,19 @@ def test_no_parameter_of_many_rows_claims_digits_that_it_lacks(name, road, small
 def test_no_parameter_of_100_000_rows_claims_digits_that_it_lacks(name, road, monkeypatch):
     monkeypatch.setattr(accumulator, "CHUNK_NUMBERS", 100_000)
     check(name, 100_000, road)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.98])
+def test_correlated_columns_have_the_digits_of_lapack(share, only_float64):
+    ours, theirs = [], []
+    for seed in range(3):
+        x, y = correlated(np.random.default_rng(seed), 4000, share)
+        solution = klr.Moments.from_data(x, y).solve()
+        bias, *kernel = np.linalg.lstsq(np.column_stack([np.ones(4000), x]), y, rcond=None)[0][:, None]
+        lapack = dataclasses.replace(solution, kernel=np.stack(kernel), bias=bias)
+        ours.append(parameter_digits(solution, x, y).min())
+        theirs.append(parameter_digits(lapack, x, y).min())
+    assert np.mean(ours) >= np.mean(theirs) - SLACK
 
 
 def test_the_intercept_has_the_digits_of_its_standard_error():

@@ -24,7 +24,7 @@ SAMPLE_SHARE, SAMPLE_ROWS = 64, 4096  # one row of so many is in a sample, up to
 WORTH_SAMPLE = 16  # times as many rows as columns: fewer rows are multiplied as they are, and once more if need be
 
 MOST_MISSES = 2  # of a known frame: then the rows drift, and to try it takes longer than a sample
-DEPENDENT = 10.0  # variance inflation: with more, a column is replaced by what others leave of it
+DEPENDENT = 10.0  # variance inflation: a column with more is replaced by what others leave of it
 MOST_DEPENDENT = 1 / 4  # of all columns: with more, one product by a whole matrix is as fast
 ROUNDS = 3  # of looking for such columns
 PATTERN_ERRORS, MOST_PATTERNS = 1.5, 400
