@@ -12,7 +12,7 @@ from keras_linreg.moments.frame import Frame
 from keras_linreg.moments.reduce import FARTHEST_MEAN, LARGEST_INFLATION
 from keras_linreg.moments.row_products import BLOCK_NUMBERS, LANES, LONGEST_SUM, MAX_THREADS, WORTH_THREADS
 from keras_linreg.sufficient_statistics import Statistics, empty
-from keras_linreg.utils.threads import cores
+from keras_linreg.utils.threads import cores, product_without_lock
 
 LONG_RUN = 256  # rows: shorter runs are gathered
 WINDOW = 65_536  # rows that are sorted by their folds at a time
@@ -101,7 +101,7 @@ def _of_pieces(
                 block[:, columns] = block[:, :features] @ frame.inverse[:, columns]
             if weights is not None:
                 block[:, :width] *= np.sqrt(weights[where])[:, None]
-            products[fold] += block.T @ block
+            products[fold] += product_without_lock(block.T, block)
     return products[:, :width, :width]
 
 
