@@ -129,10 +129,16 @@ def test_row_labels_of_pandas_are_no_columns_of_the_model(tmp_path):
         formula = klr.ExactLinearRegression(preprocessor=klr.Formula("price ~ ."))
         formula.fit(path, verbose=0)
         np.testing.assert_allclose(formula.kernel, wanted.kernel, rtol=1e-11)
+        in_memory = klr.ExactLinearRegression()
+        in_memory.fit(pa.parquet.read_table(path), target="price", verbose=0)
+        same(in_memory, wanted)
         batches = pa.parquet.ParquetFile(path).iter_batches()
         assert klr.Moments.from_arrow(batches, "price").feature_names == ("area", "rooms")
     asked = klr.Moments.from_arrow(pa.Table.from_pandas(named), "price", features=["z"], weight="no")
     assert asked.feature_names == ("z",)
+    asked = klr.ExactLinearRegression(preprocessor=klr.Formula("price ~ z"))
+    asked.fit(pa.Table.from_pandas(named), verbose=0)
+    np.testing.assert_allclose(asked.kernel, np.polyfit(named.index.get_level_values("z"), named["price"], 1)[:1, None])
 
 
 def test_a_file_without_rows_or_without_a_value_in_a_column_is_read_as_the_others(tmp_path, expected):

@@ -155,17 +155,22 @@ def column_names(
 
 
 def columns_without_row_labels(schema: Any) -> list[str]:
-    """Return the names of columns, without those in which pandas keeps the row labels of a frame.
+    """Return the names of the columns of a schema that are columns of the frame it was made of."""
+    labels = row_label_columns(schema)
+    return [name for name in schema.names if name not in labels]
 
-    `DataFrame.to_parquet` writes them as columns like `__index_level_0__`, and says so in the metadata. They are no
-    columns of the frame.
+
+def row_label_columns(schema: Any) -> set[str]:
+    """Return the names of columns in which pandas keeps the row labels of a frame.
+
+    `DataFrame.to_parquet` writes them as columns like `__index_level_0__`, and says so in the metadata.
     """
     text = (getattr(schema, "metadata", None) or {}).get(b"pandas")
     try:
-        labels = [] if text is None else json.loads(text)["index_columns"]
+        listed = [] if text is None else json.loads(text)["index_columns"]
+        return {name for name in listed if isinstance(name, str)}  # a range of numbers is no column
     except (ValueError, KeyError, TypeError):  # another program wrote it
-        labels = []
-    return [name for name in schema.names if name not in labels]
+        return set()
 
 
 def check_columns(argument: str, names: Sequence[Any], known: Sequence[str], data: str) -> None:
