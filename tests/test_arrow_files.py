@@ -262,6 +262,10 @@ def test_several_outputs_and_models_by_descent_write_their_predictions(parquet, 
     model.predict_to(parquet, tmp_path / "two.parquet")
     two = pl.read_parquet(tmp_path / "two.parquet")
     assert two.columns == ["row", "price", "weight"]
+    model.predict_to(parquet, tmp_path / "intervals.parquet", interval=True)
+    intervals, wanted = pl.read_parquet(tmp_path / "intervals.parquet"), model.predict_interval(FRAME[FEATURES])
+    assert intervals.columns[1:5] == ["mean_price", "mean_weight", "mean_se_price", "mean_se_weight"]
+    np.testing.assert_allclose(intervals.to_numpy()[:, 1:], wanted.to_numpy(), rtol=1e-9)
     tape = klr.LinearRegression(feature_names=FEATURES)
     tape.fit(FRAME[FEATURES], FRAME["price"], verbose=0)
     tape.predict_to(parquet, tmp_path / "tape.parquet", columns="id")

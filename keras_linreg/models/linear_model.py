@@ -124,7 +124,7 @@ class LinearModel(SavedLinear):
         """Write predictions for files into a Parquet file, which is there whole or not at all.
 
         It has a column `row`, the columns asked for, and `prediction` (of several outputs their names), or with
-        `interval` the columns of `predict_interval`.
+        `interval` the columns of `predict_interval` (of several outputs `mean_price`, `mean_rent` and so on).
 
         Args:
             source: the path, folder or glob of Parquet, CSV or Feather files, a dataset or reader of Arrow.

@@ -58,7 +58,11 @@ def predict_batches(
         raise ValueError(f"Each file must have the columns of the model. Received: {source.text!r} without {missing}.")
     if twice := [name for i, name in enumerate(columns) if name in columns[:i]]:
         raise ValueError(f"`columns` must be distinct. Received: {twice[0]!r} twice.")
-    outputs = list(INTERVALS) if interval else model.names_of_predictions()
+    outputs = model.names_of_predictions()
+    if interval and len(outputs) > 1:
+        outputs = [f"{part}_{name}" for part in INTERVALS[:-1] for name in outputs] + [*INTERVALS[-1:]]
+    elif interval:
+        outputs = list(INTERVALS)
     if twice := [name for name in (ROW, *outputs) if name in columns]:
         raise ValueError(f"`columns` must not have the names of the predictions. Received: {twice}.")
 
@@ -66,7 +70,9 @@ def predict_batches(
         if not interval:
             return list(np.asarray(model.predict(rows, verbose=0), np.float64).T)
         frame = model.predict_interval(rows, level)
-        return [np.asarray(frame[name], np.float64) for name in INTERVALS]
+        return [
+            column for part in INTERVALS for column in np.asarray(frame[part], np.float64).reshape(len(frame), -1).T
+        ]
 
     return _batches(source, predict, names, columns, outputs)
 
