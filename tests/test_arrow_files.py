@@ -1,5 +1,7 @@
 """Files that do not fit in memory: fitted, evaluated and predicted by path, as their rows in memory are."""
 
+import time
+
 import duckdb
 import keras
 import numpy as np
@@ -13,6 +15,8 @@ import pyarrow.parquet
 import pytest
 
 import keras_linreg as klr
+from keras_linreg.data.arrow import check_schema
+from keras_linreg.data.arrow_source import _check_file
 
 ROWS = 600
 RNG = np.random.default_rng(1)
@@ -97,6 +101,44 @@ def test_names_of_folders_are_columns(pattern, tmp_path):
     assert models[0].predict_to(source, tmp_path / "out.parquet", columns=["city"]) == ROWS
     cities = pa.parquet.read_table(tmp_path / "out.parquet")["city"].to_pylist()
     assert sorted(cities) == sorted(table["city"].to_pylist())
+
+
+@pytest.mark.parametrize("pattern", ["", "**/*.parquet"])
+def test_files_in_folders_that_other_programs_hide_are_no_rows(pattern, tmp_path, expected):
+    folder = write(tmp_path / "sales")
+    for name in (".ipynb_checkpoints", "_temporary", "_temporary/0"):
+        write(folder / name)
+    (folder / "_delta_log").mkdir()
+    write_parquet(pa.table({"version": [1]}), folder / "_delta_log" / "0.checkpoint.parquet")
+    same(fitted(f"{folder}/{pattern}"), expected)
+    same(fitted(f"{folder}/_temporary/*.parquet"), expected)
+    same(fitted(f"{folder}/_temp*/*.parquet"), expected)
+
+
+def test_row_labels_of_pandas_are_no_columns_of_the_model(tmp_path):
+    frame = FRAME[FRAME["rooms"] > 2][["area", "rooms", "price"]]
+    named = frame.set_index(pd.MultiIndex.from_arrays([np.arange(len(frame)), frame["rooms"] * 2.0], names=["no", "z"]))
+    wanted = klr.ExactLinearRegression()
+    wanted.fit(frame, target="price", verbose=0)
+    for number, part in enumerate((frame, named, frame.set_index(frame.index.astype(str)))):
+        path = tmp_path / f"{number}.parquet"
+        part.to_parquet(path)
+        model = klr.ExactLinearRegression()
+        model.fit(path, target="price", verbose=0)
+        same(model, wanted)
+        formula = klr.ExactLinearRegression(preprocessor=klr.Formula("price ~ ."))
+        formula.fit(path, verbose=0)
+        np.testing.assert_allclose(formula.kernel, wanted.kernel, rtol=1e-11)
+        in_memory = klr.ExactLinearRegression()
+        in_memory.fit(pa.parquet.read_table(path), target="price", verbose=0)
+        same(in_memory, wanted)
+        batches = pa.parquet.ParquetFile(path).iter_batches()
+        assert klr.Moments.from_arrow(batches, "price").feature_names == ("area", "rooms")
+    asked = klr.Moments.from_arrow(pa.Table.from_pandas(named), "price", features=["z"], weight="no")
+    assert asked.feature_names == ("z",)
+    asked = klr.ExactLinearRegression(preprocessor=klr.Formula("price ~ z"))
+    asked.fit(pa.Table.from_pandas(named), verbose=0)
+    np.testing.assert_allclose(asked.kernel, np.polyfit(named.index.get_level_values("z"), named["price"], 1)[:1, None])
 
 
 def test_a_file_without_rows_or_without_a_value_in_a_column_is_read_as_the_others(tmp_path, expected):
@@ -220,6 +262,10 @@ def test_several_outputs_and_models_by_descent_write_their_predictions(parquet, 
     model.predict_to(parquet, tmp_path / "two.parquet")
     two = pl.read_parquet(tmp_path / "two.parquet")
     assert two.columns == ["row", "price", "weight"]
+    model.predict_to(parquet, tmp_path / "intervals.parquet", interval=True)
+    intervals, wanted = pl.read_parquet(tmp_path / "intervals.parquet"), model.predict_interval(FRAME[FEATURES])
+    assert intervals.columns[1:5] == ["mean_price", "mean_weight", "mean_se_price", "mean_se_weight"]
+    np.testing.assert_allclose(intervals.to_numpy()[:, 1:], wanted.to_numpy(), rtol=1e-9)
     tape = klr.LinearRegression(feature_names=FEATURES)
     tape.fit(FRAME[FEATURES], FRAME["price"], verbose=0)
     tape.predict_to(parquet, tmp_path / "tape.parquet", columns="id")
@@ -270,7 +316,7 @@ def test_a_csv_column_that_changes_its_type_halfway_is_refused_by_file_and_colum
     ("arguments", "error", "words"),
     [
         ({"x": "nowhere/*.parquet"}, FileNotFoundError, "`x` must be a file, a folder or a glob.*nowhere"),
-        ({"target": "cost"}, ValueError, "`target` must be a column .*'cost', which is none"),
+        ({"target": "cost"}, ValueError, "`target` must be a column of `.*sales.*'cost', which is none"),
         ({"target": None}, ValueError, "`target` must name a column of"),
         ({"y": "price"}, ValueError, "`y` must be left out where `target` is given"),
         ({"target": None, "y": np.ones(ROWS)}, ValueError, "`y` must be the name of a column.*ndarray"),
@@ -293,6 +339,21 @@ def test_a_name_of_a_column_is_refused_beside_data_that_have_none(x):
         klr.ExactLinearRegression().fit(x, "price", verbose=0)
 
 
+def test_a_csv_file_of_another_encoding_is_refused_by_its_name(tmp_path):
+    (tmp_path / "old.csv").write_text("größe,price\n1,2\n2,3\n", encoding="latin-1")
+    with pytest.raises(ValueError, match=r"files that pyarrow can read.*old.csv.*utf-8"):
+        klr.ExactLinearRegression().fit(tmp_path / "old.csv", target="price", verbose=0)
+
+
+def test_files_of_thousands_of_columns_are_compared_in_time_that_grows_as_their_columns():
+    names = [f"column {i}" for i in range(20_000)]
+    schema = pa.schema([(name, pa.float32()) for name in names])
+    start = time.process_time()
+    _check_file("a.parquet", schema, schema, names)
+    check_schema(pa.RecordBatch.from_pylist([], schema=schema), schema, names, 0)
+    assert time.process_time() - start < 10  # it was two minutes
+
+
 def test_files_of_several_formats_and_of_none_are_refused(tmp_path):
     folder = write(tmp_path / "mixed")
     pa.csv.write_csv(TABLE, folder / "more.csv")
@@ -308,17 +369,22 @@ def test_files_of_several_formats_and_of_none_are_refused(tmp_path):
 
 def test_what_predict_to_cannot_do_is_refused_by_name(parquet, tmp_path):
     model, tape = fitted(parquet), klr.LinearRegression()
+    lacking = write(tmp_path / "lacking", table=TABLE.drop_columns(["rooms"]))
     for call, words in (
         (lambda: model.predict_to(FRAME, tmp_path / "a"), "`source` must be a path.*DataFrame"),
         (lambda: model.predict_to(parquet, sorted(parquet.iterdir())[0]), "`destination` must be another file"),
         (lambda: model.predict_to(parquet, tmp_path / "a.csv"), "`destination` must be a Parquet file, no .csv"),
         (lambda: model.predict_to(parquet, tmp_path / "a", columns=["nope"]), "`columns` must be columns of.*nope"),
         (lambda: model.predict_to(parquet, tmp_path / "a", columns=["id", "id"]), "`columns` must be distinct.*'id'"),
+        (lambda: model.predict_to(parquet, tmp_path / "a", columns=None), "`columns` must be names.*None"),
         (lambda: model.predict_to(parquet, tmp_path / "a", level=2), "level"),
+        (lambda: model.predict(lacking), "must have the columns of the model.*lacking.*rooms"),
         (lambda: tape.predict_to(parquet, tmp_path / "a", interval=True), "`interval` must be False"),
         (lambda: tape.predict_to(parquet, tmp_path / "a"), "must be fitted"),
         (lambda: klr.ExactLinearRegression().predict_to(parquet, tmp_path / "a"), "fitted"),
     ):
         with pytest.raises(ValueError, match=words):
             call()
+    with pytest.raises(FileNotFoundError, match="`source` must be a file"):
+        model.predict_to(tmp_path / "nowhere", tmp_path / "a")
     assert not (tmp_path / "a").exists()

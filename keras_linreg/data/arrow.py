@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import difflib
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -134,13 +136,14 @@ def column_names(
     Raises:
         ValueError: a name is missing, is there twice, or plays two parts.
     """
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    twice = sorted(name for name, count in collections.Counter(schema.names).items() if count > 1)
     if twice:
         raise ValueError(f"The columns of `{argument}` must have distinct names. Received: {twice} more than once.")
     targets = _names("target", [target] if isinstance(target, str) else target, schema, argument)
     weights = _names("weight", [] if weight is None else [weight], schema, argument)
     others = [name for name in schema.names if name not in (*targets, *weights)]
-    chosen = others if features is None else _names("features", features, schema, argument)
+    own = [name for name in columns_without_row_labels(schema) if name in others]
+    chosen = own if features is None else _names("features", features, schema, argument)
     both = [name for name in chosen if name not in others] + [name for name in weights if name in targets]
     if both:
         raise ValueError(
@@ -149,6 +152,25 @@ def column_names(
     if not chosen:
         raise ValueError(f"`features` must name at least one column. Received: none beside {[*targets, *weights]}.")
     return chosen, targets
+
+
+def columns_without_row_labels(schema: Any) -> list[str]:
+    """Return the names of the columns of a schema that are columns of the frame it was made of."""
+    labels = row_label_columns(schema)
+    return [name for name in schema.names if name not in labels]
+
+
+def row_label_columns(schema: Any) -> set[str]:
+    """Return the names of columns in which pandas keeps the row labels of a frame.
+
+    `DataFrame.to_parquet` writes them as columns like `__index_level_0__`, and says so in the metadata.
+    """
+    text = (getattr(schema, "metadata", None) or {}).get(b"pandas")
+    try:
+        listed = [] if text is None else json.loads(text)["index_columns"]
+        return {name for name in listed if isinstance(name, str)}  # a range of numbers is no column
+    except (ValueError, KeyError, TypeError):  # another program wrote it
+        return set()
 
 
 def check_columns(argument: str, names: Sequence[Any], known: Sequence[str], data: str) -> None:
@@ -189,8 +211,9 @@ def _names(argument: str, names: Any, schema: Any, data: str) -> list[str]:
 
 def check_schema(batch: Any, schema: Any, names: Sequence[str], number: int) -> None:
     """Refuse a batch that lacks a column, or has it in another type than the first batch."""
+    counts = collections.Counter(batch.schema.names)
     for name in names:
-        if batch.schema.names.count(name) != 1:
+        if counts[name] != 1:
             raise ValueError(
                 f"Batch {number} of `batches` must have the column {name!r} once. Received: {batch.schema.names}."
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import glob
 import os
@@ -21,7 +22,7 @@ MAGIC = "*?["
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # the name of a folder of rows without one
 NULL = "null"  # the type of a column of which a file holds no value
-HIDDEN = ("_", ".")  # names of files that Spark and others leave beside the data begin so
+HIDDEN = ("_", ".")  # names of files and folders that Spark and others leave beside the data begin so
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,8 +60,12 @@ def is_arrow_source(x: Data) -> bool:
     return isinstance(x, str | os.PathLike | ArrowSource) or is_arrow_dataset(x) or is_record_batch_reader(x)
 
 
-def open_source(x: Data) -> ArrowSource:
+def open_source(x: Data, argument: str = "x") -> ArrowSource:
     """Return the source that a path, a glob, a dataset or a reader of Arrow is.
+
+    Args:
+        x: the source.
+        argument: its name in errors.
 
     Raises:
         ImportError: pyarrow is not installed.
@@ -75,7 +80,7 @@ def open_source(x: Data) -> ArrowSource:
     if is_arrow_dataset(x):
         rows = None if "csv" in str(getattr(x, "format", "")).lower() else int(x.count_rows())
         return _of_datasets({"the dataset": x}, "the dataset", rows, tuple(getattr(x, "files", ())))
-    return _of_files(*_paths(x), str(x))
+    return _of_files(*_paths(x, argument), str(x), argument)
 
 
 def data_of_fit(x: Data, y: Data, target: Any, batch_size: int | None, shuffle: bool) -> tuple[Data, Data]:
@@ -102,7 +107,7 @@ def data_of_fit(x: Data, y: Data, target: Any, batch_size: int | None, shuffle: 
     return (open_source(x).in_batches(batch_size, shuffle) if is_source else x), y
 
 
-def _paths(x: Any) -> tuple[list[str], Path | None]:
+def _paths(x: Any, argument: str) -> tuple[list[str], Path | None]:
     """Return the files of a path, a folder or a glob, in the order of their names, and the folder that holds them all.
 
     The folder of a single file is None.
@@ -110,33 +115,49 @@ def _paths(x: Any) -> tuple[list[str], Path | None]:
     text = os.path.expanduser(os.fspath(x))
     base = None
     if os.path.isdir(text):
-        names = [path for path in Path(text).rglob("*") if path.is_file() and path.suffix.lower() in FORMATS]
-        found = [str(path) for path in names if not path.name.startswith(HIDDEN)]
         base = Path(text)
+        names = [path for path in base.rglob("*") if path.is_file() and path.suffix.lower() in FORMATS]
+        found = [str(path) for path in names if not _is_hidden(path, base)]
     elif any(mark in text for mark in MAGIC) and not os.path.exists(text):
-        found = [path for path in glob.glob(text, recursive=True) if os.path.isfile(path)]
         base = next(parent for parent in Path(text).parents if not any(mark in str(parent) for mark in MAGIC))
+        found = [path for path in glob.glob(text, recursive=True) if os.path.isfile(path)]
+        if not _is_hidden(Path(text), base):  # unless the glob asks for them
+            found = [path for path in found if not _is_hidden(Path(path), base)]
     else:
         found = [text] if os.path.exists(text) else []
     if not found:
-        raise FileNotFoundError(f"`x` must be a file, a folder or a glob of files that are there. Received: {text!r}.")
+        raise FileNotFoundError(
+            f"`{argument}` must be a file, a folder or a glob of files that are there. Received: {text!r}."
+        )
     return sorted(found), base
 
 
-def _of_files(paths: list[str], base: Path | None, text: str) -> ArrowSource:
+def _is_hidden(path: Path, base: Path) -> bool:
+    """Return whether a file, or a folder below `base` that holds it, is no part of the data, as `_temporary` is."""
+    parts = path.relative_to(base).parts
+    return parts[-1].startswith(HIDDEN) or any(part.startswith(HIDDEN) and "=" not in part for part in parts[:-1])
+
+
+def _of_files(paths: list[str], base: Path | None, text: str, argument: str) -> ArrowSource:
     import pyarrow.dataset
 
     suffixes = {Path(path).suffix.lower() for path in paths}
     kinds = {FORMATS.get(suffix, "") for suffix in suffixes}
     if kinds - set(FORMATS.values()) or len(kinds) > 1:
-        raise ValueError(f"`x` must be files of one format, one of {sorted(FORMATS)}. Received: {sorted(suffixes)}.")
+        raise ValueError(
+            f"`{argument}` must be files of one format, one of {sorted(FORMATS)}. Received: {sorted(suffixes)}."
+        )
     (kind,) = kinds
 
     def opened(path: str, **options: Any) -> Any:
         try:
-            return pyarrow.dataset.dataset(path, format=kind, **options)
+            dataset = pyarrow.dataset.dataset(path, format=kind, **options)
+            dataset.schema.names  # noqa: B018 - fails if a CSV file is not of UTF-8
         except (OSError, ValueError) as error:
-            raise ValueError(f"`x` must be files that pyarrow can read. Received: {path!r} ({error}).") from None
+            raise ValueError(
+                f"`{argument}` must be files that pyarrow can read. Received: {path!r} ({error})."
+            ) from None
+        return dataset
 
     datasets = {path: opened(path) for path in paths}
     partitions = {} if base is None else _partitions(paths, base, datasets[paths[0]].schema.names)
@@ -206,8 +227,9 @@ def _of_datasets(datasets: dict[str, Any], text: str, rows: int | None, files: t
 
 def _check_file(path: str, schema: Any, expected: Any, columns: Sequence[str]) -> None:
     """Refuse a file that lacks a column, or has it in another type than the first file."""
+    counts = collections.Counter(schema.names)
     for name in columns:
-        if schema.names.count(name) != 1:
+        if counts[name] != 1:
             raise ValueError(f"Each file must have the column {name!r} once. Received: {path!r} with {schema.names}.")
         own, wanted = schema.field(name).type, expected.field(name).type
         if own != wanted:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from keras_linreg.data.arrow import column_names
+from keras_linreg.data.arrow import column_names, columns_without_row_labels
 from keras_linreg.data.arrow_columns import plain_rows
 from keras_linreg.data.arrow_source import ArrowSource
 from keras_linreg.data.column_matrix import LazyMatrix
@@ -174,14 +174,14 @@ def _columns(reader: Reader, source: ArrowSource, y: Data, sample_weight: Data, 
     makes_y = targets and has_response(reader.preprocessor)
     if targets and y is None and not makes_y:
         raise ValueError(f"`target` must name a column of {source.text!r}, {source.schema.names}. Received: none.")
-    wanted = reader.columns_of_model()
+    wanted, own = reader.columns_of_model(), columns_without_row_labels(source.schema)
     weights = [] if sample_weight is None or not targets else [sample_weight]
     if makes_y:
         named = reader.preprocessor.named_columns
-        return _Columns(list(named or [name for name in source.schema.names if name not in weights]), [], weights)
+        return _Columns(list(named or [name for name in own if name not in weights]), [], weights)
     if not targets:
-        return _Columns(list(wanted or source.schema.names), [], [])
-    names, outputs = column_names(source.schema, y, wanted, sample_weight)
+        return _Columns(list(wanted or own), [], [])
+    names, outputs = column_names(source.schema, y, wanted, sample_weight, source.text)
     return _Columns(names, outputs, weights)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_linreg.data import batches, graph, preprocessing, preprocessor_columns
 from keras_linreg.data import columns as column_kinds
+from keras_linreg.data.arrow import row_label_columns
 from keras_linreg.data.arrow_source import ArrowSource, is_arrow_source, open_source
 from keras_linreg.data.arrow_stream import arrow_stream, learn_from_source, raw_batches
 from keras_linreg.data.inputs import Inputs, read_columns, read_matrix
@@ -177,7 +178,10 @@ class Reader:
         else:
             if not table.columns:
                 raise ValueError("`x` must have at least one column. Received: none.")
-            table, y, sample_weight, groups = take_named(table, parts, self.columns_of_model() or ())
+            wanted = self.columns_of_model() or ()
+            table, y, sample_weight, groups = take_named(table, parts, wanted)
+            if fitting and self.schema is None:  # record batches come without those that are not asked for
+                table = table.without(row_label_columns(getattr(x, "schema", None)) - set(wanted))
         x = table if table is not None else as_array(x, "`x`") if isinstance(x, list | tuple) else x
         labels = common_labels({"x": x, "y": y, "sample_weight": sample_weight, "groups": groups})
         known = () if self.schema is None else self.schema.output_names

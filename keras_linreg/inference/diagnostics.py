@@ -44,7 +44,8 @@ class Diagnostics:
         breusch_pagan: whether squared residuals depend on the columns (Koenker's form); None without columns.
         white: whether they depend on the columns, their squares and products; None if these are too many.
         rows: the rows of largest Cook's distance, `(m,)`, counted from 0 in the order of the data that were fitted.
-        row_labels: their labels in the user's table, `(m,)`; their numbers if they have none.
+        row_labels: their labels in the user's table, `(m,)`; their numbers if they have none. Of rows in memory these
+            count dropped rows; of a stream and of files they do not.
         cooks_distance, resid_studentized, leverage, residuals, fitted: of those rows; studentised externally.
         sample: rows drawn at random for the pictures, or all rows if they are few: arrays `rows`, `y`, `fitted`,
             `residuals`, `standardized` (internally studentised residuals) and `leverage`.

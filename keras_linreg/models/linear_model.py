@@ -1,6 +1,6 @@
 """LinearModel: Keras's evaluate and predict for the linear layer, on all kinds of data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,7 @@ class LinearModel(SavedLinear):
         """Write predictions for files into a Parquet file, which is there whole or not at all.
 
         It has a column `row`, the columns asked for, and `prediction` (of several outputs their names), or with
-        `interval` the columns of `predict_interval`.
+        `interval` the columns of `predict_interval` (of several outputs `mean_price`, `mean_rent` and so on).
 
         Args:
             source: the path, folder or glob of Parquet, CSV or Feather files, a dataset or reader of Arrow.
@@ -152,8 +152,10 @@ class LinearModel(SavedLinear):
             raise ValueError(
                 "The model must be fitted before it predicts for files. Received: a model without weights."
             )
-        listed = [columns] if isinstance(columns, str) else list(columns)
-        return predict_to(self, source, destination, interval, level, listed)
+        listed = [columns] if isinstance(columns, str) else columns
+        if not isinstance(listed, Iterable):
+            raise ValueError(f"`columns` must be names of columns of the source. Received: {columns!r}.")
+        return predict_to(self, source, destination, interval, level, [*listed])
 
     def columns_to_read(self, known: Sequence[str]) -> list[str]:
         """Return the names of the columns that the model takes; of one that was fitted on a matrix, all of them."""

@@ -2,12 +2,13 @@
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from keras_linreg.data.arrow import columns_without_row_labels
 from keras_linreg.data.arrow_source import FORMATS, ArrowSource, open_source
 from keras_linreg.data.arrow_stream import tables
 from keras_linreg.utils.files import path_text, replace_file
@@ -39,33 +40,55 @@ class Predicts(Protocol):
 def predict_batches(
     model: Predicts, source: ArrowSource, interval: bool = False, level: float = 0.95, columns: Sequence[str] = ()
 ) -> Iterator[Any]:
-    """Yield record batches: the number of the row, the columns asked for, and the predictions.
+    """Return an iterator of record batches: the number of the row, the columns asked for, and the predictions.
 
     Args:
         model: built.
         source: the rows.
         interval, level, columns: as in `predict_to`.
-    """
-    import pyarrow
 
+    Raises:
+        ValueError: the source lacks a column, at once; or, with its batch, a row does not suit the model.
+    """
     known = source.schema.names
-    names = model.columns_to_read(known)
-    for argument, listed in (("columns", columns), ("source", names)):
-        if missing := [name for name in listed if name not in known]:
-            raise ValueError(f"`{argument}` must be columns of {source.text!r}, {known}. Received: {missing}.")
+    names = model.columns_to_read(columns_without_row_labels(source.schema))
+    if missing := [name for name in columns if name not in known]:
+        raise ValueError(f"`columns` must be columns of {source.text!r}, {known}. Received: {missing}.")
+    if missing := [name for name in names if name not in known]:
+        raise ValueError(f"Each file must have the columns of the model. Received: {source.text!r} without {missing}.")
     if twice := [name for i, name in enumerate(columns) if name in columns[:i]]:
         raise ValueError(f"`columns` must be distinct. Received: {twice[0]!r} twice.")
-    outputs = list(INTERVALS) if interval else model.names_of_predictions()
+    outputs = model.names_of_predictions()
+    if interval and len(outputs) > 1:
+        outputs = [f"{part}_{name}" for part in INTERVALS[:-1] for name in outputs] + [*INTERVALS[-1:]]
+    elif interval:
+        outputs = list(INTERVALS)
     if twice := [name for name in (ROW, *outputs) if name in columns]:
         raise ValueError(f"`columns` must not have the names of the predictions. Received: {twice}.")
+
+    def predict(rows: Any) -> list[Array]:
+        if not interval:
+            return list(np.asarray(model.predict(rows, verbose=0), np.float64).T)
+        frame = model.predict_interval(rows, level)
+        return [
+            column for part in INTERVALS for column in np.asarray(frame[part], np.float64).reshape(len(frame), -1).T
+        ]
+
+    return _batches(source, predict, names, columns, outputs)
+
+
+def _batches(
+    source: ArrowSource,
+    predict: Callable[[Any], list[Array]],
+    names: Sequence[str],
+    columns: Sequence[str],
+    outputs: Sequence[str],
+) -> Iterator[Any]:
+    import pyarrow
+
     start = 0
     for table in tables(source, list(dict.fromkeys([*names, *columns]))):
-        rows = table.select(names)
-        if interval:
-            frame = model.predict_interval(rows, level)
-            values = [np.asarray(frame[name], np.float64) for name in INTERVALS]
-        else:
-            values = list(np.asarray(model.predict(rows, verbose=0), np.float64).T)
+        values = predict(table.select(names))
         kept = table.select(list(columns)).combine_chunks()
         arrays = [pyarrow.array(np.arange(start, start + table.num_rows))]
         arrays += [_one_chunk(kept.column(name)) for name in columns]
@@ -107,7 +130,7 @@ def predict_to(
     import pyarrow.parquet
 
     path = Path(path_text("destination", destination))
-    opened, count = open_source(source), 0
+    opened, count = open_source(source, "source"), 0
     _check_destination(path, opened.files)
     batches = predict_batches(model, opened, interval, level, columns)
     first = next(batches, None)

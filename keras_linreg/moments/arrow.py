@@ -17,6 +17,7 @@ from keras_linreg.data.arrow import (
     check_columns,
     check_schema,
     column_names,
+    columns_without_row_labels,
     is_read_once,
     record_batches,
 )
@@ -199,7 +200,7 @@ def _column_names(
         return *column_names(schema, target, features, weight), weight
     if weight is not None:
         check_columns("weight", [weight], schema.names, "batches")
-    others = [name for name in schema.names if name != weight]
+    others = [name for name in columns_without_row_labels(schema) if name != weight]
     return list(others if features is None else features), [], weight
 
 
