@@ -1,5 +1,7 @@
 """One pass over the rows: means and factors of the same digits, whatever the order, layout and number of them."""
 
+import math
+
 import numpy as np
 import pytest
 from rational import cross_products, fractions, weighted_means
@@ -348,6 +350,17 @@ def test_columns_that_depend_on_each_other_a_little_keep_13_digits_in_one_look(k
     residuals = y - design @ np.append(solution.bias, solution.kernel).astype(np.longdouble)
     step = np.linalg.solve((design.T @ design).astype(float), (design.T @ residuals).astype(float))
     assert (np.abs(step[1:]) <= 10.0 ** -solution.digits[1:, 0] * np.abs(solution.kernel[:, 0])).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_dummies_of_all_groups_but_a_small_one_keep_the_digits_of_lapack(seed):
+    rng = np.random.default_rng(seed)
+    x = (rng.integers(0, 41, 20_000)[:, None] == np.arange(40)).astype(float)
+    y = x @ rng.normal(size=40) + 100 + 20 * rng.normal(size=len(x))
+    solution = klr.Moments.from_data(x, y).solve()
+    groups = np.append(x, 1 - x.sum(axis=1, keepdims=True), axis=1) == 1
+    means = np.array([math.fsum(y[group]) / group.sum() for group in groups.T])
+    np.testing.assert_allclose(solution.kernel[:, 0], means[:-1] - means[-1], rtol=0, atol=2e-13)
 
 
 @pytest.mark.parametrize(("gap", "columns"), [(1e-1, 30), (1e-3, 30), (1e-6, 30), (1e-3, 4)])
