@@ -25,7 +25,7 @@ WORTH_SAMPLE = 16  # times as many rows as columns: fewer rows are multiplied as
 
 MOST_MISSES = 2  # of a known frame: then the rows drift, and to try it takes longer than a sample
 DEPENDENT = 10.0  # variance inflation: a column with more is replaced by what others leave of it
-MODEST_CONDITION = 4.0  # with less, cross-products keep 13 digits; dummies of all groups but a small one have more
+DEPENDENT_TOGETHER = 5.0  # condition number: with more, columns are replaced though each depends on others by little
 MOST_DEPENDENT = 1 / 4  # of all columns: with more, one product by a whole matrix is as fast
 ROUNDS = 3  # of looking for such columns
 PATTERN_ERRORS, MOST_PATTERNS = 1.5, 400
@@ -114,13 +114,16 @@ class Frame:
 
 def are_dependent(factor: np.ndarray) -> bool:
     """Return whether columns depend on each other: one of them on others, or all of them together, each by a little."""
-    return condition.is_inflated(factor, DEPENDENT) or not _is_modest(factor)
+    return condition.is_inflated(factor, DEPENDENT) or _are_dependent_together(factor)
 
 
-def _is_modest(factor: np.ndarray) -> bool:
-    """Return whether the condition is modest; of very many columns it takes too long to tell."""
+def _are_dependent_together(factor: np.ndarray) -> bool:
+    """Return whether the condition number is large, as that of dummies of all groups but one.
+
+    Of very many columns it takes too long to tell.
+    """
     is_short = len(factor) <= condition.EXACT_CONDITION
-    return not is_short or condition.scaled_condition_number(factor) <= MODEST_CONDITION
+    return is_short and condition.scaled_condition_number(factor) > DEPENDENT_TOGETHER
 
 
 def _dependent_columns(factor: np.ndarray) -> np.ndarray | None:
@@ -134,7 +137,7 @@ def _dependent_columns(factor: np.ndarray) -> np.ndarray | None:
         basis = np.where(is_dependent, np.diag(left), unit)
         inflated = condition.inflation_factors(basis) > DEPENDENT
         if not inflated.any():
-            return np.flatnonzero(is_dependent) if _is_modest(basis) else None
+            return None if _are_dependent_together(basis) else np.flatnonzero(is_dependent)
         is_dependent |= inflated
     return None
 

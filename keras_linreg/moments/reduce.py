@@ -11,7 +11,6 @@ from keras_linreg.linalg import condition, triangular
 from keras_linreg.linalg.double_double import DoubleDouble, as_doubledouble, matmul, two_sum
 from keras_linreg.moments.checks import check_finite
 from keras_linreg.moments.frame import (
-    MODEST_CONDITION,
     Frame,
     KnownFrame,
     are_dependent,
@@ -28,6 +27,7 @@ from keras_linreg.sufficient_statistics import FLOAT64_ROUNDOFF, Statistics, abo
 LARGEST_INFLATION = 100.0
 SMALLEST_UNEXPLAINED = 1e-4  # the residual sum of squares loses as many digits as this has
 UNEXPLAINED = 1e-2  # of a sample: with more, cross-products of y itself keep the digits
+MODEST_CONDITION = 4.0  # of a sample: with less, cross-products of y itself keep 13 digits
 FARTHEST_MEAN = 16.0  # squared distance of the mean from the shift, in variances
 ROUNDING_ERRORS = 8.0  # of y, that residuals may consist of
 SMALLEST_INDEPENDENT = 1e-9  # what a sample must leave of a column, as a part of its norm
