@@ -127,7 +127,10 @@ def _are_dependent_together(factor: np.ndarray) -> bool:
 
 
 def _dependent_columns(factor: np.ndarray) -> np.ndarray | None:
-    """Return columns without which, and with what others leave of them, no column depends on others; None if many."""
+    """Return columns without which, and with what others leave of them, no column depends on others.
+
+    It is None if they are many, or if the others depend on each other together.
+    """
     unit = factor / triangular.column_norms(factor)
     left = np.diag(unit)
     is_dependent = left**2 * DEPENDENT < 1.0
